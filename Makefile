@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0
+# The front door. 'make help' says what there is.
+
+MAKEFLAGS += --no-print-directory
+# T=name runs one test, KERNEL=7.2 chooses another line of qemu/kernels, KDIR= a kernel build directory of one's own.
+T ?=
+export KERNEL KBUS_CACHE
+
+.PHONY: help demo test shell bench module lint fmt clean clean-cache bootstrap
+
+help:
+	@echo 'KBUS: a message bus in the kernel, as sockets'
+	@echo
+	@echo '  make demo         build everything, boot a stock kernel, and watch programs talk over a bus'
+	@echo '  make test         every test; T=name for one; ends with "N passed, N failed"'
+	@echo '  make shell        a machine with the module loaded, and a prompt'
+	@echo '  make bench        round trips over a bus and over AF_UNIX, side by side'
+	@echo '  make module       kbus.ko for KDIR=build-directory, or for Debian KERNEL=$(shell awk "!/^#/{print \$$1; exit}" qemu/kernels)'
+	@echo '  make lint fmt     check or mend the style'
+	@echo '  make clean        remove what was built here; clean-cache: also the build root and kernels'
+	@echo
+	@echo 'The first run fetches a build root and a kernel (about 5 minutes); they are kept in'
+	@echo '$${KBUS_CACHE:-~/.cache/kbus}, outside this folder.'
+
+bootstrap:
+	@bash qemu/bootstrap.sh
+
+demo: bootstrap
+	@bash qemu/demo.sh
+
+test: bootstrap
+	@bash qemu/test.sh '$(T)'
+
+shell: bootstrap
+	@bash qemu/image.sh
+	@bash qemu/boot.sh /dev/null shell
+
+bench: bootstrap
+	@bash qemu/image.sh
+	@bash -c '. qemu/lib.sh; bash qemu/boot.sh "$$LOGS/bench" bench'
+
+ifdef KDIR
+module:
+	$(MAKE) -C '$(KDIR)' M='$(CURDIR)' modules
+else
+module: bootstrap
+	@bash qemu/module.sh
+endif
+
+lint: bootstrap
+	@bash qemu/lint.sh
+
+fmt: bootstrap
+	@bash -c '. qemu/lib.sh; choose_kernel; in_root rustfmt --edition 2021 --config-path "$$KERNELDIR/src/.rustfmt.toml" $$(find net -name "*.rs"); in_root cargo fmt -p kbus-selftests -p kbus-uapi'
+
+clean:
+	rm -rf target
+	@bash -c '. qemu/lib.sh; rm -rf "$$CACHE"/linux-*/kbus "$$CACHE"/programs "$$CACHE"/target "$$LOGS"'
+
+clean-cache: clean
+	@bash -c '. qemu/lib.sh; rm -rf --one-file-system "$$CACHE"'

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# Boots the stock kernel with the module and runs one thing in it.
+# Usage: boot.sh RESULT RUN [ARG,ARG...], where RUN is test, demo, bench or shell. Results go to the file RESULT and, as they
+# come, to the standard output; the console to RESULT.console. Exit status: 0 when the run reached its end and the
+# kernel had no complaint, whatever the results say.
+. "$(dirname "$0")/lib.sh"
+
+result=$1 run=$2 args=${3:-}
+limit=${KBUS_VM_SECONDS:-900}
+choose_kernel
+console=$result.console
+
+# /dev/kvm may be there where it is only a slow emulator: the processor must have the feature itself.
+if [ -w /dev/kvm ] && grep -qE '^flags.* (vmx|svm)( |$)' /proc/cpuinfo; then
+	accel=(-accel kvm -cpu host)
+else
+	accel=(-accel tcg,thread=multi -cpu max)
+fi
+qemu=(qemu-system-x86_64 -M q35 "${accel[@]}" -smp 2 -m 1024 -nodefaults -no-reboot -display none
+	-kernel "$KERNELDIR/vmlinuz" -initrd "$KERNELDIR/kbus/initramfs.cpio")
+append="panic=-1 oops=panic panic_on_warn=1 loglevel=7 kbus.run=$run"
+[ -z "$args" ] || append="$append kbus.args=$args"
+
+if [ "$run" = shell ]; then
+	exec "${qemu[@]}" -serial mon:stdio -append "console=ttyS0 quiet $append"
+fi
+
+: >"$result"
+: >"$console"
+"${qemu[@]}" -serial "file:$console" -serial "file:$result" -append "console=ttyS0 $append" </dev/null &
+pid=$!
+trap 'kill $pid 2>/dev/null || :' EXIT
+tail -n +1 -f --pid=$pid -s 0.2 "$result" | tr -d '\r' &
+start=$SECONDS
+while kill -0 $pid 2>/dev/null; do
+	if [ $((SECONDS - start)) -ge "$limit" ]; then
+		kill $pid
+		say "error: the machine was still running after $limit s. Its console ends:"
+		tail -n 40 "$console" >&2
+		exit 1
+	fi
+	sleep 0.2
+done
+wait $! || :
+sed -i 's/\r$//' "$result" "$console"
+
+if grep -nE 'BUG:|WARNING:|Oops|general protection|Kernel panic|kernel BUG|unreferenced object|INFO: task .* blocked|rcu.*stall|scheduling while atomic|refcount_t:' "$console" >"$result.complaints"; then
+	say "error: the kernel complained:"
+	head -n 20 "$result.complaints" >&2
+	say "The whole console: $console"
+	tail -n 60 "$console" >&2
+	exit 1
+fi
+grep -q '^# end$' "$result" || {
+	say "error: the machine stopped before the end. Its console ends:"
+	tail -n 40 "$console" >&2
+	exit 1
+}
+grep -q '^# unloaded$' "$result" || { say "error: the module could not be unloaded"; exit 1; }

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# Gets everything that building and testing needs: the build root, then one kernel. What is there already is kept.
+. "$(dirname "$0")/lib.sh"
+
+need mmdebstrap mmdebstrap qemu-system-x86_64 qemu-system-x86 flock util-linux \
+	/usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
+lock_cache
+
+if [ ! -e "$ROOT/.made" ]; then
+	say "Preparing the build root (once): $ROOT"
+	# shellcheck disable=SC2046
+	step "build root" "1-2 min, 1.9 GB" bash "$TOP/qemu/make-root.sh" "$ROOT" $(grep -v '^#' "$TOP/qemu/packages" | xargs)
+fi
+choose_kernel
+for part in "fetch:1 min, 180 MB" "unpack:1 min" "prepare:3 min"; do
+	name=${part%%:*}
+	[ ! -e "$KERNELDIR/.$name" ] || continue
+	step "Debian kernel $SERIES: $name" "${part#*:}" \
+		in_root bash qemu/make-kernel.sh "$name" "$KERNELDIR" "$SERIES" "$FLAVOUR"
+done

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# Plays the story of selftests/src/bin/kbus-demo.rs in the machine.
+. "$(dirname "$0")/lib.sh"
+
+choose_kernel
+bash "$TOP/qemu/image.sh"
+say "Booting Linux $(<"$KERNELDIR/version"), unmodified, and loading kbus.ko"
+bash "$TOP/qemu/boot.sh" "$LOGS/demo" demo
+grep -q '^# exit 0$' "$LOGS/demo" || die "the story did not reach its end"

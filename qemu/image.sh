@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# Builds all that one boot needs: the module, the programs, the initramfs. Usage: image.sh [make arguments for the module]
+. "$(dirname "$0")/lib.sh"
+
+choose_kernel
+step "kbus.ko" "20 s" bash "$TOP/qemu/module.sh" "$@"
+step "test programs" "1 min, later 5 s" in_root bash qemu/userspace.sh "$CACHE/programs" "$CACHE/target"
+step "initramfs" "5 s" in_root bash qemu/initramfs.sh "$KERNELDIR/kbus/initramfs.cpio"  \
+	"$CACHE/programs" "$KERNELDIR/kbus/src/kbus.ko"

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# Every test there is: host tests, the module without warnings, lints, and the selftests in the machine, in both
+# socket() forms. The last line is "N passed, N failed". Usage: test.sh [NAME], which runs only the tests of that name.
+. "$(dirname "$0")/lib.sh"
+
+name=${1:-}
+passed=0 failed=0
+choose_kernel
+
+# check NAME "how long" COMMAND...: a command that counts as one test.
+check() {
+	if step "$@"; then
+		passed=$((passed + 1))
+		say "ok   $1"
+	else
+		failed=$((failed + 1))
+		say "FAIL $1"
+	fi
+}
+
+module_without_warnings() {
+	bash "$TOP/qemu/module.sh" W=1 | tee "$CACHE/module.out"
+	! grep -E '(warning|error)(\[|:)' "$CACHE/module.out"
+}
+
+host_tests() {
+	in_root env CARGO_TARGET_DIR="$CACHE/target" cargo test --locked --workspace ${name:+"$name"}
+}
+
+# One line of libtest's for each crate: "test result: ok. 12 passed; 0 failed; ...".
+count_host_tests() {
+	local log=$LOGS/host-tests.log
+	passed=$((passed + $(awk '/^test result:/ { n += $4 } END { print n + 0 }' "$log")))
+	failed=$((failed + $(awk '/^test result:/ { n += $6 } END { print n + 0 }' "$log")))
+}
+
+say "Host tests"
+if ! step "host tests" "1-2 min, later 30 s" host_tests && ! grep -q '^test result: FAILED' "$LOGS/host-tests.log"; then
+	failed=$((failed + 1))
+fi
+count_host_tests
+
+if [ -z "$name" ]; then
+	say "Module and lints"
+	check "module without warnings" "30 s" module_without_warnings
+	for lint in rustfmt clippy checkpatch sparse shell; do
+		check "lint $lint" "20 s" bash "$TOP/qemu/lint.sh" "$lint"
+	done
+fi
+
+say "Selftests on Linux $(<"$KERNELDIR/version"), unmodified"
+bash "$TOP/qemu/image.sh"
+result=$LOGS/selftests
+if ! bash "$TOP/qemu/boot.sh" "$result" test ${name:+"$name"}; then
+	failed=$((failed + 1))
+fi
+passed=$((passed + $(grep -cE '^ok ' "$result" || :)))
+failed=$((failed + $(grep -cE '^not ok ' "$result" || :)))
+
+# A run that tested nothing has not passed.
+[ $((passed + failed)) -gt 0 ] || die "no test of the name '$name'"
+[ "$failed" -eq 0 ] || say "The logs are in $LOGS"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
