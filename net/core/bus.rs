@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The bus: its sockets, their bindings, and what they send.
+//!
+//! Whoever has a `&mut Bus` holds the bus lock; its order is the order of the bus. Operations that
+//! can fail find room and allocate first and then change things with steps that cannot fail.
+//! Closing, unbinding and shutting down allocate nothing: they take effect at once and leave the
+//! statuses to [`Bus::settle_step`], so that no lock is held for long.
+
+use super::account::Account;
+use super::error::Error;
+use super::mem;
+use super::mem::Arc;
+use super::mem::Bytes;
+use super::mem::Vec;
+use super::message;
+use super::message::Via;
+use super::message::KBUS_ALL_OR_FAIL;
+use super::message::KBUS_ALL_OR_WAIT;
+use super::message::KBUS_REQUEST;
+use super::message::KBUS_URGENT;
+use super::name;
+use super::name::Pattern;
+use super::queue::Queue;
+use super::queue::Slip;
+use super::routes::Routes;
+use super::tree::Node;
+use super::tree::Tree;
+
+pub use super::address::Dest;
+
+/// Largest payload unless the owner sets something else.
+pub const MAX_MSG: u32 = 64 << 10;
+/// Most bindings of one user on one bus.
+pub const USER_BINDINGS: u32 = 4096;
+/// Most sockets of one user that listen at or above `$.%`.
+pub const USER_WIDE: u32 = 256;
+
+/// A handle of a socket.
+///
+/// Dropping one must not take any lock, as it happens under the bus lock.
+pub trait Member: Clone {
+    /// The peer id, never 0.
+    fn id(&self) -> u64;
+
+    /// Whose socket it is.
+    fn user(&self) -> u32;
+
+    /// Locks the socket's queue. The bus never nests two of these calls.
+    fn with<R>(&self, f: impl FnOnce(&mut Queue<Self>) -> R) -> R;
+}
+
+/// Sockets to wake up when the bus lock is released.
+pub type Wakes<M> = Vec<M>;
+
+/// What a socket wants to send.
+#[derive(Debug, Default)]
+pub struct Outgoing<'a> {
+    /// Where to; `None` when there is no address and no connected default.
+    pub dest: Option<Dest<'a>>,
+    /// `KBUS_REQUEST` and its like.
+    pub flags: u32,
+    /// Whether the flags came with this message and are not the socket's own.
+    pub explicit: bool,
+    /// Bytes to reserve for the reply to a request; 0: what the socket has set.
+    pub reply_max: u32,
+    /// Shown to the requester again, in the reply or status.
+    pub cookie: u64,
+    /// The payload; taken when the message is sent.
+    pub payload: Bytes,
+    /// What a bridge says about it.
+    pub via: Option<Via>,
+}
+
+impl Outgoing<'_> {
+    /// Checks all that can be told without the bus.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Inval`], [`Error::BadMsg`] and [`Error::NameTooLong`] for what is malformed, then
+    /// [`Error::OpNotSupp`] for a private announcement and for what is not there yet.
+    pub fn check(&self) -> Result<(), Error> {
+        let all_or = self.flags & (KBUS_ALL_OR_FAIL | KBUS_ALL_OR_WAIT);
+        if self.flags & !message::SEND_FLAGS != 0 {
+            return Err(Error::Inval);
+        }
+        let is_reply = matches!(self.dest, Some(Dest::Reply { .. }));
+        if is_reply && self.explicit && (all_or != 0 || self.flags & KBUS_REQUEST != 0) {
+            return Err(Error::Inval);
+        }
+        if all_or == KBUS_ALL_OR_FAIL | KBUS_ALL_OR_WAIT && !is_reply {
+            return Err(Error::Inval);
+        }
+        if let Some(name) = self.dest.and_then(|dest| dest.name()) {
+            name::check_name(name)?;
+        }
+        if matches!(self.dest, Some(Dest::Stateful { .. })) && self.flags & KBUS_REQUEST == 0 {
+            return Err(Error::OpNotSupp);
+        }
+        if self.flags & KBUS_URGENT != 0 || (all_or != 0 && !is_reply) {
+            return Err(Error::OpNotSupp);
+        }
+        Ok(())
+    }
+}
+
+/// What kind of binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A listener.
+    Listener,
+    /// A replier.
+    Replier,
+}
+
+/// What [`Bus::settle_step`] did.
+pub enum Step<M> {
+    /// One debt is settled.
+    Settled {
+        /// The requester, if it got a status.
+        wake: Option<M>,
+        /// To be dropped outside the locks.
+        garbage: Option<Slip<M>>,
+    },
+    /// There was nothing left to do.
+    Done,
+}
+
+/// A binding as its socket remembers it; its number is the binding's id.
+pub(super) struct Held {
+    pub(super) text: Vec<u8>,
+    pub(super) kind: Kind,
+    pub(super) count: u32,
+}
+
+/// A socket on the bus; its number is the peer id.
+pub(super) struct Sock<M> {
+    pub(super) member: M,
+    pub(super) user: u32,
+    pub(super) held: Tree<Held>,
+    pub(super) wide: u32,
+}
+
+/// What a user has on the bus.
+pub(super) struct User {
+    pub(super) uid: u32,
+    pub(super) sockets: u32,
+    pub(super) bindings: u32,
+    pub(super) wide: u32,
+}
+
+/// A bus.
+pub struct Bus<M: Member> {
+    pub(super) routes: Routes<M>,
+    pub(super) socks: Tree<Sock<M>>,
+    pub(super) users: Vec<User>,
+    pub(super) account: Arc<Account>,
+    pub(super) owner: u32,
+    pub(super) max_msg: u32,
+    members: u32,
+    pub(super) bindings: u32,
+    pub(super) last_binding: u64,
+}
+
+impl<M: Member> Bus<M> {
+    /// Makes a bus that belongs to `owner` and may hold `bytes_max` bytes of payload.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMem`].
+    pub fn new(owner: u32, bytes_max: u64) -> Result<Self, Error> {
+        Ok(Bus {
+            routes: Routes::new(),
+            socks: Tree::new(),
+            users: Vec::new(),
+            account: Account::new(bytes_max)?,
+            owner,
+            max_msg: MAX_MSG,
+            members: 0,
+            bindings: 0,
+            last_binding: 0,
+        })
+    }
+
+    /// Puts a socket on the bus.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exist`] when it is on it already, [`Error::NoMem`].
+    pub fn join(&mut self, member: &M) -> Result<(), Error> {
+        let uid = member.user();
+        if self.socks.get(member.id()).is_some() {
+            return Err(Error::Exist);
+        }
+        let sock = Sock {
+            member: member.clone(),
+            user: uid,
+            held: Tree::new(),
+            wide: 0,
+        };
+        let sock = Node::new(member.id(), sock)?;
+        match self.users.iter_mut().find(|user| user.uid == uid) {
+            Some(user) => user.sockets = user.sockets.saturating_add(1),
+            None => {
+                let user = User {
+                    uid,
+                    sockets: 1,
+                    bindings: 0,
+                    wide: 0,
+                };
+                mem::push(&mut self.users, user)?;
+            }
+        }
+        self.socks.insert(sock, member.id());
+        self.members = self.members.saturating_add(1);
+        Ok(())
+    }
+
+    /// Takes a socket whose bindings have gone off the bus.
+    pub(super) fn leave(&mut self, member: &M) {
+        let Some(sock) = self.socks.remove(member.id()) else {
+            return;
+        };
+        self.members = self.members.saturating_sub(1);
+        let uid = sock.value.user;
+        let Some(at) = self.users.iter().position(|user| user.uid == uid) else {
+            return;
+        };
+        if let Some(user) = self.users.get_mut(at) {
+            user.sockets = user.sockets.saturating_sub(1);
+            if user.sockets == 0 {
+                mem::vec_remove(&mut self.users, at);
+            }
+        }
+    }
+
+    /// Whose bus it is.
+    pub fn owner(&self) -> u32 {
+        self.owner
+    }
+
+    /// Gives the bus to somebody else, as when the owner of its inode changes.
+    pub fn set_owner(&mut self, owner: u32) {
+        self.owner = owner;
+    }
+
+    /// Largest payload.
+    pub fn max_msg(&self) -> u32 {
+        self.max_msg
+    }
+
+    /// Sets the largest payload of later messages.
+    pub fn set_max_msg(&mut self, bytes: u32) {
+        self.max_msg = bytes;
+    }
+
+    /// The bus's bytes.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// Sockets on the bus.
+    pub fn members(&self) -> u32 {
+        self.members
+    }
+
+    /// Bindings, identical ones counted one by one.
+    pub fn bindings(&self) -> u32 {
+        self.bindings
+    }
+
+    /// Whether a socket is on the bus.
+    pub fn is_member(&self, member: &M) -> bool {
+        self.socks.get(member.id()).is_some()
+    }
+
+    /// Peer id of who would answer for a name, 0 for nobody.
+    pub fn replier_for(&self, name: &[u8]) -> u64 {
+        self.routes.replier(name).map_or(0, |r| r.member.id())
+    }
+
+    /// Calls `f` for each socket, in no particular order.
+    pub fn for_each_member(&self, mut f: impl FnMut(&M)) {
+        self.socks.for_each(|_, sock| f(&sock.member));
+    }
+
+    /// Calls `f` for each binding with its kind, its pattern and how many there are like it.
+    pub fn for_each_binding(&self, mut f: impl FnMut(&M, Kind, &[u8], u32)) {
+        self.socks.for_each(|_, sock| {
+            sock.held.for_each(|_, held| {
+                f(&sock.member, held.kind, &held.text, held.count);
+            });
+        });
+    }
+
+    /// The socket, which must be on the bus.
+    pub(super) fn sock_mut(&mut self, member: &M) -> Result<&mut Sock<M>, Error> {
+        self.socks.get_mut(member.id()).ok_or(Error::NotConn)
+    }
+
+    /// Counts a binding of a user, or one that has gone.
+    pub(super) fn count(&mut self, uid: u32, pattern: &Pattern<'_>, peer: u64, change: Change) {
+        let by = match change {
+            Change::Added => 1,
+            Change::Gone(n) => n,
+        };
+        let apply = |n: &mut u32| {
+            *n = match change {
+                Change::Added => n.saturating_add(by),
+                Change::Gone(_) => n.saturating_sub(by),
+            }
+        };
+        apply(&mut self.bindings);
+        let mut wide = false;
+        if let Some(sock) = self.socks.get_mut(peer) {
+            if pattern.is_wide() {
+                let before = sock.wide == 0;
+                apply(&mut sock.wide);
+                wide = before != (sock.wide == 0);
+            }
+        }
+        if let Some(user) = self.users.iter_mut().find(|user| user.uid == uid) {
+            apply(&mut user.bindings);
+            if wide {
+                user.wide = match change {
+                    Change::Added => user.wide.saturating_add(1),
+                    Change::Gone(_) => user.wide.saturating_sub(1),
+                };
+            }
+        }
+    }
+}
+
+/// What happened to bindings.
+#[derive(Clone, Copy)]
+pub(super) enum Change {
+    /// One more.
+    Added,
+    /// So many less.
+    Gone(u32),
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The one place where memory comes from.
+//!
+//! Every allocation of the bus is fallible and goes through this facade: over `KBox`, `KVec`,
+//! `KVVec` and the kernel's `Arc` in the module (charged to the memory cgroup of the task that
+//! causes it), over the standard library on the host, where [`fail_after`] makes the k-th
+//! allocation of a thread fail.
+
+#[cfg(CONFIG_NET)]
+mod imp {
+    use kernel::alloc::flags::GFP_KERNEL_ACCOUNT;
+    use kernel::alloc::KBox;
+    use kernel::alloc::KVVec;
+
+    pub use kernel::alloc::AllocError;
+    pub use kernel::sync::Arc;
+
+    /// A box of the kernel's.
+    pub type Box<T> = KBox<T>;
+    /// A vector; large ones are not physically contiguous.
+    pub type Vec<T> = KVVec<T>;
+
+    /// Allocates a box.
+    pub fn new_box<T>(value: T) -> Result<Box<T>, AllocError> {
+        KBox::new(value, GFP_KERNEL_ACCOUNT)
+    }
+
+    /// Takes the value out of its box.
+    pub fn unbox<T>(value: Box<T>) -> T {
+        KBox::into_inner(value)
+    }
+
+    /// Allocates a reference-counted value.
+    pub fn new_arc<T>(value: T) -> Result<Arc<T>, AllocError> {
+        Arc::new(value, GFP_KERNEL_ACCOUNT)
+    }
+
+    /// Makes room for `more` further elements.
+    pub fn reserve<T>(vec: &mut Vec<T>, more: usize) -> Result<(), AllocError> {
+        vec.reserve(more, GFP_KERNEL_ACCOUNT)
+    }
+
+    /// Appends where there is room already; gives the value back where there is none.
+    pub fn push_reserved<T>(vec: &mut Vec<T>, value: T) -> Result<(), T> {
+        // The kernel's error type does not give the value out: look first.
+        if vec.len() >= vec.capacity() {
+            return Err(value);
+        }
+        let _ = vec.push_within_capacity(value);
+        Ok(())
+    }
+
+    /// Copies bytes into a new vector.
+    pub fn try_copy(bytes: &[u8]) -> Result<Vec<u8>, AllocError> {
+        let mut vec = Vec::new();
+        vec.extend_from_slice(bytes, GFP_KERNEL_ACCOUNT)?;
+        Ok(vec)
+    }
+
+    /// Inserts an element at `at`, which must not lie beyond the end.
+    pub fn vec_insert<T>(vec: &mut Vec<T>, at: usize, value: T) -> Result<(), AllocError> {
+        vec.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        vec.insert_within_capacity(at, value)
+            .map_err(|_| AllocError)
+    }
+
+    /// Removes the element at `at`, if there is one.
+    pub fn vec_remove<T>(vec: &mut Vec<T>, at: usize) -> Option<T> {
+        vec.remove(at).ok()
+    }
+}
+
+#[cfg(not(CONFIG_NET))]
+mod imp {
+    use std::cell::Cell;
+
+    pub use std::boxed::Box;
+    pub use std::sync::Arc;
+    pub use std::vec::Vec;
+
+    /// An allocation failed.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct AllocError;
+
+    thread_local! {
+        static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// Lets the next `k` allocations of this thread succeed and all later ones fail.
+    ///
+    /// `None` lifts that. Returns what was left of the previous count.
+    pub fn fail_after(k: Option<u64>) -> Option<u64> {
+        LEFT.with(|left| left.replace(k))
+    }
+
+    fn account() -> Result<(), AllocError> {
+        LEFT.with(|left| match left.get() {
+            None => Ok(()),
+            Some(0) => Err(AllocError),
+            Some(n) => {
+                left.set(Some(n - 1));
+                Ok(())
+            }
+        })
+    }
+
+    /// Allocates a box.
+    pub fn new_box<T>(value: T) -> Result<Box<T>, AllocError> {
+        account()?;
+        Ok(Box::new(value))
+    }
+
+    /// Takes the value out of its box.
+    #[expect(clippy::boxed_local, reason = "this is what it is for")]
+    pub fn unbox<T>(value: Box<T>) -> T {
+        *value
+    }
+
+    /// Allocates a reference-counted value.
+    pub fn new_arc<T>(value: T) -> Result<Arc<T>, AllocError> {
+        account()?;
+        Ok(Arc::new(value))
+    }
+
+    /// Makes room for `more` further elements.
+    pub fn reserve<T>(vec: &mut Vec<T>, more: usize) -> Result<(), AllocError> {
+        if vec.capacity().saturating_sub(vec.len()) >= more {
+            return Ok(());
+        }
+        account()?;
+        vec.try_reserve(more).map_err(|_| AllocError)
+    }
+
+    /// Appends where there is room already; gives the value back where there is none.
+    pub fn push_reserved<T>(vec: &mut Vec<T>, value: T) -> Result<(), T> {
+        if vec.len() >= vec.capacity() {
+            return Err(value);
+        }
+        vec.push(value);
+        Ok(())
+    }
+
+    /// Copies bytes into a new vector.
+    pub fn try_copy(bytes: &[u8]) -> Result<Vec<u8>, AllocError> {
+        let mut vec = Vec::new();
+        reserve(&mut vec, bytes.len())?;
+        vec.extend_from_slice(bytes);
+        Ok(vec)
+    }
+
+    /// Inserts an element at `at`, which must not lie beyond the end.
+    pub fn vec_insert<T>(vec: &mut Vec<T>, at: usize, value: T) -> Result<(), AllocError> {
+        reserve(vec, 1)?;
+        if at > vec.len() {
+            return Err(AllocError);
+        }
+        vec.insert(at, value);
+        Ok(())
+    }
+
+    /// Removes the element at `at`, if there is one.
+    pub fn vec_remove<T>(vec: &mut Vec<T>, at: usize) -> Option<T> {
+        (at < vec.len()).then(|| vec.remove(at))
+    }
+}
+
+pub use self::imp::*;
+
+/// The bytes of a payload.
+pub type Bytes = Vec<u8>;
+
+/// A new vector with room for `n` elements.
+///
+/// # Errors
+///
+/// [`AllocError`] when there is no memory.
+pub fn with_capacity<T>(n: usize) -> Result<Vec<T>, AllocError> {
+    let mut vec = Vec::new();
+    reserve(&mut vec, n)?;
+    Ok(vec)
+}
+
+/// Appends an element.
+///
+/// # Errors
+///
+/// [`AllocError`] when there is no memory; the element is dropped.
+pub fn push<T>(vec: &mut Vec<T>, value: T) -> Result<(), AllocError> {
+    reserve(vec, 1)?;
+    push_reserved(vec, value).map_err(|_| AllocError)
+}

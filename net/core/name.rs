@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Names of messages and the patterns that bindings match them with.
+//!
+//! A name is `$.` and one or more words of ASCII letters and digits, separated by single dots. A
+//! pattern is a name, or a prefix of one followed by a wildcard word: `%` matches exactly one
+//! further word, `*` one or more.
+
+use super::error::Error;
+
+/// Most bytes of a name or pattern.
+pub const NAME_MAX: usize = 1000;
+/// Most bytes of a name that travels in `sun_path`.
+pub const ADDRESS_NAME_MAX: usize = 73;
+
+/// The bytes before the first NUL, or all of them.
+pub fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|b| *b == 0).next().unwrap_or(bytes)
+}
+
+/// The words of the text behind the `$.`.
+pub fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|b| *b == b'.').filter(|word| !word.is_empty())
+}
+
+fn is_word(word: &[u8]) -> bool {
+    !word.is_empty() && word.iter().all(u8::is_ascii_alphanumeric)
+}
+
+/// Checks a name that a message is to carry and returns its words, the text behind the `$.`.
+///
+/// # Errors
+///
+/// [`Error::NameTooLong`] over [`NAME_MAX`] bytes, else [`Error::BadMsg`] when it is malformed; a
+/// wildcard is.
+pub fn check_name(name: &[u8]) -> Result<(), Error> {
+    body(name).map(|_| ())
+}
+
+/// As [`check_name`], and gives the text behind the `$.`.
+pub(super) fn body(name: &[u8]) -> Result<&[u8], Error> {
+    if name.len() > NAME_MAX {
+        return Err(Error::NameTooLong);
+    }
+    let text = name.strip_prefix(b"$.").ok_or(Error::BadMsg)?;
+    if text.split(|b| *b == b'.').all(is_word) {
+        Ok(text)
+    } else {
+        Err(Error::BadMsg)
+    }
+}
+
+/// Whether a name or pattern is `$.KBUS` or below it, and so the bus's own.
+pub fn is_bus_own(name: &[u8]) -> bool {
+    match name.strip_prefix(b"$.KBUS") {
+        Some(rest) => matches!(rest.first(), None | Some(b'.')),
+        None => false,
+    }
+}
+
+/// What a pattern ends in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// Nothing: it matches the very name.
+    Exact,
+    /// `.%`: exactly one further word.
+    One,
+    /// `.*`: one or more further words.
+    Any,
+}
+
+/// A checked pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pattern<'a> {
+    text: &'a [u8],
+    prefix: &'a [u8],
+    tail: Tail,
+}
+
+impl<'a> Pattern<'a> {
+    /// Checks the text of a pattern.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NameTooLong`] over [`NAME_MAX`] bytes, else [`Error::BadMsg`] when it is malformed.
+    pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
+        if text.len() > NAME_MAX {
+            return Err(Error::NameTooLong);
+        }
+        let (head, tail) = if let Some(head) = text.strip_suffix(b".*") {
+            (head, Tail::Any)
+        } else if let Some(head) = text.strip_suffix(b".%") {
+            (head, Tail::One)
+        } else {
+            (text, Tail::Exact)
+        };
+        let prefix = if tail != Tail::Exact && head == b"$" {
+            &[]
+        } else {
+            body(head)?
+        };
+        Ok(Pattern { text, prefix, tail })
+    }
+
+    /// The text as it was given.
+    pub fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
+    /// The literal words before the wildcard, separated by dots; possibly empty.
+    pub fn prefix(&self) -> &'a [u8] {
+        self.prefix
+    }
+
+    /// What the pattern ends in.
+    pub fn tail(&self) -> Tail {
+        self.tail
+    }
+
+    /// Whether this is `$.%` or `$.*`, which nearly every message matches.
+    pub fn is_wide(&self) -> bool {
+        self.prefix.is_empty()
+    }
+
+    /// Whether the pattern matches a well-formed name.
+    ///
+    /// The bus itself looks names up in its routes; this is the rule in its plainest form.
+    pub fn matches(&self, name: &[u8]) -> bool {
+        let Some(mut name) = name.strip_prefix(b"$.") else {
+            return false;
+        };
+        if self.tail == Tail::Exact {
+            return name == self.prefix;
+        }
+        if !self.prefix.is_empty() {
+            match name
+                .strip_prefix(self.prefix)
+                .and_then(|rest| rest.strip_prefix(b"."))
+            {
+                Some(rest) => name = rest,
+                None => return false,
+            }
+        }
+        match words(name).count() {
+            0 => false,
+            1 => true,
+            _ => self.tail == Tail::Any,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_words_between_single_dots() {
+        for good in ["$.A", "$.a.B.9", "$.0", "$.KBUS.x"] {
+            assert_eq!(check_name(good.as_bytes()), Ok(()), "{good}");
+        }
+        for bad in [
+            "", "$", "$.", "$..", "$.a.", "$..a", "$.a..b", "a.b", "$a", ".$.a", "$.a b", "$.*",
+            "$.%", "$.a.*", "$.a_b", "$.\u{e9}", "$.a\0",
+        ] {
+            assert_eq!(check_name(bad.as_bytes()), Err(Error::BadMsg), "{bad}");
+        }
+    }
+
+    #[test]
+    fn too_long_comes_before_malformed() {
+        let long = [b"$.".as_slice(), &[b'a'; 998]].concat();
+        assert_eq!(check_name(&long), Ok(()));
+        assert_eq!(check_name(&[b'!'; 1001]), Err(Error::NameTooLong));
+        assert_eq!(Pattern::parse(&[b'*'; 1001]), Err(Error::NameTooLong));
+    }
+
+    #[test]
+    fn wildcards_only_as_the_last_word() {
+        for good in ["$.*", "$.%", "$.a.*", "$.a.b.%", "$.a"] {
+            assert!(Pattern::parse(good.as_bytes()).is_ok(), "{good}");
+        }
+        for bad in [
+            "*", "$*", "$.*.a", "$.a*", "$.a.**", "$.%.%", "$..*", ".*", "$.%.*", "$.a.*b",
+        ] {
+            assert_eq!(Pattern::parse(bad.as_bytes()), Err(Error::BadMsg), "{bad}");
+        }
+    }
+
+    #[test]
+    fn star_is_one_or_more_and_percent_exactly_one() {
+        let matches =
+            |p: &str, n: &str| Pattern::parse(p.as_bytes()).unwrap().matches(n.as_bytes());
+        assert!(matches("$.Fred.*", "$.Fred.a"));
+        assert!(matches("$.Fred.*", "$.Fred.a.b"));
+        assert!(!matches("$.Fred.*", "$.Fred"));
+        assert!(!matches("$.Fred.*", "$.Freda.b"));
+        assert!(matches("$.Fred.%", "$.Fred.a"));
+        assert!(!matches("$.Fred.%", "$.Fred.a.b"));
+        assert!(!matches("$.Fred.%", "$.Fred"));
+        assert!(matches("$.*", "$.a.b"));
+        assert!(matches("$.%", "$.a"));
+        assert!(!matches("$.%", "$.a.b"));
+        assert!(matches("$.Fred", "$.Fred"));
+        assert!(!matches("$.Fred", "$.fred"));
+    }
+
+    #[test]
+    fn the_bus_owns_its_names() {
+        assert!(is_bus_own(b"$.KBUS"));
+        assert!(is_bus_own(b"$.KBUS.a"));
+        assert!(is_bus_own(b"$.KBUS.*"));
+        assert!(!is_bus_own(b"$.KBUSa"));
+        assert!(!is_bus_own(b"$.*"));
+    }
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sending replies.
+
+use super::account::Charge;
+use super::bus::Bus;
+use super::bus::Member;
+use super::bus::Outgoing;
+use super::bus::Wakes;
+use super::error::Error;
+use super::mem;
+use super::message::Message;
+use super::message::Parts;
+use super::message::KBUS_REPLY;
+use super::message::KBUS_USER_FLAGS;
+use super::queue::Body;
+use super::queue::Bond;
+
+/// A debt that has been taken out of its ledger; dropping it puts it back.
+struct Taken<'a, M: Member> {
+    member: &'a M,
+    debt: Option<Bond<M>>,
+    /// What the reply needs beyond what was reserved.
+    extra: usize,
+    /// The requester, and the bytes that its own copy, the first one, will take in its queue.
+    ahead: Option<(M, usize)>,
+}
+
+impl<M: Member> Drop for Taken<'_, M> {
+    fn drop(&mut self) {
+        self.give_way();
+        if let Some(debt) = self.debt.take() {
+            debt.value.reserved.shrink(self.extra);
+            self.member.with(|queue| queue.put_debt(debt));
+        }
+    }
+}
+
+impl<M: Member> Taken<'_, M> {
+    fn give_way(&mut self) {
+        if let Some((requester, len)) = self.ahead.take() {
+            requester.with(|queue| queue.unclaim_bytes(len));
+        }
+    }
+
+    /// The debt is settled: it does not go back.
+    fn settle(&mut self) -> Option<Bond<M>> {
+        self.give_way();
+        let debt = self.debt.take();
+        self.member.with(|queue| queue.paid());
+        debt
+    }
+}
+
+impl<M: Member> Bus<M> {
+    /// Sends a reply; what holds for all sends has been checked.
+    ///
+    /// # Errors
+    ///
+    /// In this order: [`Error::ConnRefused`] when it is not owed; [`Error::AddrNotAvail`] when the
+    /// requester has gone, which settles it; [`Error::Inval`] for another name than the request's;
+    /// [`Error::MsgSize`] when there is no room for so long a one; [`Error::NoMem`].
+    pub(super) fn reply(
+        &mut self,
+        member: &M,
+        out: &mut Outgoing<'_>,
+        (peer, request, name): (u64, u64, Option<&[u8]>),
+        next_id: &mut dyn FnMut() -> u64,
+        wakes: &mut Wakes<M>,
+    ) -> Result<u64, Error> {
+        let mut taken = Taken {
+            member,
+            debt: member.with(|queue| queue.take_debt(request)),
+            extra: 0,
+            ahead: None,
+        };
+        let debt = taken.debt.as_mut().ok_or(Error::ConnRefused)?;
+        if debt.value.requester.id() != peer {
+            return Err(Error::ConnRefused);
+        }
+        let requester = debt.value.requester.clone();
+        if requester.with(|queue| queue.is_closed()) {
+            if let Some(debt) = taken.settle() {
+                requester.with(|queue| queue.unreserve());
+                drop(debt);
+            }
+            return Err(Error::AddrNotAvail);
+        }
+        if name.is_some_and(|name| *name != *debt.value.name) {
+            return Err(Error::Inval);
+        }
+        let len = out.payload.len();
+        let reserved = debt.value.reserved.bytes();
+        if len as u64 > reserved {
+            let extra = (len as u64).saturating_sub(reserved) as usize;
+            let fits = requester.with(|queue| queue.read_shut() || queue.fits_long_reply(len));
+            if !fits || !debt.value.reserved.grow(extra) {
+                return Err(Error::MsgSize);
+            }
+            taken.extra = extra;
+        }
+        requester.with(|queue| queue.claim_bytes(len));
+        taken.ahead = Some((requester.clone(), len));
+        let debt = taken.debt.as_mut().ok_or(Error::ConnRefused)?;
+        let plan = self.plan(&debt.value.name, None, len, wakes)?;
+        let parts = Parts {
+            flags: out.flags & KBUS_USER_FLAGS | KBUS_REPLY,
+            sender: member.id(),
+            to: peer,
+            in_reply_to: request,
+            name: mem::try_copy(&debt.value.name)?,
+            payload: core::mem::take(&mut out.payload),
+            via: out.via,
+            charge: Charge::none(&self.account),
+        };
+        let message = mem::new_arc(Message::new(parts))?;
+
+        // Nothing can fail any more.
+        let Some(mut debt) = taken.settle() else {
+            return Err(Error::ConnRefused);
+        };
+        let id = next_id();
+        message.set_id(id);
+        message.charge.move_from(&debt.value.reserved, len);
+        let open = requester.with(|queue| queue.unreserve());
+        if let Some(mut slip) = debt.value.blank.take().filter(|_| open) {
+            slip.value.cookie = debt.value.cookie;
+            slip.value.body = Body::Message(message.clone());
+            requester.with(|queue| queue.push(slip));
+            let _ = mem::push_reserved(wakes, requester);
+        }
+        plan.deliver(&message, None, wakes);
+        Ok(id)
+    }
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Every allocation of every operation fails once: nothing may have changed then.
+
+mod peer;
+
+use kbus_core::error::Error;
+use kbus_core::mem;
+use kbus_core::name::Pattern;
+use kbus_core::routes::Listener;
+use kbus_core::routes::Replier;
+use kbus_core::routes::Routes;
+use peer::Peer;
+use peer::World;
+
+/// A bus with a client, a server that owes one request, and a listener.
+fn scene() -> (World, Vec<Peer>, u64) {
+    let mut world = World::new(0, 1 << 20);
+    let all: Vec<_> = (1..=3).map(|id| world.join(id, 1)).collect();
+    world.replier(&all[1], "$.A").unwrap();
+    world.listen(&all[2], "$.*").unwrap();
+    world.listen(&all[2], "$.A").unwrap();
+    let id = world.request(&all[0], "$.A", b"hello").unwrap();
+    assert_eq!(all[1].read().unwrap().id, id);
+    (world, all, id)
+}
+
+fn state(world: &World, peers: &[Peer]) -> String {
+    let mut bindings = vec![];
+    world.bus.for_each_binding(|m, kind, text, n| {
+        bindings.push(format!("{}{kind:?}{text:?}{n}", m.0.id))
+    });
+    bindings.sort();
+    let counters: Vec<_> = peers.iter().map(Peer::counters).collect();
+    let bus = &world.bus;
+    let numbers = (
+        bus.members(),
+        bus.bindings(),
+        bus.account().used(),
+        world.last_id,
+    );
+    format!("{bindings:?} {counters:?} {numbers:?}")
+}
+
+/// Runs `op` with the k-th allocation failing, for each k; returns how many there were.
+fn each_failing(op: impl Fn(&mut World, &[Peer], u64) -> Result<(), Error>) -> u64 {
+    for k in 0.. {
+        let (mut world, peers, owed) = scene();
+        let before = state(&world, &peers);
+        mem::fail_after(Some(k));
+        let result = op(&mut world, &peers, owed);
+        mem::fail_after(None);
+        if result.is_ok() {
+            assert_ne!(state(&world, &peers), before);
+            return k;
+        }
+        assert_eq!(result, Err(Error::NoMem));
+        assert_eq!(state(&world, &peers), before, "allocation {k}");
+        assert_eq!(op(&mut world, &peers, owed), Ok(()));
+    }
+    0
+}
+
+#[test]
+fn a_failed_allocation_changes_nothing() {
+    assert!(each_failing(|w, _, _| w.bus.join(&Peer::new(4, 7))) >= 1);
+    assert!(each_failing(|w, p, _| w.listen(&p[0], "$.X.Y.Z.%")) >= 5);
+    assert_eq!(each_failing(|w, p, _| w.listen(&p[2], "$.A")), 0);
+    assert!(each_failing(|w, p, _| w.replier(&p[0], "$.X.Y.*")) >= 4);
+    assert!(each_failing(|w, p, _| w.announce(&p[0], "$.A", b"x").map(drop)) >= 5);
+    assert!(each_failing(|w, p, _| w.request(&p[0], "$.A", b"x").map(drop)) >= 8);
+    assert!(each_failing(|w, p, id| w.reply(&p[1], 1, id, b"x").map(drop)) >= 5);
+    assert!(each_failing(|w, p, id| w.reply(&p[1], 1, id, &[0; 5000]).map(drop)) >= 5);
+}
+
+#[test]
+fn giving_up_allocates_nothing() {
+    assert_eq!(each_failing(|w, p, id| w.ignore(&p[1], id)), 0);
+    assert_eq!(each_failing(|w, p, _| w.unlisten(&p[2], "$.*")), 0);
+    assert_eq!(each_failing(|w, p, _| w.unreplier(&p[1], "$.A")), 0);
+    type Op = fn(&mut World, &Peer);
+    let ops: [Op; 3] = [World::close, World::shut_read, World::shut_write];
+    for op in ops {
+        assert_eq!(
+            each_failing(|w, p, _| {
+                op(w, &p[1]);
+                Ok(())
+            }),
+            0
+        );
+    }
+}
+
+#[test]
+fn a_failed_binding_leaves_no_nodes() {
+    let pattern = Pattern::parse(b"$.A.B.C.*").unwrap();
+    for kind in 0..2 {
+        for k in 0.. {
+            let mut routes = Routes::new();
+            mem::fail_after(Some(k));
+            let result = if kind == 0 {
+                routes.listen(
+                    Listener {
+                        peer: 1,
+                        member: (),
+                        binding: 1,
+                        count: 1,
+                    },
+                    &pattern,
+                )
+            } else {
+                routes.bind_replier(
+                    Replier {
+                        member: (),
+                        binding: 1,
+                    },
+                    &pattern,
+                )
+            };
+            mem::fail_after(None);
+            assert_eq!(routes.is_empty(), result.is_err());
+            if result.is_ok() {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One test for each rule that is easier told by itself than by the model.
+
+mod peer;
+
+use kbus_core::bus::Dest;
+use kbus_core::bus::Member;
+use kbus_core::bus::Outgoing;
+use kbus_core::error::Error::*;
+use kbus_core::message::*;
+use kbus_core::name::Pattern;
+use kbus_core::routes::Listener;
+use kbus_core::routes::Routes;
+use peer::Peer;
+use peer::World;
+
+fn out(dest: Option<Dest<'_>>, flags: u32) -> Outgoing<'_> {
+    Outgoing {
+        dest,
+        flags,
+        ..Default::default()
+    }
+}
+
+#[test]
+fn flags_and_addresses_are_checked_before_the_bus() {
+    let name: &[u8] = b"$.A";
+    let plain = Some(Dest::Name(name));
+    let one = Some(Dest::Stateful { name, peer: 1 });
+    let reply = Some(Dest::Reply {
+        peer: 1,
+        request: 1,
+        name: None,
+    });
+    assert_eq!(out(plain, KBUS_USER_FLAGS).check(), Ok(()));
+    assert_eq!(out(plain, KBUS_REPLY).check(), Err(Inval));
+    assert_eq!(
+        out(plain, KBUS_ALL_OR_FAIL | KBUS_ALL_OR_WAIT).check(),
+        Err(Inval)
+    );
+    assert_eq!(out(plain, KBUS_ALL_OR_FAIL).check(), Err(OpNotSupp));
+    assert_eq!(out(plain, KBUS_ALL_OR_WAIT).check(), Err(OpNotSupp));
+    assert_eq!(out(plain, KBUS_URGENT).check(), Err(OpNotSupp));
+    assert_eq!(out(one, 0).check(), Err(OpNotSupp));
+    assert_eq!(out(one, KBUS_REQUEST).check(), Ok(()));
+    let flags = KBUS_REQUEST | KBUS_ALL_OR_FAIL | KBUS_ALL_OR_WAIT;
+    assert_eq!(out(reply, flags).check(), Ok(()));
+    assert_eq!(
+        Outgoing {
+            explicit: true,
+            ..out(reply, KBUS_REQUEST)
+        }
+        .check(),
+        Err(Inval)
+    );
+    assert_eq!(out(Some(Dest::Name(b"$.A.*")), 0).check(), Err(BadMsg));
+}
+
+#[test]
+fn errors_of_a_send_have_an_order() {
+    let mut w = World::new(0, 1 << 20);
+    let stranger = Peer::new(9, 1);
+    let big = || vec![0; 70_000];
+    let a = w.join(1, 1);
+    assert_eq!(
+        w.send(
+            &a,
+            Outgoing {
+                payload: big(),
+                ..out(None, 0)
+            }
+        ),
+        Err(MsgSize)
+    );
+    assert_eq!(w.send(&stranger, out(None, 0)), Err(DestAddrReq));
+    assert_eq!(w.announce(&stranger, "$.KBUS", b""), Err(NotConn));
+    assert_eq!(w.announce(&a, "$.KBUS.x", b""), Err(Perm));
+    assert_eq!(w.request(&a, "$.A", b""), Err(AddrNotAvail));
+    a.with(|q| q.set_limit(0));
+    assert_eq!(w.request(&a, "$.A", b""), Err(NoBufs));
+    w.shut_write(&a);
+    assert_eq!(w.announce(&a, "$.KBUS.x", b""), Err(Pipe));
+    assert_eq!(w.last_id, 0);
+}
+
+#[test]
+fn one_may_ask_oneself_with_two_slots() {
+    let mut w = World::new(0, 1 << 20);
+    let a = w.join(1, 1);
+    w.replier(&a, "$.A").unwrap();
+    a.with(|q| q.set_limit(1));
+    assert_eq!(w.request(&a, "$.A", b""), Err(Busy));
+    assert_eq!(a.counters(), (0, 0, 0, 0, 0));
+    a.with(|q| q.set_limit(2));
+    let id = w.request(&a, "$.A", b"").unwrap();
+    assert!(a.read().unwrap().must_reply());
+    w.reply(&a, 1, id, b"yes").unwrap();
+    let view = a.read().unwrap();
+    assert_eq!((view.in_reply_to, view.payload()), (id, b"yes".as_slice()));
+}
+
+#[test]
+fn removed_while_it_is_read_there_is_no_debt() {
+    let mut w = World::new(0, 1 << 20);
+    let (a, b) = (w.join(1, 1), w.join(2, 1));
+    w.replier(&b, "$.A").unwrap();
+    let id = w.request(&a, "$.A", b"x").unwrap();
+    let view = b.with(|q| q.front()).unwrap();
+    w.unreplier(&b, "$.A").unwrap();
+    assert!(b.with(|q| q.consume(view.token)).is_none());
+    assert_eq!(w.reply(&b, 1, id, b""), Err(ConnRefused));
+    let status = a.read().unwrap();
+    assert_eq!(
+        (status.error, status.name()),
+        (3, b"$.KBUS.Replier.Unbound".as_slice())
+    );
+}
+
+#[test]
+fn others_may_not_take_names_from_a_protected_wildcard() {
+    let mut w = World::new(0, 1 << 20);
+    let (root, one, two) = (w.join(1, 0), w.join(2, 1), w.join(3, 2));
+    w.replier(&one, "$.A.*").unwrap();
+    for text in ["$.A.B", "$.A.%", "$.A.B.*", "$.A.B.C.%", "$.A.B.C"] {
+        assert_eq!(w.replier(&two, text), Err(Acces), "{text}");
+    }
+    w.replier(&two, "$.A").unwrap();
+    w.replier(&two, "$.*").unwrap();
+    w.replier(&one, "$.%").unwrap();
+    w.replier(&one, "$.Z").unwrap();
+    w.replier(&root, "$.A.B").unwrap();
+    w.unreplier(&two, "$.*").unwrap();
+    w.replier(&root, "$.*").unwrap();
+    assert_eq!(w.replier(&two, "$.Q.Q"), Err(Acces));
+    assert_eq!(w.replier(&two, "$.A"), Err(Exist));
+    assert_eq!(w.replier(&two, "$.KBUS.A"), Err(Perm));
+    assert_eq!(w.bus.replier_for(b"$.KBUS.A"), 0);
+}
+
+#[test]
+fn bindings_and_wide_listeners_are_limited_by_user() {
+    let mut w = World::new(0, 1 << 20);
+    let a = w.join(1, 1);
+    for _ in 0..4096 {
+        w.listen(&a, "$.A").unwrap();
+    }
+    assert_eq!(w.listen(&a, "$.A"), Err(DQuot));
+    assert_eq!(w.replier(&a, "$.A"), Err(DQuot));
+    w.unlisten(&a, "$.A").unwrap();
+    w.replier(&a, "$.*").unwrap();
+    w.close(&a);
+    let many: Vec<_> = (10..267).map(|id| w.join(id, 1)).collect();
+    let (last, rest) = many.split_last().unwrap();
+    for peer in rest {
+        w.listen(peer, "$.*").unwrap();
+        w.listen(peer, "$.%").unwrap();
+    }
+    assert_eq!(w.listen(last, "$.*"), Err(DQuot));
+    w.replier(last, "$.*").unwrap();
+    w.unlisten(&rest[0], "$.*").unwrap();
+    assert_eq!(w.listen(last, "$.%"), Err(DQuot));
+    w.unlisten(&rest[0], "$.%").unwrap();
+    w.listen(last, "$.%").unwrap();
+}
+
+#[test]
+fn a_name_of_500_words_is_dropped_without_recursion() {
+    let text = format!("${}", ".a".repeat(499));
+    let pattern = Pattern::parse(text.as_bytes()).unwrap();
+    let small = std::thread::Builder::new().stack_size(64 << 10);
+    let mut routes = Routes::new();
+    let new = |peer| Listener {
+        peer,
+        member: (),
+        binding: 1,
+        count: 1,
+    };
+    routes.listen(new(1), &pattern).unwrap();
+    assert_eq!(routes.unlisten(1, &pattern), Some((1, 0)));
+    assert!(routes.is_empty());
+    routes.listen(new(1), &pattern).unwrap();
+    small.spawn(move || drop(routes)).unwrap().join().unwrap();
+}
+
+#[test]
+fn a_look_up_visits_as_many_nodes_as_the_name_has_words() {
+    let mut routes = Routes::new();
+    for n in 0..20_000 {
+        let text = format!("$.A.w{n}.x");
+        let pattern = Pattern::parse(text.as_bytes()).unwrap();
+        let new = Listener {
+            peer: n,
+            member: (),
+            binding: n + 1,
+            count: 1,
+        };
+        routes.listen(new, &pattern).unwrap();
+    }
+    let mut found = vec![];
+    let visited = routes.listeners(b"$.A.w777.x", |l| {
+        found.push(l.peer);
+        Ok(())
+    });
+    assert_eq!((visited, found), (Ok(4), vec![777]));
+    assert_eq!(routes.listeners(b"$.B.w777.x", |_| Ok(())), Ok(1));
+}
+
+#[test]
+fn a_full_queue_of_bytes_still_took_one_large_message() {
+    let mut w = World::new(0, 1 << 20);
+    let (a, b) = (w.join(1, 1), w.join(2, 1));
+    w.listen(&b, "$.A").unwrap();
+    b.with(|q| q.set_byte_limit(10));
+    w.announce(&a, "$.A", &[0; 500]).unwrap();
+    w.announce(&a, "$.A", &[0; 1]).unwrap();
+    assert_eq!(b.counters(), (1, 0, 500, 0, 1));
+    b.read().unwrap();
+    w.announce(&a, "$.A", &[0; 1]).unwrap();
+    assert_eq!(b.read().unwrap().lost, 1);
+}

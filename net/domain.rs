@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The order domain: what one network namespace has of its own.
+//!
+//! Its abstract buses by name, and the counters from which the ids of messages and sockets are taken.
+
+use crate::{
+    bus_core::Bus,
+    endpoint::Endpoint,
+    sys::{
+        net_ns::{
+            NetCell,
+            NetState, //
+        },
+        task, //
+    }, //
+};
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex, //
+    }, //
+};
+
+/// Whether the literal form is served: `net.kbus.literal`.
+const LITERAL_DEFAULT: u32 = 1;
+
+/// What one network namespace has of its own.
+#[pin_data]
+pub(crate) struct Domain {
+    id: u64,
+    last_message: Atomic<u64>,
+    last_peer: Atomic<u64>,
+    literal: Atomic<u32>,
+    /// Lock order: before the lock of any bus.
+    #[pin]
+    buses: Mutex<KVec<Member>>,
+}
+
+/// A bus, and how many sockets are bound to it.
+struct Member {
+    bus: Arc<SharedBus>,
+    sockets: usize,
+}
+
+/// How many domains there have been.
+static LAST_DOMAIN: Atomic<u64> = Atomic::new(0);
+
+static CELL: NetCell = NetCell::new();
+
+impl NetState for Domain {
+    fn cell() -> &'static NetCell {
+        &CELL
+    }
+
+    fn create(maker: Option<Arc<Self>>) -> Result<Arc<Self>> {
+        let literal = maker.map_or(LITERAL_DEFAULT, |maker| maker.literal.load(Relaxed));
+        Arc::pin_init(
+            pin_init!(Self {
+                id: LAST_DOMAIN.fetch_add(1, Relaxed).wrapping_add(1),
+                last_message: Atomic::new(0),
+                last_peer: Atomic::new(0),
+                literal: Atomic::new(literal),
+                buses <- new_mutex!(KVec::new(), "kbus::buses"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+}
+
+impl Domain {
+    /// Tells this domain from others: `domain` of `struct kbus_bus_info`.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The next id of a message. To be called under the lock of the message's bus, when nothing can fail any more.
+    pub(crate) fn next_message(&self) -> u64 {
+        self.last_message.fetch_add(1, Relaxed).wrapping_add(1)
+    }
+
+    /// The id of a new socket; 0 is the bus itself.
+    pub(crate) fn next_peer(&self) -> u64 {
+        self.last_peer.fetch_add(1, Relaxed).wrapping_add(1)
+    }
+
+    /// Whether the current task may make a socket by the literal form, `socket(AF_UNIX, SOCK_DGRAM, PROTO_KBUS)`.
+    ///
+    /// A sandbox that was written before KBUS must not be opened by loading it.
+    pub(crate) fn admits_literal(&self) -> bool {
+        match self.literal.load(Relaxed) {
+            0 => false,
+            1 => !task::is_sandboxed(),
+            _ => true,
+        }
+    }
+
+    /// Binds a socket to the abstract bus of this name, which is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` if the bus's mode does not let this user in, `ENOMEM`.
+    pub(crate) fn join(&self, name: &[u8], endpoint: &Arc<Endpoint>, mode: u32) -> Result<Arc<SharedBus>> {
+        let mut buses = self.buses.lock();
+        if let Some(found) = buses.iter_mut().find(|member| *member.bus.name == *name) {
+            found.bus.admit()?;
+            found.bus.state.lock().join(endpoint).map_err(to_kernel)?;
+            found.sockets = found.sockets.saturating_add(1);
+            return Ok(found.bus.clone());
+        }
+        let bus = SharedBus::new(name, mode)?;
+        bus.state.lock().join(endpoint).map_err(to_kernel)?;
+        buses.push(Member { bus: bus.clone(), sockets: 1 }, GFP_KERNEL_ACCOUNT)?;
+        Ok(bus)
+    }
+
+    /// A socket has left: the bus ends with its last.
+    pub(crate) fn leave(&self, bus: &Arc<SharedBus>) {
+        let mut buses = self.buses.lock();
+        let Some(at) = buses.iter().position(|member| Arc::ptr_eq(&member.bus, bus)) else {
+            return;
+        };
+        let Some(member) = buses.get_mut(at) else { return };
+        member.sockets = member.sockets.saturating_sub(1);
+        if member.sockets == 0 {
+            let _ended = buses.remove(at);
+        }
+    }
+}
+
+/// A bus as its sockets share it.
+#[pin_data]
+pub(crate) struct SharedBus {
+    /// Of the abstract namespace, without the leading NUL.
+    pub(crate) name: KVec<u8>,
+    /// `KBUS_BUS_MODE`: the write bits count.
+    pub(crate) mode: Atomic<u32>,
+    uid: u32,
+    gid: u32,
+    /// The bus lock. Lock order: before the queue of any socket. It is a sleeping lock.
+    #[pin]
+    pub(crate) state: Mutex<Bus<Arc<Endpoint>>>,
+}
+
+impl SharedBus {
+    fn new(name: &[u8], mode: u32) -> Result<Arc<Self>> {
+        let uid = task::current_euid();
+        let mut copy = KVec::with_capacity(name.len(), GFP_KERNEL_ACCOUNT)?;
+        copy.extend_from_slice(name, GFP_KERNEL_ACCOUNT)?;
+        let bus = Bus::new(uid, task::ram_bytes() / 8).map_err(to_kernel)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                name: copy,
+                mode: Atomic::new(mode),
+                uid,
+                gid: task::current_egid(),
+                state <- new_mutex!(bus, "kbus::bus"),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Whether the current task owns the bus, or may administer it.
+    pub(crate) fn is_owner(&self) -> bool {
+        task::current_euid() == self.uid || task::is_net_admin()
+    }
+
+    fn admit(&self) -> Result {
+        let mode = self.mode.load(Relaxed);
+        let bit = if task::current_euid() == self.uid {
+            0o200
+        } else if task::in_group(self.gid) {
+            0o020
+        } else {
+            0o002
+        };
+        if mode & bit != 0 || task::is_net_admin() {
+            Ok(())
+        } else {
+            Err(EACCES)
+        }
+    }
+
+    /// Owner's user and group, as numbers of the initial user namespace.
+    pub(crate) fn owner(&self) -> (u32, u32) {
+        (self.uid, self.gid)
+    }
+}
+
+/// The kernel's error for one of the bus's.
+pub(crate) fn to_kernel(error: crate::bus_core::Error) -> Error {
+    Error::from_errno(-error.errno())
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One socket of a bus: what the module knows of it beyond `struct sock`.
+
+use crate::{
+    bus_core::{
+        bus::{
+            Step,
+            Wakes, //
+        },
+        queue::Queue,
+        Member, //
+    },
+    domain::{
+        Domain,
+        SharedBus, //
+    },
+    sys::{
+        sock::Sock,
+        task, //
+    }, //
+};
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    new_condvar,
+    new_mutex,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        CondVar,
+        Mutex, //
+    }, //
+};
+
+/// A socket.
+///
+/// Locks, outermost first: `reading`, `settings`, the bus's, `queue`. The first is held over a copy to user space, by
+/// which a reader can only delay the other readers of its own socket.
+#[pin_data]
+pub(crate) struct Endpoint {
+    /// Peer id, unique in its domain for as long as that lives.
+    id: u64,
+    /// `sun_family` of its addresses: `AF_UNIX` of the literal form, else the family's own number.
+    pub(crate) address_family: u16,
+    /// Who made it, as a number of the initial user namespace.
+    user: u32,
+    pub(crate) domain: Arc<Domain>,
+    /// Its reference keeps the wait queue in place for wake-ups that come after the close.
+    pub(crate) sock: ARef<Sock>,
+    /// `KBUS_SEND_FLAGS`.
+    pub(crate) send_flags: Atomic<u32>,
+    /// `KBUS_RECV_INFO`.
+    pub(crate) recv_info: Atomic<u32>,
+    /// `KBUS_LAST_SENT`.
+    pub(crate) last_sent: Atomic<u64>,
+    #[pin]
+    pub(crate) settings: Mutex<Settings>,
+    #[pin]
+    pub(crate) queue: Mutex<Queue<Arc<Endpoint>>>,
+    /// Blocking readers, who sleep with the lock of `queue` given up.
+    #[pin]
+    pub(crate) readable: CondVar,
+    /// Serialises the reads.
+    #[pin]
+    pub(crate) reading: Mutex<()>,
+}
+
+/// What `bind()`, `connect()` and options of the bus have set.
+pub(crate) struct Settings {
+    /// The bus it is bound to.
+    pub(crate) bus: Option<Arc<SharedBus>>,
+    /// The text of the default address.
+    pub(crate) connected: Option<KVec<u8>>,
+    /// `KBUS_BUS_MODE` for a bus that this socket will make.
+    pub(crate) mode: u32,
+}
+
+impl Endpoint {
+    /// Makes an unbound one.
+    pub(crate) fn new(address_family: u16, domain: Arc<Domain>, sock: ARef<Sock>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                id: domain.next_peer(),
+                address_family,
+                user: task::current_euid(),
+                domain,
+                sock,
+                send_flags: Atomic::new(0),
+                recv_info: Atomic::new(1),
+                last_sent: Atomic::new(0),
+                settings <- new_mutex!(
+                    Settings { bus: None, connected: None, mode: 0o666 },
+                    "kbus::settings"
+                ),
+                queue <- new_mutex!(Queue::new(), "kbus::queue"),
+                readable <- new_condvar!("kbus::readable"),
+                reading <- new_mutex!((), "kbus::reading"),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// The bus it is bound to.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN` before `bind()`.
+    pub(crate) fn bus(&self) -> Result<Arc<SharedBus>> {
+        self.settings.lock().bus.clone().ok_or(ENOTCONN)
+    }
+
+    /// Wakes its readers and pollers. To be called without the lock of the bus or of the queue.
+    pub(crate) fn wake(&self) {
+        self.readable.notify_all();
+        self.sock.data_ready();
+    }
+
+    /// Settles what a close, an unbinding or a shutdown left to settle, one request at a time.
+    ///
+    /// The lock is given up in between, so that a socket with many debts does not stall the bus.
+    pub(crate) fn settle(this: &Arc<Self>, bus: &SharedBus) {
+        loop {
+            let mut next = || this.domain.next_message();
+            let step = bus.state.lock().settle_step(this, &mut next);
+            match step {
+                Step::Settled { wake, garbage } => {
+                    drop(garbage);
+                    if let Some(requester) = wake {
+                        requester.wake();
+                    }
+                }
+                Step::Done => break,
+            }
+        }
+    }
+}
+
+/// Wakes everybody whom an operation asked to wake. To be called without any lock of the bus.
+pub(crate) fn wake_all(mut wakes: Wakes<Arc<Endpoint>>) {
+    while let Some(endpoint) = wakes.pop() {
+        endpoint.wake();
+    }
+}
+
+impl Member for Arc<Endpoint> {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn user(&self) -> u32 {
+        self.user
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Queue<Self>) -> R) -> R {
+        f(&mut self.queue.lock())
+    }
+}
+
+impl Endpoint {
+    /// Peer id.
+    pub(crate) fn peer_id(&self) -> u64 {
+        self.id
+    }
+
+    /// Records the id of a send that succeeded.
+    pub(crate) fn sent(&self, id: u64) {
+        self.last_sent.store(id, Relaxed);
+    }
+}

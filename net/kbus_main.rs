@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KBUS: a message bus as a socket family.
+//!
+//! Registration and tear-down of the module; the way of a call begins in [`socket`].
+#![deny(unsafe_code)]
+
+use kernel::prelude::*;
+
+use core::pin::Pin;
+
+// The same files are a crate of their own on the host, where all of it is public and used by tests.
+#[allow(dead_code, unreachable_pub)]
+#[path = "core/mod.rs"]
+mod bus_core;
+mod domain;
+mod endpoint;
+mod options;
+mod receive;
+mod send;
+mod sockaddr;
+mod socket;
+#[allow(unsafe_code)]
+mod sys;
+mod uapi;
+
+module! {
+    type: Kbus,
+    name: "kbus",
+    authors: ["The KBUS authors"],
+    description: "KBUS: a message bus as a socket family",
+    license: "GPL",
+    alias: ["net-pf-18"],
+    params: {
+        family: i32 {
+            default: 18,
+            description: "Address family number to use (18: AF_ASH, which nothing in the kernel registers)",
+        },
+    },
+}
+
+/// The loaded module. The fields are dropped in order: no new literal sockets, then no new sockets at all.
+struct Kbus {
+    _literal: Option<Pin<KBox<sys::probe::Redirect<endpoint::Endpoint>>>>,
+    _family: sys::socket::Registration<endpoint::Endpoint>,
+    _nets: sys::net_ns::NetRegistration<domain::Domain>,
+}
+
+impl kernel::Module for Kbus {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let nets = sys::net_ns::NetRegistration::new()?;
+        let number = module_parameters::family.value();
+        let family = sys::socket::Registration::new(number).inspect_err(|_| {
+            pr_err!("address family {number} is not free: choose another with family=\n");
+        })?;
+        // Without the probe the bus still works by its family number: say so once, and go on.
+        let literal = sys::probe::Redirect::new()
+            .inspect_err(|e| {
+                pr_warn!(
+                    "socket(AF_UNIX, SOCK_DGRAM, PROTO_KBUS) is not available: no probe on unix_create (error {})\n",
+                    e.to_errno()
+                );
+            })
+            .ok();
+        pr_info!("address family {number}\n");
+        Ok(Self {
+            _literal: literal,
+            _family: family,
+            _nets: nets,
+        })
+    }
+}

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Socket options: bindings, settings of the socket, settings of its bus.
+
+use crate::{
+    bus_core::{
+        mem,
+        name::{
+            self,
+            Pattern, //
+        }, //
+    },
+    domain::{
+        to_kernel,
+        SharedBus, //
+    },
+    endpoint::Endpoint,
+    sys::{
+        sockopt::{
+            OptIn,
+            OptOut, //
+        },
+        task, //
+    },
+    uapi, //
+};
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    }, //
+};
+
+const SOL_SOCKET: i32 = 1;
+
+/// Options of `SOL_SOCKET` that mean something here, all handled by the core: buffers, time limits, `SO_RXQ_OVFL`.
+const CORE_OPTIONS: [i32; 9] = [7, 8, 20, 21, 32, 33, 40, 66, 67];
+const SO_RCVBUF: i32 = 8;
+const SO_RCVBUFFORCE: i32 = 33;
+
+/// The most that `KBUS_QUEUE_LEN` may be: `net.kbus.max_queue_len`.
+const MAX_QUEUE_LEN: u32 = 16384;
+
+/// `setsockopt()`; `None` leaves an option to the core.
+pub(crate) fn set(
+    this: &Arc<Endpoint>,
+    level: i32,
+    name: i32,
+    value: &OptIn<'_>,
+) -> Option<Result> {
+    match level {
+        SOL_SOCKET if CORE_OPTIONS.contains(&name) => {
+            if name == SO_RCVBUF || name == SO_RCVBUFFORCE {
+                // As the program set it, before the core doubles it.
+                if let Ok(bytes) = value.read_u32() {
+                    this.queue.lock().set_byte_limit(u64::from(bytes));
+                }
+            }
+            None
+        }
+        SOL_SOCKET => Some(Err(EOPNOTSUPP)),
+        _ if level == uapi::SOL_KBUS as i32 => Some(set_kbus(this, name as u32, value)),
+        _ => Some(Err(ENOPROTOOPT)),
+    }
+}
+
+fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
+    match name {
+        uapi::KBUS_LISTEN | uapi::KBUS_UNLISTEN | uapi::KBUS_REPLIER | uapi::KBUS_UNREPLIER => {
+            set_binding(this, name, value)
+        }
+        uapi::KBUS_IGNORE => {
+            let id = value.read_u64()?;
+            let bus = this.bus()?;
+            let mut next = || this.domain.next_message();
+            let wake = bus.state.lock().ignore(this, id, &mut next).map_err(to_kernel)?;
+            if let Some(requester) = wake {
+                requester.wake();
+            }
+            Ok(())
+        }
+        uapi::KBUS_SEND_FLAGS => {
+            let flags = value.read_u32()?;
+            let known = uapi::KBUS_REQUEST
+                | uapi::KBUS_URGENT
+                | uapi::KBUS_ALL_OR_FAIL
+                | uapi::KBUS_ALL_OR_WAIT
+                | uapi::KBUS_USER_FLAGS;
+            if flags & !known != 0 {
+                return Err(EINVAL);
+            }
+            this.send_flags.store(flags, Relaxed);
+            Ok(())
+        }
+        uapi::KBUS_RECV_INFO => {
+            this.recv_info.store(u32::from(value.read_u32()? != 0), Relaxed);
+            Ok(())
+        }
+        uapi::KBUS_QUEUE_LEN => match value.read_u32()? {
+            0 => Err(EINVAL),
+            len if len > MAX_QUEUE_LEN => Err(EPERM),
+            len => {
+                this.queue.lock().set_limit(len);
+                Ok(())
+            }
+        },
+        uapi::KBUS_REPLY_MAX => {
+            let bytes = value.read_u32()?;
+            this.queue.lock().set_reply_max(bytes);
+            Ok(())
+        }
+        uapi::KBUS_MAX_MSG_SIZE => {
+            let bytes = value.read_u32()?;
+            let bus = owned_bus(this)?;
+            if !(uapi::KBUS_MSG_SIZE_MIN..=uapi::KBUS_MSG_SIZE_MAX).contains(&bytes) {
+                return Err(EINVAL);
+            }
+            bus.state.lock().set_max_msg(bytes);
+            Ok(())
+        }
+        uapi::KBUS_BUS_BYTES => {
+            let bytes = value.read_u64()?;
+            let bus = owned_bus(this)?;
+            if bytes > task::ram_bytes() / 8 {
+                return Err(EPERM);
+            }
+            bus.state.lock().account().set_max(bytes);
+            Ok(())
+        }
+        uapi::KBUS_BUS_MODE => {
+            let mode = value.read_u32()?;
+            if mode & !0o777 != 0 {
+                return Err(EINVAL);
+            }
+            let mut settings = this.settings.lock();
+            match &settings.bus {
+                None => settings.mode = mode,
+                Some(bus) if bus.is_owner() => bus.mode.store(mode, Relaxed),
+                Some(_) => return Err(EPERM),
+            }
+            Ok(())
+        }
+        // In the contract and in the header, not built yet.
+        uapi::KBUS_ONCE
+        | uapi::KBUS_LOSSY
+        | uapi::KBUS_REPORT_LOST
+        | uapi::KBUS_PASS
+        | uapi::KBUS_REPORT_BINDS => Err(EOPNOTSUPP),
+        _ => Err(ENOPROTOOPT),
+    }
+}
+
+fn owned_bus(this: &Endpoint) -> Result<Arc<SharedBus>> {
+    let bus = this.bus()?;
+    if bus.is_owner() {
+        Ok(bus)
+    } else {
+        Err(EPERM)
+    }
+}
+
+/// The options that take the plain bytes of a name.
+///
+/// # Errors
+///
+/// `EBADMSG` and `ENAMETOOLONG` for the name, `ENOTCONN` before `bind()`, `EPIPE` after a shutdown of that direction,
+/// and those of the bus: `EPERM`, `EEXIST`, `EACCES`, `EINVAL`, `EDQUOT`, `ENOMEM`.
+fn set_binding(this: &Arc<Endpoint>, option: u32, value: &OptIn<'_>) -> Result {
+    // One byte more than a name may have, so that a long one is told from a cut one, and its NUL.
+    let mut bytes = mem::Bytes::new();
+    let len = value.len().min(uapi::KBUS_NAME_MAX as usize + 2);
+    bytes.resize(len, 0, GFP_KERNEL_ACCOUNT)?;
+    value.read(&mut bytes)?;
+
+    let mut option = option;
+    let mut text = name::until_nul(&bytes);
+    if option == uapi::KBUS_REPLIER && len == 4 {
+        // The proposal's own form. No name begins with these bytes.
+        match bytes.get(..4).and_then(|b| b.try_into().ok()).map(i32::from_ne_bytes) {
+            Some(1) => text = b"$.*",
+            Some(0) => {
+                text = b"$.*";
+                option = uapi::KBUS_UNREPLIER;
+            }
+            _ => {}
+        }
+    }
+    let pattern = Pattern::parse(text).map_err(to_kernel)?;
+    let bus = this.bus()?;
+    match option {
+        uapi::KBUS_LISTEN => bus.state.lock().listen(this, &pattern).map_err(to_kernel),
+        uapi::KBUS_REPLIER => bus.state.lock().bind_replier(this, &pattern).map_err(to_kernel),
+        uapi::KBUS_UNLISTEN => {
+            let garbage = bus.state.lock().unlisten(this, &pattern);
+            garbage.map(drop).map_err(to_kernel)
+        }
+        _ => {
+            let garbage = bus.state.lock().unbind_replier(this, &pattern);
+            garbage.map(drop).map_err(to_kernel)?;
+            Endpoint::settle(this, &bus);
+            Ok(())
+        }
+    }
+}
+
+/// `getsockopt()` of every level but `SOL_SOCKET`.
+///
+/// # Errors
+///
+/// `EINVAL` for a buffer that is too small, `ENOTCONN` for options of the bus before `bind()`, `ENOPROTOOPT`.
+pub(crate) fn get(this: &Endpoint, level: i32, name: i32, value: &mut OptOut<'_>) -> Result {
+    if level != uapi::SOL_KBUS as i32 {
+        return Err(ENOPROTOOPT);
+    }
+    match name as u32 {
+        uapi::KBUS_REPLIER => get_replier(this, value),
+        uapi::KBUS_SEND_FLAGS => number(value, &this.send_flags.load(Relaxed).to_ne_bytes()),
+        uapi::KBUS_RECV_INFO => number(value, &this.recv_info.load(Relaxed).to_ne_bytes()),
+        uapi::KBUS_PEER_ID => number(value, &this.peer_id().to_ne_bytes()),
+        uapi::KBUS_LAST_SENT => number(value, &this.last_sent.load(Relaxed).to_ne_bytes()),
+        uapi::KBUS_QUEUE_LEN => {
+            let len = this.queue.lock().limit();
+            number(value, &len.to_ne_bytes())
+        }
+        uapi::KBUS_REPLY_MAX => {
+            let bytes = this.queue.lock().reply_max();
+            number(value, &bytes.to_ne_bytes())
+        }
+        uapi::KBUS_UNREAD => {
+            let count = this.queue.lock().unread();
+            number(value, &count.to_ne_bytes())
+        }
+        uapi::KBUS_UNREPLIED => {
+            let count = this.queue.lock().unreplied();
+            number(value, &count.to_ne_bytes())
+        }
+        uapi::KBUS_LOST => {
+            let lost = this.queue.lock().lost();
+            number(value, &lost.to_ne_bytes())
+        }
+        uapi::KBUS_NEXT_LEN => {
+            let len = this.queue.lock().next_len();
+            let len = len.map_or(-1, |len| i64::try_from(len).unwrap_or(i64::MAX));
+            number(value, &len.to_ne_bytes())
+        }
+        uapi::KBUS_MAX_MSG_SIZE => {
+            let bytes = this.bus()?.state.lock().max_msg();
+            number(value, &bytes.to_ne_bytes())
+        }
+        uapi::KBUS_BUS_BYTES => {
+            let bytes = this.bus()?.state.lock().account().max();
+            number(value, &bytes.to_ne_bytes())
+        }
+        uapi::KBUS_BUS_MODE => {
+            let settings = this.settings.lock();
+            let mode = settings.bus.as_ref().map_or(settings.mode, |bus| bus.mode.load(Relaxed));
+            drop(settings);
+            number(value, &mode.to_ne_bytes())
+        }
+        uapi::KBUS_BUS_INFO => get_bus_info(this, value),
+        uapi::KBUS_ONCE
+        | uapi::KBUS_LOSSY
+        | uapi::KBUS_REPORT_LOST
+        | uapi::KBUS_PASS
+        | uapi::KBUS_REPORT_BINDS
+        | uapi::KBUS_SYNC => Err(EOPNOTSUPP),
+        _ => Err(ENOPROTOOPT),
+    }
+}
+
+/// A number whole or not at all.
+fn number(value: &mut OptOut<'_>, bytes: &[u8]) -> Result {
+    if value.len() < bytes.len() {
+        return Err(EINVAL);
+    }
+    value.write(bytes)
+}
+
+/// Who would answer: for the connected name, or for the one that a longer buffer begins with.
+fn get_replier(this: &Endpoint, value: &mut OptOut<'_>) -> Result {
+    let mut text = mem::Bytes::new();
+    if value.len() < 8 {
+        return Err(EINVAL);
+    }
+    if value.len() == 8 {
+        let settings = this.settings.lock();
+        let connected = settings.connected.as_ref().ok_or(ENOTCONN)?;
+        text.extend_from_slice(connected, GFP_KERNEL_ACCOUNT)?;
+    } else {
+        let len = value.len().min(uapi::KBUS_NAME_MAX as usize + 2);
+        text.resize(len, 0, GFP_KERNEL_ACCOUNT)?;
+        value.read(&mut text)?;
+    }
+    let text = name::until_nul(&text);
+    let text = text.split(|byte| *byte == b'@').next().unwrap_or(text);
+    name::check_name(text).map_err(to_kernel)?;
+    let peer = this.bus()?.state.lock().replier_for(text);
+    value.write(&peer.to_ne_bytes())
+}
+
+/// `struct kbus_bus_info`, cut to the caller's buffer: it may grow at its end.
+fn get_bus_info(this: &Endpoint, value: &mut OptOut<'_>) -> Result {
+    let shared = this.bus()?;
+    let (uid, gid) = shared.owner();
+    let mode = shared.mode.load(Relaxed);
+    let (used, max, members, bindings, max_msg) = {
+        let bus = shared.state.lock();
+        let account = bus.account();
+        (account.used(), account.max(), bus.members(), bus.bindings(), bus.max_msg())
+    };
+    let mut bytes = [0; 48];
+    let (long, short) = bytes.split_at_mut(24);
+    for (to, from) in long.chunks_exact_mut(8).zip([this.domain.id(), used, max]) {
+        to.copy_from_slice(&from.to_ne_bytes());
+    }
+    let (uid, gid) = (task::uid_here(uid), task::gid_here(gid));
+    let words = [uid, gid, mode, members, bindings, max_msg];
+    for (to, from) in short.chunks_exact_mut(4).zip(words) {
+        to.copy_from_slice(&from.to_ne_bytes());
+    }
+    value.write(&bytes)
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `recvmsg()`: from a socket's queue to a program's buffers.
+
+use crate::{
+    bus_core::{
+        address,
+        name,
+        queue::View, //
+    },
+    endpoint::Endpoint,
+    sockaddr,
+    sys::{
+        msg::{
+            RecvMsg,
+            ADDR_MAX, //
+        },
+        sock::Flag,
+    },
+    uapi, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        CondVarTimeoutResult, //
+    },
+    time::Jiffies, //
+};
+
+const MSG_OOB: u32 = 0x1;
+const MSG_PEEK: u32 = 0x2;
+const MSG_TRUNC: u32 = 0x20;
+const MSG_DONTWAIT: u32 = 0x40;
+const MSG_ERRQUEUE: u32 = 0x2000;
+
+const SOL_SOCKET: i32 = 1;
+const SO_RXQ_OVFL: i32 = 40;
+
+/// Receives one message and returns the bytes copied, or its whole length with `MSG_TRUNC`.
+///
+/// # Errors
+///
+/// `EAGAIN` when there is nothing and it must not wait, or `SO_RCVTIMEO` is over; `EINTR`; `EFAULT`, which leaves the
+/// message where it is; `EOPNOTSUPP` for `MSG_OOB` and `MSG_ERRQUEUE`.
+pub(crate) fn receive(this: &Endpoint, mut msg: RecvMsg<'_>, flags: u32) -> Result<usize> {
+    if flags & (MSG_OOB | MSG_ERRQUEUE) != 0 {
+        return Err(EOPNOTSUPP);
+    }
+    let mut left = this.sock.rcvtimeo(flags & MSG_DONTWAIT != 0) as Jiffies;
+    loop {
+        if !wait(this, &mut left)? {
+            return Ok(0);
+        }
+        // Reads of one socket are serial: what is copied now is what will be consumed.
+        let _reading = this.reading.lock();
+        let view = this.queue.lock().front();
+        let Some(view) = view else {
+            // Another reader was faster.
+            continue;
+        };
+        return copy_out(this, &mut msg, flags, &view);
+    }
+}
+
+/// Waits until there is a message; false when there will be none.
+fn wait(this: &Endpoint, left: &mut Jiffies) -> Result<bool> {
+    let mut queue = this.queue.lock();
+    loop {
+        if queue.unread() > 0 {
+            return Ok(true);
+        }
+        if queue.read_shut() {
+            return Ok(false);
+        }
+        if *left == 0 {
+            return Err(EAGAIN);
+        }
+        let for_ever = *left >= i64::MAX as Jiffies;
+        match this.readable.wait_interruptible_timeout(&mut queue, *left) {
+            CondVarTimeoutResult::Woken { jiffies } if !for_ever => *left = jiffies,
+            CondVarTimeoutResult::Woken { .. } => {}
+            CondVarTimeoutResult::Timeout => *left = 0,
+            // As `sock_intr_errno()`: a call with a time limit is not restarted.
+            CondVarTimeoutResult::Signal { .. } if for_ever => return Err(ERESTARTSYS),
+            CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
+        }
+    }
+}
+
+fn copy_out(
+    this: &Endpoint,
+    msg: &mut RecvMsg<'_>,
+    flags: u32,
+    view: &View,
+) -> Result<usize> {
+    let payload = view.payload();
+    let copied = payload.len().min(msg.room());
+    msg.write_payload(payload.get(..copied).ok_or(EINVAL)?)?;
+
+    if flags & MSG_PEEK == 0 {
+        // The one step that turns "unread" into "read". Freed here, outside the lock.
+        let entry = this.queue.lock().consume(view.token);
+        drop(entry);
+    }
+    if copied < payload.len() {
+        msg.add_flags(MSG_TRUNC);
+    }
+
+    let mut text = [0; address::TEXT_MAX];
+    let request = view.must_reply().then_some(view.id);
+    let len = address::format(Some(view.name()), Some(view.sender), request, &mut text)
+        .map_err(crate::domain::to_kernel)?;
+    let mut addr = [0; ADDR_MAX];
+    let len = sockaddr::write(
+        &mut addr,
+        this.address_family,
+        text.get(..len).ok_or(EINVAL)?,
+        true,
+    )?;
+    msg.set_name(addr.get(..len).ok_or(EINVAL)?);
+
+    ancillary(this, msg, view);
+    Ok(if flags & MSG_TRUNC != 0 { payload.len() } else { copied })
+}
+
+/// Attaches what the program asked for, and a name that no address can hold.
+fn ancillary(this: &Endpoint, msg: &mut RecvMsg<'_>, view: &View) {
+    if this.sock.has(Flag::RxqOvfl) {
+        // The option's own type is 32 bits wide.
+        let lost = this.queue.lock().lost() as u32;
+        msg.put_cmsg(SOL_SOCKET, SO_RXQ_OVFL, &lost.to_ne_bytes());
+    }
+    if view.name().len() > name::ADDRESS_NAME_MAX {
+        msg.put_cmsg(uapi::SOL_KBUS as i32, uapi::SCM_KBUS_NAME as i32, view.name());
+    }
+    if let Some(via) = view.via() {
+        let mut bytes = [0; 32];
+        let words = [via.orig_net, via.orig_peer, via.final_net, via.final_peer];
+        for (to, from) in bytes.chunks_exact_mut(8).zip(words) {
+            to.copy_from_slice(&from.to_ne_bytes());
+        }
+        if msg.has_control() {
+            msg.put_cmsg(uapi::SOL_KBUS as i32, uapi::SCM_KBUS_VIA as i32, &bytes);
+        }
+    }
+    // Missing info alone is no truncation: it is not asked for where there is no room at all.
+    if this.recv_info.load(Relaxed) != 0 && msg.control_room() >= INFO_LEN + 16 {
+        msg.put_cmsg(
+            uapi::SOL_KBUS as i32,
+            uapi::SCM_KBUS_INFO as i32,
+            &info(view),
+        );
+    }
+}
+
+const INFO_LEN: usize = 56;
+
+/// `struct kbus_info` in its own layout, without padding.
+fn info(view: &View) -> [u8; INFO_LEN] {
+    let mut bytes = [0; INFO_LEN];
+    let (long, short) = bytes.split_at_mut(40);
+    let words = [view.id, view.in_reply_to, view.cookie, view.sender, view.to];
+    for (to, from) in long.chunks_exact_mut(8).zip(words) {
+        to.copy_from_slice(&from.to_ne_bytes());
+    }
+    let words = [view.len as u32, view.flags, view.lost, view.error as u32];
+    for (to, from) in short.chunks_exact_mut(4).zip(words) {
+        to.copy_from_slice(&from.to_ne_bytes());
+    }
+    bytes
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `sendmsg()`: from the bytes of a program to the queues of its recipients.
+
+use crate::{
+    bus_core::{
+        address::{
+            Address,
+            Dest, //
+        },
+        bus::{
+            Outgoing,
+            Wakes, //
+        },
+        mem,
+        message::Via,
+        name, //
+    },
+    domain::to_kernel,
+    endpoint::{
+        wake_all,
+        Endpoint, //
+    },
+    sockaddr,
+    sys::msg::SendMsg,
+    uapi, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    }, //
+};
+
+const MSG_OOB: u32 = 0x1;
+const MSG_DONTWAIT: u32 = 0x40;
+const MSG_EOR: u32 = 0x80;
+const MSG_NOSIGNAL: u32 = 0x4000;
+const MSG_CMSG_COMPAT: u32 = 0x8000_0000;
+
+/// Sends one message and returns its payload's length.
+///
+/// # Errors
+///
+/// Those of the table "Errors of a send" of the contract, in its order.
+pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> {
+    let flags = msg.flags();
+    let (bus, connected) = {
+        let settings = this.settings.lock();
+        let connected = match &settings.connected {
+            Some(text) if msg.name().is_none() => {
+                Some(mem::try_copy(text).map_err(|_| ENOMEM)?)
+            }
+            _ => None,
+        };
+        (settings.bus.clone(), connected)
+    };
+
+    let mut payload = mem::Bytes::new();
+    let mut name_copy = mem::Bytes::new();
+    let mut addr_copy = [0; sockaddr::PATH_LEN];
+    let ancillary = Ancillary::parse(msg.control())?;
+    if let Some(long) = ancillary.name {
+        name_copy = mem::try_copy(long).map_err(|_| ENOMEM)?;
+    }
+    let long_name = ancillary.name.map(|_| name::until_nul(&name_copy));
+    let mut addr_len = None;
+    if let Some(addr) = msg.name() {
+        let path = name::until_nul(sockaddr::path(addr, this.address_family)?);
+        addr_copy.get_mut(..path.len()).ok_or(EINVAL)?.copy_from_slice(path);
+        addr_len = Some(path.len());
+    }
+    let address = match addr_len {
+        Some(len) => Some(parse(addr_copy.get(..len).ok_or(EINVAL)?)?),
+        None => None,
+    };
+    let mut dest = Dest::new(address, long_name).map_err(to_kernel)?;
+    if dest.is_none() {
+        if let Some(text) = &connected {
+            dest = Dest::new(Some(parse(text)?), None).map_err(to_kernel)?;
+        }
+    }
+
+    let (mut message_flags, explicit) = match &ancillary.send {
+        Some(send) => (send.flags, true),
+        None => (this.send_flags.load(Relaxed), false),
+    };
+    if flags & MSG_OOB != 0 {
+        message_flags |= uapi::KBUS_URGENT;
+    }
+    let (via, reply_max, cookie) = (
+        ancillary.via,
+        ancillary.send.as_ref().map_or(0, |send| send.reply_max),
+        ancillary.send.as_ref().map_or(0, |send| send.cookie),
+    );
+    let has_rights = ancillary.rights;
+    let mut outgoing = Outgoing {
+        dest,
+        flags: message_flags,
+        explicit,
+        reply_max,
+        cookie,
+        payload: mem::Bytes::new(),
+        via,
+    };
+    let unaddressed = outgoing.dest.is_none();
+    match outgoing.check().map_err(to_kernel) {
+        // Comes later in the order of precedence.
+        Err(e) if e == EDESTADDRREQ => {}
+        other => other?,
+    }
+    const KNOWN: u32 = MSG_OOB | MSG_DONTWAIT | MSG_EOR | MSG_NOSIGNAL | MSG_CMSG_COMPAT;
+    if flags & !KNOWN != 0 || has_rights {
+        return Err(EOPNOTSUPP);
+    }
+    let max = match &bus {
+        Some(bus) => bus.state.lock().max_msg(),
+        None => uapi::KBUS_MSG_SIZE_MAX,
+    };
+    if msg.len() > max as usize {
+        return Err(EMSGSIZE);
+    }
+    if unaddressed {
+        return Err(EDESTADDRREQ);
+    }
+    let bus = bus.ok_or(ENOTCONN)?;
+    if this.queue.lock().write_shut() {
+        return Err(EPIPE);
+    }
+
+    // The one copy of the payload, before any lock of the bus.
+    let len = msg.len();
+    msg.read_payload(&mut payload)?;
+    outgoing.payload = payload;
+    let mut wakes = Wakes::new();
+    let mut next = || this.domain.next_message();
+    let result = bus.state.lock().send(this, &mut outgoing, &mut next, &mut wakes);
+    wake_all(wakes);
+    let id = result.map_err(to_kernel)?;
+    this.sent(id);
+    Ok(len)
+}
+
+fn parse(text: &[u8]) -> Result<Address<'_>> {
+    Address::parse(text).map_err(to_kernel)
+}
+
+/// `SCM_KBUS_SEND`.
+struct SendOptions {
+    flags: u32,
+    reply_max: u32,
+    cookie: u64,
+}
+
+/// The ancillary data of a send, each kind at most once.
+#[derive(Default)]
+struct Ancillary<'a> {
+    send: Option<SendOptions>,
+    name: Option<&'a [u8]>,
+    via: Option<Via>,
+    rights: bool,
+}
+
+const SOL_SOCKET: u32 = 1;
+const SCM_RIGHTS: u32 = 1;
+/// `struct cmsghdr`: the length in native words, level, type.
+const HEADER: usize = size_of::<usize>() + 8;
+
+impl<'a> Ancillary<'a> {
+    /// Takes control data apart, as `CMSG_FIRSTHDR` and `CMSG_NXTHDR` walk it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a malformed, unknown or repeated piece, and for non-zero bytes past a known length.
+    fn parse(mut control: &'a [u8]) -> Result<Self> {
+        let mut this = Self::default();
+        while control.len() >= HEADER {
+            let len = usize::from_ne_bytes(array(control, 0)?);
+            if len < HEADER || len > control.len() {
+                return Err(EINVAL);
+            }
+            let level = u32::from_ne_bytes(array(control, size_of::<usize>())?);
+            let kind = u32::from_ne_bytes(array(control, size_of::<usize>() + 4)?);
+            let data = control.get(HEADER..len).ok_or(EINVAL)?;
+            this.take(level, kind, data)?;
+            let next = len.checked_next_multiple_of(size_of::<usize>()).ok_or(EINVAL)?;
+            control = control.get(next..).unwrap_or(&[]);
+        }
+        Ok(this)
+    }
+
+    fn take(&mut self, level: u32, kind: u32, data: &'a [u8]) -> Result {
+        match (level, kind) {
+            (uapi::SOL_KBUS, uapi::SCM_KBUS_SEND) => {
+                let send = SendOptions {
+                    flags: u32::from_ne_bytes(array(data, 0)?),
+                    reply_max: u32::from_ne_bytes(array(data, 4)?),
+                    cookie: u64::from_ne_bytes(array(data, 8)?),
+                };
+                zeroes_after(data, 16)?;
+                once(self.send.replace(send).is_none())
+            }
+            (uapi::SOL_KBUS, uapi::SCM_KBUS_NAME) => once(self.name.replace(data).is_none()),
+            (uapi::SOL_KBUS, uapi::SCM_KBUS_VIA) => {
+                let via = Via {
+                    orig_net: u64::from_ne_bytes(array(data, 0)?),
+                    orig_peer: u64::from_ne_bytes(array(data, 8)?),
+                    final_net: u64::from_ne_bytes(array(data, 16)?),
+                    final_peer: u64::from_ne_bytes(array(data, 24)?),
+                };
+                zeroes_after(data, 32)?;
+                once(self.via.replace(via).is_none())
+            }
+            (SOL_SOCKET, SCM_RIGHTS) => once(!core::mem::replace(&mut self.rights, true)),
+            _ => Err(EINVAL),
+        }
+    }
+}
+
+fn once(first: bool) -> Result {
+    if first {
+        Ok(())
+    } else {
+        Err(EINVAL)
+    }
+}
+
+fn zeroes_after(data: &[u8], known: usize) -> Result {
+    once(data.iter().skip(known).all(|byte| *byte == 0))
+}
+
+/// `N` bytes of `data` from `at` on.
+fn array<const N: usize>(data: &[u8], at: usize) -> Result<[u8; N]> {
+    let end = at.checked_add(N).ok_or(EINVAL)?;
+    data.get(at..end).and_then(|bytes| bytes.try_into().ok()).ok_or(EINVAL)
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `struct sockaddr_un` on the way in and out.
+
+use kernel::prelude::*;
+
+/// Bytes of `sun_family`.
+const FAMILY_LEN: usize = 2;
+/// Bytes of `sun_path`.
+pub(crate) const PATH_LEN: usize = 108;
+
+/// The bytes of `sun_path` of an address that a program passed.
+///
+/// # Errors
+///
+/// `EINVAL` if it is too short or too long, or of another family than its socket.
+pub(crate) fn path(addr: &[u8], family: u16) -> Result<&[u8]> {
+    let (head, path) = addr.split_at_checked(FAMILY_LEN).ok_or(EINVAL)?;
+    if head != family.to_ne_bytes() || path.len() > PATH_LEN {
+        return Err(EINVAL);
+    }
+    Ok(path)
+}
+
+/// Whether the address is `AF_UNSPEC`, by which `connect()` clears the default.
+pub(crate) fn is_unspec(addr: &[u8]) -> bool {
+    addr.get(..FAMILY_LEN) == Some(&0u16.to_ne_bytes())
+}
+
+/// Writes an address into `out` and returns its length; `nul` adds and counts a terminating NUL.
+///
+/// # Errors
+///
+/// `EINVAL` if it does not fit, which a checked name always does.
+pub(crate) fn write(out: &mut [u8], family: u16, path: &[u8], nul: bool) -> Result<usize> {
+    let len = FAMILY_LEN + path.len().min(PATH_LEN);
+    out.get_mut(..FAMILY_LEN)
+        .ok_or(EINVAL)?
+        .copy_from_slice(&family.to_ne_bytes());
+    out.get_mut(FAMILY_LEN..len)
+        .ok_or(EINVAL)?
+        .copy_from_slice(path.get(..len - FAMILY_LEN).ok_or(EINVAL)?);
+    if nul {
+        *out.get_mut(len).ok_or(EINVAL)? = 0;
+        return Ok(len + 1);
+    }
+    Ok(len)
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The socket operations of a bus: where every system call comes in.
+//!
+//! A send goes on in [`crate::send`], a receive in [`crate::receive`], an option in [`crate::options`].
+
+use crate::{
+    bus_core::{
+        address::{
+            Address,
+            Dest, //
+        },
+        name, //
+    },
+    domain::{
+        to_kernel,
+        Domain, //
+    },
+    endpoint::Endpoint,
+    options,
+    receive,
+    send,
+    sockaddr,
+    sys::{
+        msg::{
+            RecvMsg,
+            SendMsg,
+            ADDR_MAX, //
+        },
+        probe::Redirected,
+        sock::Sock,
+        sockopt::{
+            OptIn,
+            OptOut, //
+        },
+        socket::{
+            Operations,
+            Request,
+            Shutdown,
+            Tables, //
+        },
+    },
+    uapi, //
+};
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    module::ModuleMetadata,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
+    ThisModule, //
+};
+
+static TABLES: Tables = Tables::new();
+
+const AF_UNIX: u16 = 1;
+const SOCK_DGRAM: i32 = 2;
+
+const EPOLLIN: u32 = 0x1;
+const EPOLLOUT: u32 = 0x4;
+const EPOLLHUP: u32 = 0x10;
+const EPOLLRDNORM: u32 = 0x40;
+const EPOLLWRNORM: u32 = 0x100;
+const EPOLLRDHUP: u32 = 0x2000;
+
+impl Redirected for Endpoint {
+    const PROTOCOL: i32 = uapi::PROTO_KBUS as i32;
+    const CREATE: &'static CStr = c"unix_create";
+}
+
+impl Operations for Endpoint {
+    const NAME: &'static CStr = c"KBUS";
+    const MODULE: ThisModule = crate::Kbus::THIS_MODULE;
+
+    fn tables() -> &'static Tables {
+        &TABLES
+    }
+
+    /// # Errors
+    ///
+    /// `EPROTONOSUPPORT` for a protocol other than ours, or where the literal form is off for this task;
+    /// `ESOCKTNOSUPPORT` for another type than `SOCK_DGRAM`.
+    fn admit(request: Request<'_>) -> Result {
+        if request.redirected {
+            let domain = request.net.state::<Domain>().ok_or(EPROTONOSUPPORT)?;
+            if !domain.admits_literal() {
+                return Err(EPROTONOSUPPORT);
+            }
+        } else if request.protocol != 0 && request.protocol != Self::PROTOCOL {
+            return Err(EPROTONOSUPPORT);
+        }
+        if request.kind != SOCK_DGRAM {
+            return Err(ESOCKTNOSUPPORT);
+        }
+        Ok(())
+    }
+
+    fn create(request: Request<'_>, sock: ARef<Sock>) -> Result<Arc<Self>> {
+        let domain = request.net.state::<Domain>().ok_or(EAFNOSUPPORT)?;
+        let family = if request.redirected { AF_UNIX } else { Self::number() };
+        Endpoint::new(family, domain, sock)
+    }
+
+    fn release(this: Arc<Self>) {
+        let bus = this.settings.lock().bus.take();
+        if let Some(bus) = bus {
+            // From this step on the socket is no target, no replier and no owner of a name.
+            let garbage = bus.state.lock().close_begin(&this);
+            drop(garbage);
+            Endpoint::settle(&this, &bus);
+            this.domain.leave(&bus);
+        }
+    }
+
+    /// # Errors
+    ///
+    /// `EINVAL` for no or a malformed name or a bound socket, `EOPNOTSUPP` for a path, `EACCES`, `ENOMEM`.
+    fn bind(this: &Arc<Self>, addr: &[u8]) -> Result {
+        let path = sockaddr::path(addr, this.address_family)?;
+        let name = match path {
+            // Also no autobind.
+            [] | [0] => return Err(EINVAL),
+            [0, name @ ..] => name,
+            _ => return Err(EOPNOTSUPP),
+        };
+        let mut settings = this.settings.lock();
+        if settings.bus.is_some() {
+            return Err(EINVAL);
+        }
+        settings.bus = Some(this.domain.join(name, this, settings.mode)?);
+        Ok(())
+    }
+
+    /// # Errors
+    ///
+    /// `EINVAL` for a malformed address or one with `#`, `EBADMSG` for a malformed name, `ENOMEM`.
+    fn connect(&self, addr: &[u8]) -> Result {
+        if sockaddr::is_unspec(addr) {
+            self.settings.lock().connected = None;
+            return Ok(());
+        }
+        let text = name::until_nul(sockaddr::path(addr, self.address_family)?);
+        let address = Address::parse(text).map_err(to_kernel)?;
+        match Dest::new(Some(address), None).map_err(to_kernel)? {
+            Some(Dest::Name(_) | Dest::Stateful { .. }) => {}
+            _ => return Err(EINVAL),
+        }
+        let mut copy = KVec::with_capacity(text.len(), GFP_KERNEL_ACCOUNT)?;
+        copy.extend_from_slice(text, GFP_KERNEL_ACCOUNT)?;
+        self.settings.lock().connected = Some(copy);
+        Ok(())
+    }
+
+    /// # Errors
+    ///
+    /// `ENOTCONN` for the peer of a socket that is not connected.
+    fn getname(&self, out: &mut [u8; ADDR_MAX], peer: bool) -> Result<usize> {
+        let settings = self.settings.lock();
+        if peer {
+            let text = settings.connected.as_ref().ok_or(ENOTCONN)?;
+            return sockaddr::write(out, self.address_family, text, true);
+        }
+        let Some(bus) = &settings.bus else {
+            return sockaddr::write(out, self.address_family, &[], false);
+        };
+        let mut path = [0; sockaddr::PATH_LEN];
+        let len = bus.name.len().saturating_add(1);
+        path.get_mut(1..len).ok_or(EINVAL)?.copy_from_slice(&bus.name);
+        sockaddr::write(out, self.address_family, path.get(..len).ok_or(EINVAL)?, false)
+    }
+
+    fn poll(&self) -> u32 {
+        let queue = self.queue.lock();
+        let (read_shut, write_shut) = (queue.read_shut(), queue.write_shut());
+        let mut mask = 0;
+        if queue.unread() > 0 || read_shut {
+            mask |= EPOLLIN | EPOLLRDNORM;
+        }
+        if read_shut {
+            mask |= EPOLLRDHUP;
+        }
+        if !write_shut {
+            mask |= EPOLLOUT | EPOLLWRNORM;
+        }
+        if read_shut && write_shut {
+            mask |= EPOLLHUP;
+        }
+        mask
+    }
+
+    fn next_len(&self) -> Result<i32> {
+        let len = self.queue.lock().next_len().unwrap_or(0);
+        Ok(len.try_into().unwrap_or(i32::MAX))
+    }
+
+    fn shutdown(this: &Arc<Self>, how: Shutdown) -> Result {
+        let bus = this.bus()?;
+        if how.read {
+            let garbage = bus.state.lock().shutdown_read(this);
+            drop(garbage);
+            Endpoint::settle(this, &bus);
+        }
+        if how.write {
+            let garbage = bus.state.lock().shutdown_write(this);
+            drop(garbage);
+            Endpoint::settle(this, &bus);
+        }
+        this.wake();
+        Ok(())
+    }
+
+    fn setsockopt(this: &Arc<Self>, level: i32, name: i32, value: &OptIn<'_>) -> Option<Result> {
+        options::set(this, level, name, value)
+    }
+
+    fn getsockopt(&self, level: i32, name: i32, value: &mut OptOut<'_>) -> Result {
+        options::get(self, level, name, value)
+    }
+
+    fn sendmsg(this: &Arc<Self>, msg: SendMsg<'_>) -> Result<usize> {
+        send::send(this, msg)
+    }
+
+    fn recvmsg(&self, msg: RecvMsg<'_>, flags: u32) -> Result<usize> {
+        receive::receive(self, msg, flags)
+    }
+}
+
+impl Endpoint {
+    fn number() -> u16 {
+        crate::module_parameters::family.value()
+            .try_into()
+            .unwrap_or(uapi::AF_KBUS as u16)
+    }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Inline functions and macros of the kernel, one call each, for Rust. */
+
+#include "helpers.h"
+
+/* Marks a helper, as in rust/helpers/helpers.c: not to be inlined here, as there is no link-time optimisation. */
+#define __rust_helper
+
+__rust_helper void *rust_helper_kbus_sk_user_data(const struct sock *sk)
+{
+	return READ_ONCE(sk->sk_user_data);
+}
+
+__rust_helper void rust_helper_kbus_set_sk_user_data(struct sock *sk,
+						     void *data)
+{
+	WRITE_ONCE(sk->sk_user_data, data);
+}
+
+__rust_helper void rust_helper_kbus_sk_data_ready(struct sock *sk)
+{
+	sk->sk_data_ready(sk);
+}
+
+__rust_helper void rust_helper_kbus_sock_hold(struct sock *sk)
+{
+	sock_hold(sk);
+}
+
+__rust_helper void rust_helper_kbus_sock_put(struct sock *sk)
+{
+	sock_put(sk);
+}
+
+__rust_helper void rust_helper_kbus_sock_orphan(struct sock *sk)
+{
+	sock_orphan(sk);
+}
+
+__rust_helper void rust_helper_kbus_sock_poll_wait(struct file *filp,
+						   struct socket *sock,
+						   poll_table *p)
+{
+	sock_poll_wait(filp, sock, p);
+}
+
+__rust_helper int
+rust_helper_kbus_copy_from_sockptr_offset(void *dst, sockptr_t src,
+					  size_t offset, size_t size)
+{
+	return copy_from_sockptr_offset(dst, src, offset, size);
+}
+
+__rust_helper bool rust_helper_kbus_sock_flag(const struct sock *sk,
+					      enum sock_flags flag)
+{
+	return sock_flag(sk, flag);
+}
+
+__rust_helper unsigned long rust_helper_kbus_totalram_pages(void)
+{
+	return totalram_pages();
+}
+
+__rust_helper long rust_helper_kbus_sock_rcvtimeo(const struct sock *sk,
+						  bool noblock)
+{
+	return sock_rcvtimeo(sk, noblock);
+}
+
+__rust_helper bool rust_helper_kbus_task_no_new_privs(struct task_struct *task)
+{
+	return task_no_new_privs(task);
+}
+
+__rust_helper int rust_helper_kbus_seccomp_mode(struct seccomp *s)
+{
+	return seccomp_mode(s);
+}
+
+__rust_helper kgid_t rust_helper_kbus_current_egid(void)
+{
+	return current_egid();
+}
+
+__rust_helper struct user_namespace *rust_helper_kbus_current_user_ns(void)
+{
+	return current_user_ns();
+}
+
+__rust_helper void *rust_helper_kbus_net_generic(const struct net *net,
+						 unsigned int id)
+{
+	return net_generic(net, id);
+}
+
+__rust_helper struct net *rust_helper_kbus_current_net(void)
+{
+	return current->nsproxy->net_ns;
+}
+
+__rust_helper int rust_helper_kbus_put_user(int value, int __user *ptr)
+{
+	return put_user(value, ptr);
+}
+
+__rust_helper bool rust_helper_kbus_try_module_get(struct module *module)
+{
+	return try_module_get(module);
+}
+
+__rust_helper void rust_helper_kbus_module_put(struct module *module)
+{
+	module_put(module);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The whole border between C and Rust: what is bound beyond the kernel crate's own bindings.
+ *
+ * Exported functions:
+ * @bind sk_alloc
+ * @bind proto_register
+ * @bind proto_unregister
+ * @bind sock_register
+ * @bind sock_unregister
+ * @bind sock_init_data
+ * @bind sock_gettstamp
+ * @bind sock_setsockopt
+ * @bind sock_no_socketpair
+ * @bind sock_no_accept
+ * @bind sock_no_listen
+ * @bind sock_no_mmap
+ * @bind put_cmsg
+ * @bind register_kprobe
+ * @bind unregister_kprobe
+ * @bind synchronize_rcu_tasks
+ * @bind register_pernet_subsys
+ * @bind unregister_pernet_subsys
+ * @bind capable
+ * @bind in_egroup_p
+ * @bind from_kgid_munged
+ *
+ * Inline functions and macros, each wrapped by a helper of one call:
+ */
+#ifndef _KBUS_HELPERS_H
+#define _KBUS_HELPERS_H
+
+#include <linux/capability.h>
+#include <linux/kprobes.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/net.h>
+#include <linux/nsproxy.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/seccomp.h>
+#include <linux/sockptr.h>
+#include <linux/sysctl.h>
+#include <linux/uidgid.h>
+#include <net/net_namespace.h>
+#include <net/netns/generic.h>
+#include <net/sock.h>
+
+/* struct sock is opaque to the kernel crate. */
+static const size_t RUST_CONST_HELPER_KBUS_SOCK_SIZE = sizeof(struct sock);
+
+void *rust_helper_kbus_sk_user_data(const struct sock *sk);
+void rust_helper_kbus_set_sk_user_data(struct sock *sk, void *data);
+void rust_helper_kbus_sk_data_ready(struct sock *sk);
+void rust_helper_kbus_sock_hold(struct sock *sk);
+void rust_helper_kbus_sock_put(struct sock *sk);
+void rust_helper_kbus_sock_orphan(struct sock *sk);
+void rust_helper_kbus_sock_poll_wait(struct file *filp, struct socket *sock,
+				     poll_table *p);
+int rust_helper_kbus_copy_from_sockptr_offset(void *dst, sockptr_t src,
+					      size_t offset, size_t size);
+bool rust_helper_kbus_sock_flag(const struct sock *sk, enum sock_flags flag);
+unsigned long rust_helper_kbus_totalram_pages(void);
+long rust_helper_kbus_sock_rcvtimeo(const struct sock *sk, bool noblock);
+bool rust_helper_kbus_task_no_new_privs(struct task_struct *task);
+int rust_helper_kbus_seccomp_mode(struct seccomp *s);
+kgid_t rust_helper_kbus_current_egid(void);
+struct user_namespace *rust_helper_kbus_current_user_ns(void);
+void *rust_helper_kbus_net_generic(const struct net *net, unsigned int id);
+struct net *rust_helper_kbus_current_net(void);
+int rust_helper_kbus_put_user(int value, int __user *ptr);
+bool rust_helper_kbus_try_module_get(struct module *module);
+void rust_helper_kbus_module_put(struct module *module);
+
+#endif

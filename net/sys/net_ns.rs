@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! State that each network namespace has of its own.
+//!
+//! C header: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h).
+
+use super::bindings;
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    ffi::{
+        c_int,
+        c_uint, //
+    },
+    prelude::*,
+    sync::Arc,
+    types::Opaque, //
+};
+
+use core::{
+    marker::PhantomData,
+    mem::ManuallyDrop, //
+};
+
+/// A network namespace, borrowed from something that keeps it alive.
+#[repr(transparent)]
+pub(crate) struct Net(Opaque<bindings::net>);
+
+impl Net {
+    /// # Safety
+    ///
+    /// `net` must be valid for the whole of `'a`.
+    pub(super) unsafe fn from_raw<'a>(net: *mut bindings::net) -> &'a Self {
+        // SAFETY: The layouts are the same, and the caller promises validity.
+        unsafe { &*net.cast() }
+    }
+
+    /// The namespace's own `T`, or `None` while it has none: before registration, and after the namespace's end.
+    pub(crate) fn state<T: NetState>(&self) -> Option<Arc<T>> {
+        // SAFETY: The id was written before `register_pernet_subsys()` returned; 0 is never given out.
+        let id = unsafe { *T::cell().id.get() };
+        if id == 0 {
+            return None;
+        }
+        // SAFETY: The namespace is alive, and the cell is a pointer, zeroed by the kernel or set by `init`.
+        let raw = unsafe { *bindings::net_generic(self.0.get(), id).cast::<*const T>() };
+        if raw.is_null() {
+            return None;
+        }
+        // SAFETY: `init` put an `Arc` there, which stays until `exit`, when nobody has the namespace any more.
+        let borrowed = ManuallyDrop::new(unsafe { Arc::from_raw(raw) });
+        Some(Arc::clone(&borrowed))
+    }
+}
+
+/// A type of which every network namespace has one.
+pub(crate) trait NetState: Sized + Send + Sync + 'static {
+    /// Storage for the registration; always the same.
+    fn cell() -> &'static NetCell;
+
+    /// Makes a namespace's state. `maker` is that of the namespace it is made from, where there is one.
+    fn create(maker: Option<Arc<Self>>) -> Result<Arc<Self>>;
+}
+
+/// Storage for a registration, for a `static`.
+pub(crate) struct NetCell {
+    ops: Opaque<bindings::pernet_operations>,
+    id: Opaque<c_uint>,
+}
+
+// SAFETY: Written only while the module is loaded or unloaded, when there are no sockets.
+unsafe impl Sync for NetCell {}
+
+impl NetCell {
+    /// An empty one.
+    pub(crate) const fn new() -> Self {
+        Self {
+            ops: Opaque::zeroed(),
+            id: Opaque::zeroed(),
+        }
+    }
+}
+
+/// Keeps a [`NetState`] registered.
+///
+/// # Invariants
+///
+/// `T::cell()` is filled in and registered.
+pub(crate) struct NetRegistration<T: NetState>(PhantomData<T>);
+
+// SAFETY: There is nothing in it.
+unsafe impl<T: NetState> Send for NetRegistration<T> {}
+// SAFETY: As above.
+unsafe impl<T: NetState> Sync for NetRegistration<T> {}
+
+impl<T: NetState> NetRegistration<T> {
+    /// Makes a `T` for each namespace, and for each that comes. To be called once per load of the module.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or what [`NetState::create`] says.
+    pub(crate) fn new() -> Result<Self> {
+        let ops = T::cell().ops.get();
+        // SAFETY: It is not registered, so nobody else looks at it.
+        unsafe {
+            (*ops).init = Some(Self::init);
+            (*ops).exit = Some(Self::exit);
+            (*ops).id = T::cell().id.get();
+            (*ops).size = size_of::<*const T>();
+        }
+        // SAFETY: It is filled in and, being static, stays.
+        to_result(unsafe { bindings::register_pernet_subsys(ops) })?;
+        // INVARIANT: It succeeded.
+        Ok(Self(PhantomData))
+    }
+
+    unsafe extern "C" fn init(net: *mut bindings::net) -> c_int {
+        from_result(|| {
+            // SAFETY: `current` has a namespace of its own here, which stays during the call.
+            let maker = unsafe { Net::from_raw(bindings::current_net()) }.state::<T>();
+            let state = T::create(maker)?;
+            // SAFETY: The kernel's own call: `net` is valid and has a cell of `size` bytes.
+            unsafe {
+                let cell = bindings::net_generic(net, *T::cell().id.get()).cast::<*const T>();
+                cell.write(Arc::into_raw(state));
+            }
+            Ok(0)
+        })
+    }
+
+    unsafe extern "C" fn exit(net: *mut bindings::net) {
+        // SAFETY: The kernel's own call, after which nobody asks for the state. `init` put an `Arc` there.
+        unsafe {
+            let cell = bindings::net_generic(net, *T::cell().id.get()).cast::<*const T>();
+            let raw = cell.replace(core::ptr::null());
+            if !raw.is_null() {
+                drop(Arc::from_raw(raw));
+            }
+        }
+    }
+}
+
+impl<T: NetState> Drop for NetRegistration<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::unregister_pernet_subsys(T::cell().ops.get()) };
+    }
+}

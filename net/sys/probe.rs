@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Serving one protocol number of another family: a probe on that family's `create`.
+//!
+//! An unmodified kernel has no hook for a protocol of AF_UNIX that comes in a module. A kprobe at the entry of
+//! `unix_create()` sends the calls with our protocol number to our own function; all others run untouched.
+//! C header: [`include/linux/kprobes.h`](srctree/include/linux/kprobes.h).
+
+use super::{
+    bindings,
+    socket::{
+        Adapter,
+        Operations, //
+    },
+};
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    ffi::{
+        c_int,
+        c_ulong, //
+    },
+    prelude::*,
+    types::Opaque, //
+};
+
+use core::{
+    marker::PhantomData,
+    pin::Pin, //
+};
+
+/// Sends the calls of a `create` function which are for one protocol to `T`.
+///
+/// # Invariants
+///
+/// `probe` is registered, and stays where it is.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Redirect<T: Redirected> {
+    #[pin]
+    probe: Opaque<bindings::kprobe>,
+    _to: PhantomData<T>,
+}
+
+/// A family that also serves a protocol number of another.
+pub(crate) trait Redirected: Operations {
+    /// The protocol number.
+    const PROTOCOL: i32;
+    /// The other family's `create`.
+    const CREATE: &'static CStr;
+}
+
+// SAFETY: The probe is only touched by the kprobe layer, which locks.
+unsafe impl<T: Redirected> Send for Redirect<T> {}
+// SAFETY: As above.
+unsafe impl<T: Redirected> Sync for Redirect<T> {}
+
+impl<T: Redirected> Redirect<T> {
+    /// Arms the probe.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if there is no such function, `EBUSY` if a live patch or a BPF trampoline owns it, `EOPNOTSUPP`
+    /// without kprobes, `ENOMEM`.
+    pub(crate) fn new() -> Result<Pin<KBox<Self>>> {
+        KBox::try_pin_init(
+            try_pin_init!(Self {
+                probe <- Opaque::try_ffi_init(|slot: *mut bindings::kprobe| {
+                    // SAFETY: The slot is valid for writes; a zeroed probe is an unregistered one.
+                    unsafe {
+                        slot.write_bytes(0, 1);
+                        (*slot).symbol_name = T::CREATE.as_char_ptr();
+                        (*slot).pre_handler = Some(Self::enter);
+                        // With a post-handler the probe is not turned into a jump, and may change `ip`.
+                        (*slot).post_handler = Some(Self::leave);
+                        // The structure stays until `drop` unregisters it.
+                        to_result(bindings::register_kprobe(slot))
+                    }
+                }),
+                _to: PhantomData,
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+
+    /// At the first instruction of the probed function: its arguments are still in their registers.
+    unsafe extern "C" fn enter(
+        _probe: *mut bindings::kprobe,
+        regs: *mut bindings::pt_regs,
+    ) -> c_int {
+        // SAFETY: The kprobe layer's own call; `regs` is valid. `ip` becomes a function of the same signature.
+        unsafe {
+            if (*regs).dx as u32 as i32 != T::PROTOCOL {
+                return 0;
+            }
+            // From here to the end of `create` the task is inside the module without a socket that pins it.
+            if !bindings::try_module_get(T::MODULE.as_ptr()) {
+                return 0;
+            }
+            let target: unsafe extern "C" fn(_, _, _, _) -> _ = Self::create;
+            (*regs).ip = target as usize as c_ulong;
+        }
+        1
+    }
+
+    unsafe extern "C" fn leave(
+        _probe: *mut bindings::kprobe,
+        _regs: *mut bindings::pt_regs,
+        _flags: c_ulong,
+    ) {
+    }
+
+    /// What runs instead of the probed function.
+    unsafe extern "C" fn create(
+        net: *mut bindings::net,
+        sock: *mut bindings::socket,
+        protocol: c_int,
+        kern: c_int,
+    ) -> c_int {
+        // SAFETY: The arguments are those of the probed `create`.
+        let result =
+            from_result(|| unsafe { Adapter::<T>::create_socket(net, sock, protocol, kern, true) }.map(|()| 0));
+        if result != 0 {
+            // A socket that was made keeps the reference until its release, see `Adapter::release`; for one
+            // that was not it ends here. Nothing sleeps between this and the return to the core, which is what
+            // `synchronize_rcu_tasks()` below waits for.
+            // SAFETY: `enter` took it.
+            unsafe { bindings::module_put(T::MODULE.as_ptr()) };
+        }
+        result
+    }
+}
+
+#[pinned_drop]
+impl<T: Redirected> PinnedDrop for Redirect<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariant it is registered.
+        unsafe {
+            bindings::unregister_kprobe(self.probe.get());
+            // A task may still be in the last instructions of `create`.
+            bindings::synchronize_rcu_tasks();
+        }
+    }
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A reference-counted `struct sock`.
+
+use super::bindings;
+use kernel::{
+    sync::aref::{
+        ARef,
+        AlwaysRefCounted, //
+    },
+    types::Opaque, //
+};
+
+use core::ptr::NonNull;
+
+/// The network-layer half of a socket, `struct sock`.
+///
+/// It lives as long as somebody holds a reference, also after the file was closed; what is done to it then has no
+/// effect.
+///
+/// # Invariants
+///
+/// Instances are always reference counted, that is `sock_hold()` and `sock_put()` may be called on them.
+#[repr(transparent)]
+pub(crate) struct Sock(Opaque<bindings::sock>);
+
+// SAFETY: A `struct sock` may be referenced and released from any thread.
+unsafe impl Send for Sock {}
+// SAFETY: The methods below may be called concurrently: each is as safe as the C function it calls.
+unsafe impl Sync for Sock {}
+
+// SAFETY: By the type invariant, the reference count is the one of `sock_hold()` and `sock_put()`.
+unsafe impl AlwaysRefCounted for Sock {
+    fn inc_ref(&self) {
+        // SAFETY: `self` is a valid `struct sock`.
+        unsafe { bindings::sock_hold(self.as_raw()) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: By the safety requirements the caller owns one reference, which is given up here.
+        unsafe { bindings::sock_put(obj.as_ptr().cast()) };
+    }
+}
+
+impl Sock {
+    /// Borrows a raw pointer.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must be a valid `struct sock` for the whole of `'a`.
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::sock) -> &'a Self {
+        // SAFETY: The layouts are the same, and the caller promises validity.
+        unsafe { &*ptr.cast() }
+    }
+
+    pub(super) fn as_raw(&self) -> *mut bindings::sock {
+        self.0.get()
+    }
+
+    /// Wakes whoever polls for readability: `poll`, `select`, `epoll`, io_uring and `SIGIO`.
+    ///
+    /// Also used for writability: every poller looks at the whole mask again.
+    pub(crate) fn data_ready(&self) {
+        // SAFETY: `self` is valid, and `sock_init_data()` has set the callback, which takes its own locks and is safe
+        // on an orphaned socket.
+        unsafe { bindings::sk_data_ready(self.as_raw()) };
+    }
+
+    /// How long a read may block, in jiffies: 0 when it must not, `SO_RCVTIMEO` or for ever otherwise.
+    pub(crate) fn rcvtimeo(&self, nonblock: bool) -> usize {
+        // SAFETY: `self` is valid.
+        let timeo = unsafe { bindings::sock_rcvtimeo(self.as_raw(), nonblock) };
+        timeo.try_into().unwrap_or(0)
+    }
+
+    /// Whether a flag that `setsockopt()` switches is on.
+    pub(crate) fn has(&self, flag: Flag) -> bool {
+        // SAFETY: `self` is valid.
+        unsafe { bindings::sock_flag(self.as_raw(), flag as _) }
+    }
+
+    /// A new reference.
+    pub(crate) fn to_owned(&self) -> ARef<Self> {
+        self.into()
+    }
+}
+
+/// Flags of a socket that the core keeps.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(crate) enum Flag {
+    /// `SO_RXQ_OVFL`.
+    RxqOvfl = bindings::sock_flags_SOCK_RXQ_OVFL,
+}

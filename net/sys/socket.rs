@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A datagram socket family whose operations are written in safe Rust.
+//!
+//! [`Operations`] is what a family implements, [`Registration`] makes the kernel call it, [`Adapter`] stands between.
+
+use super::{
+    bindings,
+    msg::{
+        RecvMsg,
+        SendMsg,
+        ADDR_MAX, //
+    },
+    net_ns::Net,
+    sock::Sock,
+    sockopt::{
+        OptIn,
+        OptOut, //
+    },
+};
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    ffi::{
+        c_int,
+        c_uint,
+        c_ulong, //
+    },
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    types::Opaque,
+    ThisModule, //
+};
+
+use core::marker::PhantomData;
+
+/// How a socket was asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    /// `SOCK_DGRAM` and so on.
+    pub(crate) kind: i32,
+    /// The third argument of `socket(2)`.
+    pub(crate) protocol: i32,
+    /// Whether the request came by way of a [`super::probe::Redirect`].
+    pub(crate) redirected: bool,
+    /// The namespace it is to live in.
+    pub(crate) net: &'a Net,
+}
+
+/// Which directions a `shutdown(2)` ends.
+#[derive(Clone, Copy)]
+pub(crate) struct Shutdown {
+    /// `SHUT_RD` or `SHUT_RDWR`.
+    pub(crate) read: bool,
+    /// `SHUT_WR` or `SHUT_RDWR`.
+    pub(crate) write: bool,
+}
+
+/// The operations of one kind of socket; each corresponds to a callback of `struct proto_ops`.
+///
+/// All are called in process context, may sleep, and may be called concurrently. What is not here is refused with
+/// `EOPNOTSUPP`: `listen`, `accept`, `socketpair`, `mmap`.
+pub(crate) trait Operations: Sized + Send + Sync + 'static {
+    /// Name of the protocol, in `/proc/net/protocols`.
+    const NAME: &'static CStr;
+    /// The module that implements this.
+    const MODULE: ThisModule;
+
+    /// Storage for the family; always the same.
+    fn tables() -> &'static Tables;
+
+    /// Decides whether such a socket may be made, before anything is allocated.
+    fn admit(request: Request<'_>) -> Result;
+
+    /// Makes the state of a socket.
+    fn create(request: Request<'_>, sock: ARef<Sock>) -> Result<Arc<Self>>;
+
+    /// The last file reference has gone: no other operation is under way or will follow.
+    fn release(this: Arc<Self>);
+
+    /// `bind(2)`.
+    fn bind(this: &Arc<Self>, addr: &[u8]) -> Result;
+
+    /// `connect(2)`.
+    fn connect(&self, addr: &[u8]) -> Result;
+
+    /// `getsockname(2)`, or `getpeername(2)` if `peer`. Returns the address's length.
+    fn getname(&self, out: &mut [u8; ADDR_MAX], peer: bool) -> Result<usize>;
+
+    /// `poll(2)`: the `EPOLL*` mask.
+    fn poll(&self) -> u32;
+
+    /// `FIONREAD`.
+    fn next_len(&self) -> Result<i32>;
+
+    /// `shutdown(2)`.
+    fn shutdown(this: &Arc<Self>, how: Shutdown) -> Result;
+
+    /// `setsockopt(2)` of every level. `None` leaves an option of `SOL_SOCKET` to the core.
+    fn setsockopt(this: &Arc<Self>, level: i32, name: i32, value: &OptIn<'_>) -> Option<Result>;
+
+    /// `getsockopt(2)` of every level but `SOL_SOCKET`.
+    fn getsockopt(&self, level: i32, name: i32, value: &mut OptOut<'_>) -> Result;
+
+    /// `sendmsg(2)` and all that end there.
+    fn sendmsg(this: &Arc<Self>, msg: SendMsg<'_>) -> Result<usize>;
+
+    /// `recvmsg(2)` and all that end there.
+    fn recvmsg(&self, msg: RecvMsg<'_>, flags: u32) -> Result<usize>;
+}
+
+/// Storage for what the socket layer wants to know of a family, for a `static`.
+///
+/// # Invariants
+///
+/// Written only while the family is not registered.
+pub(crate) struct Tables {
+    proto: Opaque<bindings::proto>,
+    ops: Opaque<bindings::proto_ops>,
+    family: Opaque<bindings::net_proto_family>,
+    number: Atomic<i32>,
+}
+
+// SAFETY: By the type invariant there is no write while others read; what the C side changes in `proto` it locks.
+unsafe impl Sync for Tables {}
+
+impl Tables {
+    /// Empty ones.
+    pub(crate) const fn new() -> Self {
+        Self {
+            proto: Opaque::zeroed(),
+            ops: Opaque::zeroed(),
+            family: Opaque::zeroed(),
+            number: Atomic::new(0),
+        }
+    }
+}
+
+/// Keeps a family registered.
+///
+/// # Invariants
+///
+/// `T::tables()` are filled in and registered with the socket layer.
+pub(crate) struct Registration<T: Operations>(PhantomData<T>);
+
+impl<T: Operations> Registration<T> {
+    /// Registers the family under a number. To be called once per load of the module.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` if the number is taken, `ENOBUFS` if it is none, `ENOMEM`.
+    pub(crate) fn new(number: i32) -> Result<Self> {
+        let tables = T::tables();
+        let (proto, ops, family) = (tables.proto.get(), tables.ops.get(), tables.family.get());
+        tables.number.store(number, Relaxed);
+        // SAFETY: Nothing is registered, so nobody else looks at the tables.
+        unsafe {
+            (*proto).owner = T::MODULE.as_ptr();
+            (*proto).obj_size = bindings::SOCK_SIZE as _;
+            for (to, from) in (*proto).name.iter_mut().zip(T::NAME.to_bytes()).take(31) {
+                *to = *from as _;
+            }
+            ops.write(Adapter::<T>::operations(number));
+            (*family).family = number;
+            (*family).create = Some(Adapter::<T>::create);
+            (*family).owner = T::MODULE.as_ptr();
+        }
+        // SAFETY: It is filled in and, being static, stays.
+        to_result(unsafe { bindings::proto_register(proto, 1) })?;
+        // SAFETY: As above.
+        to_result(unsafe { bindings::sock_register(family) }).inspect_err(|_| {
+            // SAFETY: Registered a moment ago; there is no socket of it.
+            unsafe { bindings::proto_unregister(proto) }
+        })?;
+        // INVARIANT: Both succeeded.
+        Ok(Self(PhantomData))
+    }
+}
+
+impl<T: Operations> Drop for Registration<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant. A module with open sockets cannot be unloaded, so none is left.
+        unsafe {
+            bindings::sock_unregister(T::tables().number.load(Relaxed));
+            bindings::proto_unregister(T::tables().proto.get());
+        }
+    }
+}
+
+/// The callbacks of `struct proto_ops` and `struct net_proto_family` for `T`.
+///
+/// The socket's state is in `sk->sk_user_data`, put there by `create` and taken by `release`.
+pub(super) struct Adapter<T: Operations>(PhantomData<T>);
+
+impl<T: Operations> Adapter<T> {
+    const fn operations(family: i32) -> bindings::proto_ops {
+        bindings::proto_ops {
+        family,
+        owner: T::MODULE.as_ptr(),
+        release: Some(Self::release),
+        bind: Some(Self::bind),
+        connect: Some(Self::connect),
+        socketpair: Some(bindings::sock_no_socketpair),
+        accept: Some(bindings::sock_no_accept),
+        getname: Some(Self::getname),
+        poll: Some(Self::poll),
+        ioctl: Some(Self::ioctl),
+        compat_ioctl: Some(Self::ioctl),
+        gettstamp: Some(bindings::sock_gettstamp),
+        listen: Some(bindings::sock_no_listen),
+        shutdown: Some(Self::shutdown),
+        setsockopt: Some(Self::setsockopt),
+        getsockopt_iter: Some(Self::getsockopt),
+        sendmsg: Some(Self::sendmsg),
+        recvmsg: Some(Self::recvmsg),
+        mmap: Some(bindings::sock_no_mmap),
+        ..pin_init::zeroed()
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `sock` must be a socket that [`Self::create_socket`] made, and whose `release` does not end before `'a`.
+    unsafe fn state<'a>(sock: *mut bindings::socket) -> &'a Arc<T> {
+        // SAFETY: By the safety requirements `sk` is set, and `sk_user_data` points to a `State<T>`.
+        unsafe { &(*bindings::sk_user_data((*sock).sk).cast::<State<T>>()).state }
+    }
+
+    unsafe extern "C" fn create(
+        net: *mut bindings::net,
+        sock: *mut bindings::socket,
+        protocol: c_int,
+        kern: c_int,
+    ) -> c_int {
+        // SAFETY: The socket layer's own call.
+        from_result(|| unsafe { Self::create_socket(net, sock, protocol, kern, false) }.map(|()| 0))
+    }
+
+    /// Makes the socket's lower half.
+    ///
+    /// # Safety
+    ///
+    /// The arguments must be those of a `net_proto_family.create`.
+    pub(super) unsafe fn create_socket(
+        net: *mut bindings::net,
+        sock: *mut bindings::socket,
+        protocol: c_int,
+        kern: c_int,
+        redirected: bool,
+    ) -> Result {
+        let request = Request {
+            // SAFETY: `sock` is valid, and `net` too for as long as this call lasts.
+            kind: i32::from(unsafe { (*sock).type_ }),
+            protocol,
+            redirected,
+            // SAFETY: As above.
+            net: unsafe { Net::from_raw(net) },
+        };
+        T::admit(request)?;
+        let tables = T::tables();
+        let family = tables.number.load(Relaxed);
+        // SAFETY: The protocol is registered as long as the module lives.
+        let sk = unsafe {
+            bindings::sk_alloc(net, family, bindings::GFP_KERNEL, tables.proto.get(), kern)
+        };
+        if sk.is_null() {
+            return Err(ENOMEM);
+        }
+        // SAFETY: Both are valid and belong to nobody else yet. `SOCK_CUSTOM_SOCKOPT` makes the core hand us
+        // `SOL_SOCKET` options too.
+        unsafe {
+            bindings::sock_init_data(sock, sk);
+            (*sock).ops = tables.ops.get();
+            (*sock).flags |= 1 << bindings::socket_flags_SOCK_CUSTOM_SOCKOPT;
+        }
+        // SAFETY: `sk` is valid, and the reference that `sk_alloc()` gave is ours until the end of this function.
+        let lower = unsafe { Sock::from_raw(sk) }.to_owned();
+        let state = T::create(request, lower)
+            .and_then(|state| Ok(KBox::new(State { state, redirected }, GFP_KERNEL)?));
+        match state {
+            Ok(state) => {
+                // SAFETY: `sk` is valid. The reference of `sk_alloc()` now belongs to the socket.
+                unsafe { bindings::set_sk_user_data(sk, KBox::into_raw(state).cast()) };
+                Ok(())
+            }
+            Err(e) => {
+                // SAFETY: As the core wants it: nothing of a failed socket is left behind.
+                unsafe {
+                    bindings::sock_orphan(sk);
+                    (*sock).sk = core::ptr::null_mut();
+                    bindings::sock_put(sk);
+                }
+                Err(e)
+            }
+        }
+    }
+
+    unsafe extern "C" fn release(sock: *mut bindings::socket) -> c_int {
+        // SAFETY: `sock` is valid, and this is the last call for it.
+        unsafe {
+            let sk = (*sock).sk;
+            if sk.is_null() {
+                return 0;
+            }
+            let State { state, redirected } =
+                KBox::into_inner(KBox::from_raw(bindings::sk_user_data(sk).cast::<State<T>>()));
+            T::release(state);
+            if redirected {
+                // Taken when the socket was made; the core holds a reference of its own during this call.
+                bindings::module_put(T::MODULE.as_ptr());
+            }
+            bindings::sock_orphan(sk);
+            (*sock).sk = core::ptr::null_mut();
+            bindings::sock_put(sk);
+        }
+        0
+    }
+
+    unsafe extern "C" fn bind(
+        sock: *mut bindings::socket,
+        addr: *mut bindings::sockaddr_unsized,
+        len: c_int,
+    ) -> c_int {
+        // SAFETY: The socket layer's own call: the address is kernel memory of that length.
+        from_result(|| unsafe { T::bind(Self::state(sock), address(addr, len)?) }.map(|()| 0))
+    }
+
+    unsafe extern "C" fn connect(
+        sock: *mut bindings::socket,
+        addr: *mut bindings::sockaddr_unsized,
+        len: c_int,
+        _flags: c_int,
+    ) -> c_int {
+        // SAFETY: As in `bind`.
+        from_result(|| unsafe { Self::state(sock).connect(address(addr, len)?) }.map(|()| 0))
+    }
+
+    unsafe extern "C" fn getname(
+        sock: *mut bindings::socket,
+        addr: *mut bindings::sockaddr,
+        peer: c_int,
+    ) -> c_int {
+        from_result(|| {
+            let mut out = [0; ADDR_MAX];
+            // SAFETY: The socket layer's own call.
+            let len = unsafe { Self::state(sock) }.getname(&mut out, peer != 0)?;
+            // SAFETY: `addr` is a `struct sockaddr_storage`, of `ADDR_MAX` bytes.
+            unsafe { addr.cast::<[u8; ADDR_MAX]>().write_unaligned(out) };
+            Ok(len.min(ADDR_MAX) as c_int)
+        })
+    }
+
+    unsafe extern "C" fn poll(
+        file: *mut bindings::file,
+        sock: *mut bindings::socket,
+        wait: *mut bindings::poll_table_struct,
+    ) -> bindings::__poll_t {
+        // SAFETY: The socket layer's own call. The entry is queued before the state is looked at.
+        unsafe {
+            bindings::sock_poll_wait(file, sock, wait);
+            Self::state(sock).poll()
+        }
+    }
+
+    unsafe extern "C" fn ioctl(sock: *mut bindings::socket, cmd: c_uint, arg: c_ulong) -> c_int {
+        from_result(|| {
+            if cmd != bindings::FIONREAD {
+                return Err(ENOIOCTLCMD);
+            }
+            // SAFETY: The socket layer's own call.
+            let len = unsafe { Self::state(sock) }.next_len()?;
+            // SAFETY: `put_user()` checks the pointer.
+            to_result(unsafe { bindings::put_user(len, arg as *mut c_int) }).map(|()| 0)
+        })
+    }
+
+    unsafe extern "C" fn shutdown(sock: *mut bindings::socket, how: c_int) -> c_int {
+        from_result(|| {
+            let how = match how {
+                0 => Shutdown { read: true, write: false },
+                1 => Shutdown { read: false, write: true },
+                2 => Shutdown { read: true, write: true },
+                _ => return Err(EINVAL),
+            };
+            // SAFETY: The socket layer's own call.
+            T::shutdown(unsafe { Self::state(sock) }, how).map(|()| 0)
+        })
+    }
+
+    unsafe extern "C" fn setsockopt(
+        sock: *mut bindings::socket,
+        level: c_int,
+        name: c_int,
+        value: bindings::sockptr_t,
+        len: c_uint,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The socket layer's own call.
+            let (state, value) = unsafe { (Self::state(sock), OptIn::new(&value, len)) };
+            match T::setsockopt(state, level, name, &value) {
+                Some(result) => result.map(|()| 0),
+                None => {
+                    let (ptr, len) = value.raw();
+                    // SAFETY: Passes on what the socket layer gave us.
+                    to_result(unsafe { bindings::sock_setsockopt(sock, level, name, ptr, len) })
+                        .map(|()| 0)
+                }
+            }
+        })
+    }
+
+    unsafe extern "C" fn getsockopt(
+        sock: *mut bindings::socket,
+        level: c_int,
+        name: c_int,
+        value: *mut bindings::sockopt_t,
+    ) -> c_int {
+        // SAFETY: The socket layer's own call.
+        from_result(|| unsafe {
+            Self::state(sock).getsockopt(level, name, &mut OptOut::new(&mut *value)).map(|()| 0)
+        })
+    }
+
+    unsafe extern "C" fn sendmsg(
+        sock: *mut bindings::socket,
+        msg: *mut bindings::msghdr,
+        len: usize,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The socket layer's own call.
+            let sent = unsafe { T::sendmsg(Self::state(sock), SendMsg::new(msg, len)) }?;
+            Ok(sent.try_into().unwrap_or(c_int::MAX))
+        })
+    }
+
+    unsafe extern "C" fn recvmsg(
+        sock: *mut bindings::socket,
+        msg: *mut bindings::msghdr,
+        len: usize,
+        flags: c_int,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The socket layer's own call.
+            let got = unsafe { Self::state(sock).recvmsg(RecvMsg::new(msg, len), flags as u32) }?;
+            Ok(got.try_into().unwrap_or(c_int::MAX))
+        })
+    }
+}
+
+/// What `sk->sk_user_data` points to, from `create` to `release`.
+struct State<T> {
+    state: Arc<T>,
+    /// Holds a reference of the module of its own, taken by the redirect.
+    redirected: bool,
+}
+
+/// # Safety
+///
+/// `addr` must be kernel memory of `len` bytes, unchanged during `'a`.
+unsafe fn address<'a>(addr: *const bindings::sockaddr_unsized, len: c_int) -> Result<&'a [u8]> {
+    let len = usize::try_from(len).map_err(|_| EINVAL)?;
+    if addr.is_null() || len > ADDR_MAX {
+        return Err(EINVAL);
+    }
+    // SAFETY: The caller's promise.
+    Ok(unsafe { core::slice::from_raw_parts(addr.cast(), len) })
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The values of `setsockopt()` and `getsockopt()`.
+
+use super::bindings;
+use kernel::{
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
+    prelude::*, //
+};
+
+/// The value given to `setsockopt()`, in user or kernel memory.
+///
+/// # Invariants
+///
+/// `ptr` may be read for `len` bytes, faults aside.
+pub(crate) struct OptIn<'a> {
+    ptr: &'a bindings::sockptr_t,
+    len: usize,
+}
+
+impl<'a> OptIn<'a> {
+    /// # Safety
+    ///
+    /// `ptr` and `len` must be what the socket layer passed to `proto_ops.setsockopt`.
+    pub(super) unsafe fn new(ptr: &'a bindings::sockptr_t, len: u32) -> Self {
+        Self { ptr, len: len as usize }
+    }
+
+    /// Bytes in it.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Copies the first `out.len()` bytes.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the value is shorter, `EFAULT` if it cannot be read.
+    pub(crate) fn read(&self, out: &mut [u8]) -> Result {
+        if out.len() > self.len {
+            return Err(EINVAL);
+        }
+        // SAFETY: `out` is valid for writes of its length, and by the type invariant the source may be read.
+        let left = unsafe {
+            bindings::copy_from_sockptr_offset(out.as_mut_ptr().cast(), *self.ptr, 0, out.len())
+        };
+        if left != 0 {
+            return Err(EFAULT);
+        }
+        Ok(())
+    }
+
+    /// Reads an `int` or `__u32`; longer values are accepted as the socket layer does.
+    pub(crate) fn read_u32(&self) -> Result<u32> {
+        let mut bytes = [0; 4];
+        self.read(&mut bytes)?;
+        Ok(u32::from_ne_bytes(bytes))
+    }
+
+    /// Reads a `__u64`.
+    pub(crate) fn read_u64(&self) -> Result<u64> {
+        let mut bytes = [0; 8];
+        self.read(&mut bytes)?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+
+    pub(super) fn raw(&self) -> (bindings::sockptr_t, u32) {
+        (*self.ptr, self.len as u32)
+    }
+}
+
+/// The buffer of a `getsockopt()`.
+pub(crate) struct OptOut<'a>(&'a mut bindings::sockopt_t);
+
+impl<'a> OptOut<'a> {
+    /// # Safety
+    ///
+    /// `opt` must be what the socket layer passed to `proto_ops.getsockopt_iter`.
+    pub(super) unsafe fn new(opt: &'a mut bindings::sockopt_t) -> Self {
+        Self(opt)
+    }
+
+    /// Bytes of room.
+    pub(crate) fn len(&self) -> usize {
+        self.0.optlen.try_into().unwrap_or(0)
+    }
+
+    /// Reads what the caller put into the buffer.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`.
+    pub(crate) fn read(&mut self, out: &mut [u8]) -> Result {
+        // SAFETY: The iterator is a valid source by the type's construction.
+        let iter = unsafe { IovIterSource::from_raw(&raw mut self.0.iter_in) };
+        if iter.copy_from_iter(out) != out.len() {
+            return Err(EFAULT);
+        }
+        Ok(())
+    }
+
+    /// Writes the value, cut to the buffer as `getsockopt(2)` does, and its length.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`.
+    pub(crate) fn write(&mut self, value: &[u8]) -> Result {
+        let len = value.len().min(self.len());
+        let value = value.get(..len).ok_or(EINVAL)?;
+        // SAFETY: The iterator is a valid destination by the type's construction.
+        let iter = unsafe { IovIterDest::from_raw(&raw mut self.0.iter_out) };
+        if iter.copy_to_iter(value) != len {
+            return Err(EFAULT);
+        }
+        self.0.optlen = len as _;
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is asked about the task that makes a system call.
+
+use super::bindings;
+use kernel::task::{
+    Kuid,
+    Task, //
+};
+
+/// Whether the current task has given up gaining privileges (`PR_SET_NO_NEW_PRIVS`) or runs under a seccomp filter.
+pub(crate) fn is_sandboxed() -> bool {
+    let task = Task::current_raw();
+    // SAFETY: `current` is valid, and its own flags and seccomp mode may be read by itself.
+    unsafe {
+        bindings::task_no_new_privs(task)
+            || bindings::seccomp_mode(&raw mut (*task).seccomp) != 0
+    }
+}
+
+/// The effective user of the current task, as a number of the initial user namespace.
+pub(crate) fn current_euid() -> u32 {
+    Kuid::current_euid().into_raw().val
+}
+
+/// The effective group of the current task, as a number of the initial user namespace.
+pub(crate) fn current_egid() -> u32 {
+    // SAFETY: A task may read its own credentials.
+    unsafe { bindings::current_egid() }.val
+}
+
+/// Whether the current task is of this group, effective or supplementary.
+pub(crate) fn in_group(gid: u32) -> bool {
+    // SAFETY: `in_egroup_p()` looks at the current task's credentials only.
+    unsafe { bindings::in_egroup_p(bindings::kgid_t { val: gid }) != 0 }
+}
+
+/// Whether the current task has `CAP_NET_ADMIN` over the initial user namespace.
+pub(crate) fn is_net_admin() -> bool {
+    // SAFETY: It looks at the current task's credentials only.
+    unsafe { bindings::capable(bindings::CAP_NET_ADMIN as _) }
+}
+
+/// A user as the current task sees it; the overflow id if it is not one of its namespace.
+pub(crate) fn uid_here(uid: u32) -> u32 {
+    Kuid::from_raw(bindings::kuid_t { val: uid }).into_uid_in_current_ns()
+}
+
+/// A group as the current task sees it; the overflow id if it is not one of its namespace.
+pub(crate) fn gid_here(gid: u32) -> u32 {
+    // SAFETY: The current task's user namespace is valid during the call.
+    unsafe { bindings::from_kgid_munged(bindings::current_user_ns(), bindings::kgid_t { val: gid }) }
+}
+
+/// Bytes of memory that the machine has.
+pub(crate) fn ram_bytes() -> u64 {
+    // SAFETY: It reads one counter.
+    let pages = unsafe { bindings::totalram_pages() };
+    (pages as u64).saturating_mul(kernel::page::PAGE_SIZE as u64)
+}
