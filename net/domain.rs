@@ -9,8 +9,13 @@ use crate::{
     endpoint::Endpoint,
     sys::{
         net_ns::{
+            Net,
             NetCell,
             NetState, //
+        },
+        sysctl::{
+            IntSysctl,
+            Range, //
         },
         task, //
     }, //
@@ -30,7 +35,9 @@ use kernel::{
 };
 
 /// Whether the literal form is served: `net.kbus.literal`.
-const LITERAL_DEFAULT: u32 = 1;
+const LITERAL_DEFAULT: i32 = 1;
+/// Also in sandboxes.
+const LITERAL_MAX: i32 = 2;
 
 /// What one network namespace has of its own.
 #[pin_data]
@@ -38,7 +45,8 @@ pub(crate) struct Domain {
     id: u64,
     last_message: Atomic<u64>,
     last_peer: Atomic<u64>,
-    literal: Atomic<u32>,
+    #[pin]
+    literal: IntSysctl,
     /// Lock order: before the lock of any bus.
     #[pin]
     buses: Mutex<KVec<Member>>,
@@ -60,16 +68,21 @@ impl NetState for Domain {
         &CELL
     }
 
-    fn create(maker: Option<Arc<Self>>) -> Result<Arc<Self>> {
-        let literal = maker.map_or(LITERAL_DEFAULT, |maker| maker.literal.load(Relaxed));
+    fn create(net: &Net, maker: Option<Arc<Self>>) -> Result<Arc<Self>> {
+        // A new namespace starts with its maker's value and can only lower it.
+        let (literal, range) = match maker {
+            Some(maker) if !net.is_initial() => (maker.literal.get(), Range::OnlyDown),
+            _ if net.is_initial() => (LITERAL_DEFAULT, Range::UpTo(LITERAL_MAX)),
+            _ => (LITERAL_DEFAULT, Range::OnlyDown),
+        };
         Arc::pin_init(
-            pin_init!(Self {
+            try_pin_init!(Self {
                 id: LAST_DOMAIN.fetch_add(1, Relaxed).wrapping_add(1),
                 last_message: Atomic::new(0),
                 last_peer: Atomic::new(0),
-                literal: Atomic::new(literal),
+                literal <- IntSysctl::new(net, c"net/kbus", c"literal", literal, range),
                 buses <- new_mutex!(KVec::new(), "kbus::buses"),
-            }),
+            }? Error),
             GFP_KERNEL,
         )
     }
@@ -95,7 +108,7 @@ impl Domain {
     ///
     /// A sandbox that was written before KBUS must not be opened by loading it.
     pub(crate) fn admits_literal(&self) -> bool {
-        match self.literal.load(Relaxed) {
+        match self.literal.get() {
             0 => false,
             1 => !task::is_sandboxed(),
             _ => true,
@@ -107,7 +120,12 @@ impl Domain {
     /// # Errors
     ///
     /// `EACCES` if the bus's mode does not let this user in, `ENOMEM`.
-    pub(crate) fn join(&self, name: &[u8], endpoint: &Arc<Endpoint>, mode: u32) -> Result<Arc<SharedBus>> {
+    pub(crate) fn join(
+        &self,
+        name: &[u8],
+        endpoint: &Arc<Endpoint>,
+        mode: u32,
+    ) -> Result<Arc<SharedBus>> {
         let mut buses = self.buses.lock();
         if let Some(found) = buses.iter_mut().find(|member| *member.bus.name == *name) {
             found.bus.admit()?;
@@ -117,17 +135,28 @@ impl Domain {
         }
         let bus = SharedBus::new(name, mode)?;
         bus.state.lock().join(endpoint).map_err(to_kernel)?;
-        buses.push(Member { bus: bus.clone(), sockets: 1 }, GFP_KERNEL_ACCOUNT)?;
+        buses.push(
+            Member {
+                bus: bus.clone(),
+                sockets: 1,
+            },
+            GFP_KERNEL_ACCOUNT,
+        )?;
         Ok(bus)
     }
 
     /// A socket has left: the bus ends with its last.
     pub(crate) fn leave(&self, bus: &Arc<SharedBus>) {
         let mut buses = self.buses.lock();
-        let Some(at) = buses.iter().position(|member| Arc::ptr_eq(&member.bus, bus)) else {
+        let Some(at) = buses
+            .iter()
+            .position(|member| Arc::ptr_eq(&member.bus, bus))
+        else {
             return;
         };
-        let Some(member) = buses.get_mut(at) else { return };
+        let Some(member) = buses.get_mut(at) else {
+            return;
+        };
         member.sockets = member.sockets.saturating_sub(1);
         if member.sockets == 0 {
             let _ended = buses.remove(at);

@@ -82,7 +82,11 @@ pub(crate) struct Settings {
 
 impl Endpoint {
     /// Makes an unbound one.
-    pub(crate) fn new(address_family: u16, domain: Arc<Domain>, sock: ARef<Sock>) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        address_family: u16,
+        domain: Arc<Domain>,
+        sock: ARef<Sock>,
+    ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 id: domain.next_peer(),

@@ -75,7 +75,11 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
             let id = value.read_u64()?;
             let bus = this.bus()?;
             let mut next = || this.domain.next_message();
-            let wake = bus.state.lock().ignore(this, id, &mut next).map_err(to_kernel)?;
+            let wake = bus
+                .state
+                .lock()
+                .ignore(this, id, &mut next)
+                .map_err(to_kernel)?;
             if let Some(requester) = wake {
                 requester.wake();
             }
@@ -95,7 +99,8 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
             Ok(())
         }
         uapi::KBUS_RECV_INFO => {
-            this.recv_info.store(u32::from(value.read_u32()? != 0), Relaxed);
+            this.recv_info
+                .store(u32::from(value.read_u32()? != 0), Relaxed);
             Ok(())
         }
         uapi::KBUS_QUEUE_LEN => match value.read_u32()? {
@@ -178,7 +183,11 @@ fn set_binding(this: &Arc<Endpoint>, option: u32, value: &OptIn<'_>) -> Result {
     let mut text = name::until_nul(&bytes);
     if option == uapi::KBUS_REPLIER && len == 4 {
         // The proposal's own form. No name begins with these bytes.
-        match bytes.get(..4).and_then(|b| b.try_into().ok()).map(i32::from_ne_bytes) {
+        match bytes
+            .get(..4)
+            .and_then(|b| b.try_into().ok())
+            .map(i32::from_ne_bytes)
+        {
             Some(1) => text = b"$.*",
             Some(0) => {
                 text = b"$.*";
@@ -191,7 +200,11 @@ fn set_binding(this: &Arc<Endpoint>, option: u32, value: &OptIn<'_>) -> Result {
     let bus = this.bus()?;
     match option {
         uapi::KBUS_LISTEN => bus.state.lock().listen(this, &pattern).map_err(to_kernel),
-        uapi::KBUS_REPLIER => bus.state.lock().bind_replier(this, &pattern).map_err(to_kernel),
+        uapi::KBUS_REPLIER => bus
+            .state
+            .lock()
+            .bind_replier(this, &pattern)
+            .map_err(to_kernel),
         uapi::KBUS_UNLISTEN => {
             let garbage = bus.state.lock().unlisten(this, &pattern);
             garbage.map(drop).map_err(to_kernel)
@@ -255,7 +268,10 @@ pub(crate) fn get(this: &Endpoint, level: i32, name: i32, value: &mut OptOut<'_>
         }
         uapi::KBUS_BUS_MODE => {
             let settings = this.settings.lock();
-            let mode = settings.bus.as_ref().map_or(settings.mode, |bus| bus.mode.load(Relaxed));
+            let mode = settings
+                .bus
+                .as_ref()
+                .map_or(settings.mode, |bus| bus.mode.load(Relaxed));
             drop(settings);
             number(value, &mode.to_ne_bytes())
         }
@@ -308,7 +324,13 @@ fn get_bus_info(this: &Endpoint, value: &mut OptOut<'_>) -> Result {
     let (used, max, members, bindings, max_msg) = {
         let bus = shared.state.lock();
         let account = bus.account();
-        (account.used(), account.max(), bus.members(), bus.bindings(), bus.max_msg())
+        (
+            account.used(),
+            account.max(),
+            bus.members(),
+            bus.bindings(),
+            bus.max_msg(),
+        )
     };
     let mut bytes = [0; 48];
     let (long, short) = bytes.split_at_mut(24);

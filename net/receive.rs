@@ -88,12 +88,7 @@ fn wait(this: &Endpoint, left: &mut Jiffies) -> Result<bool> {
     }
 }
 
-fn copy_out(
-    this: &Endpoint,
-    msg: &mut RecvMsg<'_>,
-    flags: u32,
-    view: &View,
-) -> Result<usize> {
+fn copy_out(this: &Endpoint, msg: &mut RecvMsg<'_>, flags: u32, view: &View) -> Result<usize> {
     let payload = view.payload();
     let copied = payload.len().min(msg.room());
     msg.write_payload(payload.get(..copied).ok_or(EINVAL)?)?;
@@ -121,7 +116,11 @@ fn copy_out(
     msg.set_name(addr.get(..len).ok_or(EINVAL)?);
 
     ancillary(this, msg, view);
-    Ok(if flags & MSG_TRUNC != 0 { payload.len() } else { copied })
+    Ok(if flags & MSG_TRUNC != 0 {
+        payload.len()
+    } else {
+        copied
+    })
 }
 
 /// Attaches what the program asked for, and a name that no address can hold.
@@ -132,7 +131,11 @@ fn ancillary(this: &Endpoint, msg: &mut RecvMsg<'_>, view: &View) {
         msg.put_cmsg(SOL_SOCKET, SO_RXQ_OVFL, &lost.to_ne_bytes());
     }
     if view.name().len() > name::ADDRESS_NAME_MAX {
-        msg.put_cmsg(uapi::SOL_KBUS as i32, uapi::SCM_KBUS_NAME as i32, view.name());
+        msg.put_cmsg(
+            uapi::SOL_KBUS as i32,
+            uapi::SCM_KBUS_NAME as i32,
+            view.name(),
+        );
     }
     if let Some(via) = view.via() {
         let mut bytes = [0; 32];

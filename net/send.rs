@@ -49,9 +49,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
     let (bus, connected) = {
         let settings = this.settings.lock();
         let connected = match &settings.connected {
-            Some(text) if msg.name().is_none() => {
-                Some(mem::try_copy(text).map_err(|_| ENOMEM)?)
-            }
+            Some(text) if msg.name().is_none() => Some(mem::try_copy(text).map_err(|_| ENOMEM)?),
             _ => None,
         };
         (settings.bus.clone(), connected)
@@ -68,7 +66,10 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
     let mut addr_len = None;
     if let Some(addr) = msg.name() {
         let path = name::until_nul(sockaddr::path(addr, this.address_family)?);
-        addr_copy.get_mut(..path.len()).ok_or(EINVAL)?.copy_from_slice(path);
+        addr_copy
+            .get_mut(..path.len())
+            .ok_or(EINVAL)?
+            .copy_from_slice(path);
         addr_len = Some(path.len());
     }
     let address = match addr_len {
@@ -135,7 +136,10 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
     outgoing.payload = payload;
     let mut wakes = Wakes::new();
     let mut next = || this.domain.next_message();
-    let result = bus.state.lock().send(this, &mut outgoing, &mut next, &mut wakes);
+    let result = bus
+        .state
+        .lock()
+        .send(this, &mut outgoing, &mut next, &mut wakes);
     wake_all(wakes);
     let id = result.map_err(to_kernel)?;
     this.sent(id);
@@ -184,7 +188,9 @@ impl<'a> Ancillary<'a> {
             let kind = u32::from_ne_bytes(array(control, size_of::<usize>() + 4)?);
             let data = control.get(HEADER..len).ok_or(EINVAL)?;
             this.take(level, kind, data)?;
-            let next = len.checked_next_multiple_of(size_of::<usize>()).ok_or(EINVAL)?;
+            let next = len
+                .checked_next_multiple_of(size_of::<usize>())
+                .ok_or(EINVAL)?;
             control = control.get(next..).unwrap_or(&[]);
         }
         Ok(this)
@@ -233,5 +239,7 @@ fn zeroes_after(data: &[u8], known: usize) -> Result {
 /// `N` bytes of `data` from `at` on.
 fn array<const N: usize>(data: &[u8], at: usize) -> Result<[u8; N]> {
     let end = at.checked_add(N).ok_or(EINVAL)?;
-    data.get(at..end).and_then(|bytes| bytes.try_into().ok()).ok_or(EINVAL)
+    data.get(at..end)
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or(EINVAL)
 }

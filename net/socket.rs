@@ -29,15 +29,15 @@ use crate::{
         },
         probe::Redirected,
         sock::Sock,
-        sockopt::{
-            OptIn,
-            OptOut, //
-        },
         socket::{
             Operations,
             Request,
             Shutdown,
             Tables, //
+        },
+        sockopt::{
+            OptIn,
+            OptOut, //
         },
     },
     uapi, //
@@ -99,7 +99,11 @@ impl Operations for Endpoint {
 
     fn create(request: Request<'_>, sock: ARef<Sock>) -> Result<Arc<Self>> {
         let domain = request.net.state::<Domain>().ok_or(EAFNOSUPPORT)?;
-        let family = if request.redirected { AF_UNIX } else { Self::number() };
+        let family = if request.redirected {
+            AF_UNIX
+        } else {
+            Self::number()
+        };
         Endpoint::new(family, domain, sock)
     }
 
@@ -167,8 +171,15 @@ impl Operations for Endpoint {
         };
         let mut path = [0; sockaddr::PATH_LEN];
         let len = bus.name.len().saturating_add(1);
-        path.get_mut(1..len).ok_or(EINVAL)?.copy_from_slice(&bus.name);
-        sockaddr::write(out, self.address_family, path.get(..len).ok_or(EINVAL)?, false)
+        path.get_mut(1..len)
+            .ok_or(EINVAL)?
+            .copy_from_slice(&bus.name);
+        sockaddr::write(
+            out,
+            self.address_family,
+            path.get(..len).ok_or(EINVAL)?,
+            false,
+        )
     }
 
     fn poll(&self) -> u32 {
@@ -230,7 +241,8 @@ impl Operations for Endpoint {
 
 impl Endpoint {
     fn number() -> u16 {
-        crate::module_parameters::family.value()
+        crate::module_parameters::family
+            .value()
             .try_into()
             .unwrap_or(uapi::AF_KBUS as u16)
     }

@@ -3,7 +3,7 @@
 
 #include "helpers.h"
 
-/* Marks a helper, as in rust/helpers/helpers.c: not to be inlined here, as there is no link-time optimisation. */
+/* Marks a helper, as in rust/helpers/helpers.c; without link-time optimisation it is a plain call. */
 #define __rust_helper
 
 __rust_helper void *rust_helper_kbus_sk_user_data(const struct sock *sk)

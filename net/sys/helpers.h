@@ -21,6 +21,9 @@
  * @bind synchronize_rcu_tasks
  * @bind register_pernet_subsys
  * @bind unregister_pernet_subsys
+ * @bind register_net_sysctl_sz
+ * @bind unregister_net_sysctl_table
+ * @bind proc_dointvec_minmax
  * @bind capable
  * @bind in_egroup_p
  * @bind from_kgid_munged

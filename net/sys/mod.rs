@@ -30,6 +30,7 @@ pub(crate) mod msg;
 pub(crate) mod net_ns;
 pub(crate) mod probe;
 pub(crate) mod sock;
-pub(crate) mod sockopt;
 pub(crate) mod socket;
+pub(crate) mod sockopt;
+pub(crate) mod sysctl;
 pub(crate) mod task;

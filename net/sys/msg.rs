@@ -4,11 +4,11 @@
 
 use super::bindings;
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     iov::{
         IovIterDest,
         IovIterSource, //
     },
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*, //
 };
 
@@ -34,7 +34,11 @@ impl SendMsg<'_> {
     /// `raw` and `len` must be what the socket layer passed to `proto_ops.sendmsg`, and not be used otherwise
     /// meanwhile.
     pub(super) unsafe fn new(raw: *mut bindings::msghdr, len: usize) -> Self {
-        Self { raw, len, _life: PhantomData }
+        Self {
+            raw,
+            len,
+            _life: PhantomData,
+        }
     }
 
     /// Payload bytes.
@@ -63,13 +67,17 @@ impl SendMsg<'_> {
     /// The control data (`struct cmsghdr` and what follows), in native layout also for compat callers.
     pub(crate) fn control(&self) -> &[u8] {
         // SAFETY: Valid by the type invariant; in a send the union holds the kernel pointer.
-        let (ptr, len) =
-            unsafe { ((*self.raw).__bindgen_anon_1.msg_control, (*self.raw).msg_controllen) };
+        let (ptr, len) = unsafe {
+            (
+                (*self.raw).__bindgen_anon_1.msg_control,
+                (*self.raw).msg_controllen,
+            )
+        };
         if ptr.is_null() || len == 0 {
             return &[];
         }
         // SAFETY: By the type invariant this is kernel memory of this length.
-        unsafe { core::slice::from_raw_parts(ptr.cast(), len as usize) }
+        unsafe { core::slice::from_raw_parts(ptr.cast(), len) }
     }
 
     /// Copies the payload to the end of `buf`.
@@ -110,7 +118,11 @@ impl RecvMsg<'_> {
     /// `raw` and `len` must be what the socket layer passed to `proto_ops.recvmsg`, and not be used otherwise
     /// meanwhile.
     pub(super) unsafe fn new(raw: *mut bindings::msghdr, len: usize) -> Self {
-        Self { raw, len, _life: PhantomData }
+        Self {
+            raw,
+            len,
+            _life: PhantomData,
+        }
     }
 
     /// Bytes of room for the payload.
@@ -140,7 +152,7 @@ impl RecvMsg<'_> {
             let name: *mut u8 = (*self.raw).msg_name.cast();
             if !name.is_null() {
                 core::ptr::copy_nonoverlapping(addr.as_ptr(), name, len);
-                (*self.raw).msg_namelen = len as _;
+                (*self.raw).msg_namelen = len as i32;
             }
         }
     }
@@ -153,7 +165,7 @@ impl RecvMsg<'_> {
     /// Bytes of room left for control data.
     pub(crate) fn control_room(&self) -> usize {
         // SAFETY: Valid by the type invariant.
-        unsafe { (*self.raw).msg_controllen as usize }
+        unsafe { (*self.raw).msg_controllen }
     }
 
     /// Attaches one piece of control data; what does not fit is told by `MSG_CTRUNC`.
@@ -164,7 +176,7 @@ impl RecvMsg<'_> {
                 self.raw,
                 level,
                 kind,
-                data.len() as _,
+                data.len() as i32,
                 data.as_ptr().cast_mut().cast(),
             )
         };

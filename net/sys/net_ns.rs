@@ -37,6 +37,15 @@ impl Net {
         unsafe { &*net.cast() }
     }
 
+    pub(super) fn as_raw(&self) -> *mut bindings::net {
+        self.0.get()
+    }
+
+    /// Whether it is the one that the machine started with.
+    pub(crate) fn is_initial(&self) -> bool {
+        core::ptr::eq(self.0.get(), &raw const bindings::init_net)
+    }
+
     /// The namespace's own `T`, or `None` while it has none: before registration, and after the namespace's end.
     pub(crate) fn state<T: NetState>(&self) -> Option<Arc<T>> {
         // SAFETY: The id was written before `register_pernet_subsys()` returned; 0 is never given out.
@@ -60,8 +69,8 @@ pub(crate) trait NetState: Sized + Send + Sync + 'static {
     /// Storage for the registration; always the same.
     fn cell() -> &'static NetCell;
 
-    /// Makes a namespace's state. `maker` is that of the namespace it is made from, where there is one.
-    fn create(maker: Option<Arc<Self>>) -> Result<Arc<Self>>;
+    /// Makes the state of `net`. `maker` is that of the namespace it is made from, where there is one.
+    fn create(net: &Net, maker: Option<Arc<Self>>) -> Result<Arc<Self>>;
 }
 
 /// Storage for a registration, for a `static`.
@@ -116,11 +125,17 @@ impl<T: NetState> NetRegistration<T> {
         Ok(Self(PhantomData))
     }
 
+    /// Callback `init`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the network namespace code only.
     unsafe extern "C" fn init(net: *mut bindings::net) -> c_int {
         from_result(|| {
             // SAFETY: `current` has a namespace of its own here, which stays during the call.
             let maker = unsafe { Net::from_raw(bindings::current_net()) }.state::<T>();
-            let state = T::create(maker)?;
+            // SAFETY: The kernel's own call: `net` is valid.
+            let state = T::create(unsafe { Net::from_raw(net) }, maker)?;
             // SAFETY: The kernel's own call: `net` is valid and has a cell of `size` bytes.
             unsafe {
                 let cell = bindings::net_generic(net, *T::cell().id.get()).cast::<*const T>();
@@ -130,6 +145,11 @@ impl<T: NetState> NetRegistration<T> {
         })
     }
 
+    /// Callback `exit`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the network namespace code only.
     unsafe extern "C" fn exit(net: *mut bindings::net) {
         // SAFETY: The kernel's own call, after which nobody asks for the state. `init` put an `Arc` there.
         unsafe {

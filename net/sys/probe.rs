@@ -85,6 +85,10 @@ impl<T: Redirected> Redirect<T> {
     }
 
     /// At the first instruction of the probed function: its arguments are still in their registers.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kprobe layer only.
     unsafe extern "C" fn enter(
         _probe: *mut bindings::kprobe,
         regs: *mut bindings::pt_regs,
@@ -104,6 +108,11 @@ impl<T: Redirected> Redirect<T> {
         1
     }
 
+    /// Nothing: it is there for what its presence means.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kprobe layer only.
     unsafe extern "C" fn leave(
         _probe: *mut bindings::kprobe,
         _regs: *mut bindings::pt_regs,
@@ -112,15 +121,20 @@ impl<T: Redirected> Redirect<T> {
     }
 
     /// What runs instead of the probed function.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kprobe layer only.
     unsafe extern "C" fn create(
         net: *mut bindings::net,
         sock: *mut bindings::socket,
         protocol: c_int,
         kern: c_int,
     ) -> c_int {
-        // SAFETY: The arguments are those of the probed `create`.
-        let result =
-            from_result(|| unsafe { Adapter::<T>::create_socket(net, sock, protocol, kern, true) }.map(|()| 0));
+        let result = from_result(|| {
+            // SAFETY: The arguments are those of the probed `create`.
+            unsafe { Adapter::<T>::create_socket(net, sock, protocol, kern, true) }.map(|()| 0)
+        });
         if result != 0 {
             // A socket that was made keeps the reference until its release, see `Adapter::release`; for one
             // that was not it ends here. Nothing sleeps between this and the return to the core, which is what

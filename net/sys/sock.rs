@@ -76,7 +76,7 @@ impl Sock {
     /// Whether a flag that `setsockopt()` switches is on.
     pub(crate) fn has(&self, flag: Flag) -> bool {
         // SAFETY: `self` is valid.
-        unsafe { bindings::sock_flag(self.as_raw(), flag as _) }
+        unsafe { bindings::sock_flag(self.as_raw(), flag as u32) }
     }
 
     /// A new reference.

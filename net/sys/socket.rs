@@ -165,9 +165,9 @@ impl<T: Operations> Registration<T> {
         // SAFETY: Nothing is registered, so nobody else looks at the tables.
         unsafe {
             (*proto).owner = T::MODULE.as_ptr();
-            (*proto).obj_size = bindings::SOCK_SIZE as _;
+            (*proto).obj_size = bindings::SOCK_SIZE as u32;
             for (to, from) in (*proto).name.iter_mut().zip(T::NAME.to_bytes()).take(31) {
-                *to = *from as _;
+                *to = *from;
             }
             ops.write(Adapter::<T>::operations(number));
             (*family).family = number;
@@ -204,26 +204,26 @@ pub(super) struct Adapter<T: Operations>(PhantomData<T>);
 impl<T: Operations> Adapter<T> {
     const fn operations(family: i32) -> bindings::proto_ops {
         bindings::proto_ops {
-        family,
-        owner: T::MODULE.as_ptr(),
-        release: Some(Self::release),
-        bind: Some(Self::bind),
-        connect: Some(Self::connect),
-        socketpair: Some(bindings::sock_no_socketpair),
-        accept: Some(bindings::sock_no_accept),
-        getname: Some(Self::getname),
-        poll: Some(Self::poll),
-        ioctl: Some(Self::ioctl),
-        compat_ioctl: Some(Self::ioctl),
-        gettstamp: Some(bindings::sock_gettstamp),
-        listen: Some(bindings::sock_no_listen),
-        shutdown: Some(Self::shutdown),
-        setsockopt: Some(Self::setsockopt),
-        getsockopt_iter: Some(Self::getsockopt),
-        sendmsg: Some(Self::sendmsg),
-        recvmsg: Some(Self::recvmsg),
-        mmap: Some(bindings::sock_no_mmap),
-        ..pin_init::zeroed()
+            family,
+            owner: T::MODULE.as_ptr(),
+            release: Some(Self::release),
+            bind: Some(Self::bind),
+            connect: Some(Self::connect),
+            socketpair: Some(bindings::sock_no_socketpair),
+            accept: Some(bindings::sock_no_accept),
+            getname: Some(Self::getname),
+            poll: Some(Self::poll),
+            ioctl: Some(Self::ioctl),
+            compat_ioctl: Some(Self::ioctl),
+            gettstamp: Some(bindings::sock_gettstamp),
+            listen: Some(bindings::sock_no_listen),
+            shutdown: Some(Self::shutdown),
+            setsockopt: Some(Self::setsockopt),
+            getsockopt_iter: Some(Self::getsockopt),
+            sendmsg: Some(Self::sendmsg),
+            recvmsg: Some(Self::recvmsg),
+            mmap: Some(bindings::sock_no_mmap),
+            ..pin_init::zeroed()
         }
     }
 
@@ -235,6 +235,11 @@ impl<T: Operations> Adapter<T> {
         unsafe { &(*bindings::sk_user_data((*sock).sk).cast::<State<T>>()).state }
     }
 
+    /// Callback `create`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the socket layer only.
     unsafe extern "C" fn create(
         net: *mut bindings::net,
         sock: *mut bindings::socket,
@@ -304,6 +309,11 @@ impl<T: Operations> Adapter<T> {
         }
     }
 
+    /// Callback `release`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the socket layer only.
     unsafe extern "C" fn release(sock: *mut bindings::socket) -> c_int {
         // SAFETY: `sock` is valid, and this is the last call for it.
         unsafe {
@@ -311,8 +321,9 @@ impl<T: Operations> Adapter<T> {
             if sk.is_null() {
                 return 0;
             }
-            let State { state, redirected } =
-                KBox::into_inner(KBox::from_raw(bindings::sk_user_data(sk).cast::<State<T>>()));
+            let State { state, redirected } = KBox::into_inner(KBox::from_raw(
+                bindings::sk_user_data(sk).cast::<State<T>>(),
+            ));
             T::release(state);
             if redirected {
                 // Taken when the socket was made; the core holds a reference of its own during this call.
@@ -325,6 +336,11 @@ impl<T: Operations> Adapter<T> {
         0
     }
 
+    /// Callback `bind`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the socket layer only.
     unsafe extern "C" fn bind(
         sock: *mut bindings::socket,
         addr: *mut bindings::sockaddr_unsized,
@@ -334,6 +350,11 @@ impl<T: Operations> Adapter<T> {
         from_result(|| unsafe { T::bind(Self::state(sock), address(addr, len)?) }.map(|()| 0))
     }
 
+    /// Callback `connect`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the socket layer only.
     unsafe extern "C" fn connect(
         sock: *mut bindings::socket,
         addr: *mut bindings::sockaddr_unsized,
@@ -344,6 +365,11 @@ impl<T: Operations> Adapter<T> {
         from_result(|| unsafe { Self::state(sock).connect(address(addr, len)?) }.map(|()| 0))
     }
 
+    /// Callback `getname`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the socket layer only.
     unsafe extern "C" fn getname(
         sock: *mut bindings::socket,
         addr: *mut bindings::sockaddr,
@@ -359,6 +385,11 @@ impl<T: Operations> Adapter<T> {
         })
     }
 
+    /// Callback `poll`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the socket layer only.
     unsafe extern "C" fn poll(
         file: *mut bindings::file,
         sock: *mut bindings::socket,
@@ -371,6 +402,11 @@ impl<T: Operations> Adapter<T> {
         }
     }
 
+    /// Callback `ioctl`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the socket layer only.
     unsafe extern "C" fn ioctl(sock: *mut bindings::socket, cmd: c_uint, arg: c_ulong) -> c_int {
         from_result(|| {
             if cmd != bindings::FIONREAD {
@@ -383,12 +419,26 @@ impl<T: Operations> Adapter<T> {
         })
     }
 
+    /// Callback `shutdown`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the socket layer only.
     unsafe extern "C" fn shutdown(sock: *mut bindings::socket, how: c_int) -> c_int {
         from_result(|| {
             let how = match how {
-                0 => Shutdown { read: true, write: false },
-                1 => Shutdown { read: false, write: true },
-                2 => Shutdown { read: true, write: true },
+                0 => Shutdown {
+                    read: true,
+                    write: false,
+                },
+                1 => Shutdown {
+                    read: false,
+                    write: true,
+                },
+                2 => Shutdown {
+                    read: true,
+                    write: true,
+                },
                 _ => return Err(EINVAL),
             };
             // SAFETY: The socket layer's own call.
@@ -396,6 +446,11 @@ impl<T: Operations> Adapter<T> {
         })
     }
 
+    /// Callback `setsockopt`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the socket layer only.
     unsafe extern "C" fn setsockopt(
         sock: *mut bindings::socket,
         level: c_int,
@@ -418,6 +473,11 @@ impl<T: Operations> Adapter<T> {
         })
     }
 
+    /// Callback `getsockopt`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the socket layer only.
     unsafe extern "C" fn getsockopt(
         sock: *mut bindings::socket,
         level: c_int,
@@ -426,10 +486,17 @@ impl<T: Operations> Adapter<T> {
     ) -> c_int {
         // SAFETY: The socket layer's own call.
         from_result(|| unsafe {
-            Self::state(sock).getsockopt(level, name, &mut OptOut::new(&mut *value)).map(|()| 0)
+            Self::state(sock)
+                .getsockopt(level, name, &mut OptOut::new(&mut *value))
+                .map(|()| 0)
         })
     }
 
+    /// Callback `sendmsg`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the socket layer only.
     unsafe extern "C" fn sendmsg(
         sock: *mut bindings::socket,
         msg: *mut bindings::msghdr,
@@ -442,6 +509,11 @@ impl<T: Operations> Adapter<T> {
         })
     }
 
+    /// Callback `recvmsg`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the socket layer only.
     unsafe extern "C" fn recvmsg(
         sock: *mut bindings::socket,
         msg: *mut bindings::msghdr,

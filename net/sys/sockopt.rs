@@ -26,7 +26,10 @@ impl<'a> OptIn<'a> {
     ///
     /// `ptr` and `len` must be what the socket layer passed to `proto_ops.setsockopt`.
     pub(super) unsafe fn new(ptr: &'a bindings::sockptr_t, len: u32) -> Self {
-        Self { ptr, len: len as usize }
+        Self {
+            ptr,
+            len: len as usize,
+        }
     }
 
     /// Bytes in it.
@@ -115,7 +118,7 @@ impl<'a> OptOut<'a> {
         if iter.copy_to_iter(value) != len {
             return Err(EFAULT);
         }
-        self.0.optlen = len as _;
+        self.0.optlen = len as i32;
         Ok(())
     }
 }

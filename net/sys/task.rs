@@ -13,8 +13,7 @@ pub(crate) fn is_sandboxed() -> bool {
     let task = Task::current_raw();
     // SAFETY: `current` is valid, and its own flags and seccomp mode may be read by itself.
     unsafe {
-        bindings::task_no_new_privs(task)
-            || bindings::seccomp_mode(&raw mut (*task).seccomp) != 0
+        bindings::task_no_new_privs(task) || bindings::seccomp_mode(&raw mut (*task).seccomp) != 0
     }
 }
 
@@ -38,7 +37,7 @@ pub(crate) fn in_group(gid: u32) -> bool {
 /// Whether the current task has `CAP_NET_ADMIN` over the initial user namespace.
 pub(crate) fn is_net_admin() -> bool {
     // SAFETY: It looks at the current task's credentials only.
-    unsafe { bindings::capable(bindings::CAP_NET_ADMIN as _) }
+    unsafe { bindings::capable(bindings::CAP_NET_ADMIN as i32) }
 }
 
 /// A user as the current task sees it; the overflow id if it is not one of its namespace.
@@ -49,7 +48,9 @@ pub(crate) fn uid_here(uid: u32) -> u32 {
 /// A group as the current task sees it; the overflow id if it is not one of its namespace.
 pub(crate) fn gid_here(gid: u32) -> u32 {
     // SAFETY: The current task's user namespace is valid during the call.
-    unsafe { bindings::from_kgid_munged(bindings::current_user_ns(), bindings::kgid_t { val: gid }) }
+    unsafe {
+        bindings::from_kgid_munged(bindings::current_user_ns(), bindings::kgid_t { val: gid })
+    }
 }
 
 /// Bytes of memory that the machine has.

@@ -115,14 +115,14 @@ impl Pair {
                 ..Default::default()
             });
         }
-        let mut names = vec!["$".to_string()];
-        for from in 0.. {
-            if names[from].split('.').count() == 5 {
-                break;
-            }
-            names.extend(["A", "B", "Z"].map(|w| format!("{}.{w}", names[from])));
+        // Names enough to tell any two patterns apart: Z is in no pattern.
+        let mut stems = vec!["$".to_string()];
+        for from in 0..7 {
+            stems.extend(["A", "B"].map(|w| format!("{}.{w}", stems[from])));
         }
-        names.remove(0);
+        let tails = ["", ".Z", ".Z.Z"];
+        let names = stems.iter().flat_map(|s| tails.map(|t| format!("{s}{t}")));
+        let names = names.filter(|name| name != "$").collect();
         model.names = names;
         Pair {
             world,

@@ -219,3 +219,16 @@ fn a_full_queue_of_bytes_still_took_one_large_message() {
     w.announce(&a, "$.A", &[0; 1]).unwrap();
     assert_eq!(b.read().unwrap().lost, 1);
 }
+
+#[test]
+fn the_requesters_own_copy_of_a_reply_comes_before_its_listeners_copy() {
+    let mut w = World::new(0, 1 << 20);
+    let (a, b) = (w.join(1, 1), w.join(2, 1));
+    w.replier(&b, "$.A").unwrap();
+    let id = w.request(&a, "$.A", b"").unwrap();
+    w.listen(&a, "$.A").unwrap();
+    a.with(|q| q.set_byte_limit(10));
+    b.read().unwrap();
+    w.reply(&b, 1, id, &[0; 10]).unwrap();
+    assert_eq!(a.counters(), (1, 0, 10, 0, 1));
+}

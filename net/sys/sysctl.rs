@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A sysctl that holds one small number, per network namespace.
+//!
+//! C header: [`include/linux/sysctl.h`](srctree/include/linux/sysctl.h).
+
+use super::{
+    bindings,
+    net_ns::Net, //
+};
+use kernel::{
+    prelude::*,
+    types::Opaque, //
+};
+
+use core::ptr::null_mut;
+
+/// Whether a setting may be raised again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Range {
+    /// Any value from 0 to the most there is.
+    UpTo(i32),
+    /// Only to a value not above the present one.
+    OnlyDown,
+}
+
+/// A registered sysctl and its value.
+///
+/// # Invariants
+///
+/// `header` is null or that of the registered `table`, which points into this structure.
+#[pin_data(PinnedDrop)]
+pub(crate) struct IntSysctl {
+    #[pin]
+    value: Opaque<i32>,
+    #[pin]
+    limits: Opaque<[i32; 2]>,
+    #[pin]
+    table: Opaque<[bindings::ctl_table; 1]>,
+    header: *mut bindings::ctl_table_header,
+}
+
+// SAFETY: The sysctl code may be called from any thread; `value` is only read as a whole.
+unsafe impl Send for IntSysctl {}
+// SAFETY: As above.
+unsafe impl Sync for IntSysctl {}
+
+impl IntSysctl {
+    /// Registers the file `name` in the folder `path` of `/proc/sys`, as the namespace `net` sees it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new<'a>(
+        net: &'a Net,
+        path: &'static CStr,
+        name: &'static CStr,
+        value: i32,
+        range: Range,
+    ) -> impl PinInit<Self, Error> + 'a {
+        let init = move |slot: *mut Self| {
+            // SAFETY: `slot` is valid for writes and pinned: the pointers into it stay good until `drop`.
+            unsafe {
+                let place = Opaque::cast_into(&raw const (*slot).value);
+                place.write(value);
+                let limits = Opaque::cast_into(&raw const (*slot).limits);
+                let max = if let Range::UpTo(max) = range {
+                    max
+                } else {
+                    value
+                };
+                limits.write([0, max]);
+                let table = Opaque::cast_into(&raw const (*slot).table);
+                table.write([bindings::ctl_table {
+                    procname: name.as_char_ptr(),
+                    data: place.cast(),
+                    maxlen: size_of::<i32>() as i32,
+                    mode: 0o644,
+                    proc_handler: Some(bindings::proc_dointvec_minmax),
+                    extra1: limits.cast(),
+                    extra2: match range {
+                        Range::UpTo(_) => limits.cast::<i32>().add(1).cast(),
+                        // The bound is the value itself.
+                        Range::OnlyDown => place.cast(),
+                    },
+                    poll: null_mut(),
+                }]);
+                (&raw mut (*slot).header).write(bindings::register_net_sysctl_sz(
+                    net.as_raw(),
+                    path.as_char_ptr(),
+                    table.cast(),
+                    1,
+                ));
+                if (*slot).header.is_null() {
+                    return Err(ENOMEM);
+                }
+            }
+            Ok(())
+        };
+        // SAFETY: On success all fields are initialised; on failure nothing is left that needs a destructor.
+        unsafe { pin_init::pin_init_from_closure(init) }
+    }
+
+    /// The present value.
+    pub(crate) fn get(&self) -> i32 {
+        // SAFETY: The place is valid; the sysctl code stores whole numbers.
+        unsafe { self.value.get().read_volatile() }
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for IntSysctl {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariant. It waits for readers and writers of the file.
+        unsafe { bindings::unregister_net_sysctl_table(self.header) };
+    }
+}
