@@ -134,14 +134,17 @@ impl Domain {
             return Ok(found.bus.clone());
         }
         let bus = SharedBus::new(name, mode)?;
+        // All that can fail comes before the socket is told that it is bound.
+        buses.reserve(1, GFP_KERNEL_ACCOUNT)?;
         bus.state.lock().join(endpoint).map_err(to_kernel)?;
-        buses.push(
-            Member {
-                bus: bus.clone(),
-                sockets: 1,
-            },
-            GFP_KERNEL_ACCOUNT,
-        )?;
+        let member = Member {
+            bus: bus.clone(),
+            sockets: 1,
+        };
+        if buses.push_within_capacity(member).is_err() {
+            // There is room: it was reserved a moment ago, under the same lock.
+            return Err(ENOMEM);
+        }
         Ok(bus)
     }
 

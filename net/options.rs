@@ -43,26 +43,23 @@ const SO_RCVBUFFORCE: i32 = 33;
 /// The most that `KBUS_QUEUE_LEN` may be: `net.kbus.max_queue_len`.
 const MAX_QUEUE_LEN: u32 = 16384;
 
-/// `setsockopt()`; `None` leaves an option to the core.
-pub(crate) fn set(
-    this: &Arc<Endpoint>,
-    level: i32,
-    name: i32,
-    value: &OptIn<'_>,
-) -> Option<Result> {
+/// `setsockopt()`.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` for options of `SOL_SOCKET` that do nothing here, `ENOPROTOOPT` for unknown ones, and each option's own.
+pub(crate) fn set(this: &Arc<Endpoint>, level: i32, name: i32, value: &OptIn<'_>) -> Result {
     match level {
         SOL_SOCKET if CORE_OPTIONS.contains(&name) => {
+            value.pass_on(level, name)?;
             if name == SO_RCVBUF || name == SO_RCVBUFFORCE {
-                // As the program set it, before the core doubles it.
-                if let Ok(bytes) = value.read_u32() {
-                    this.queue.lock().set_byte_limit(u64::from(bytes));
-                }
+                this.queue.lock().set_byte_limit(this.sock.rcvbuf());
             }
-            None
+            Ok(())
         }
-        SOL_SOCKET => Some(Err(EOPNOTSUPP)),
-        _ if level == uapi::SOL_KBUS as i32 => Some(set_kbus(this, name as u32, value)),
-        _ => Some(Err(ENOPROTOOPT)),
+        SOL_SOCKET => Err(EOPNOTSUPP),
+        _ if level == uapi::SOL_KBUS as i32 => set_kbus(this, name as u32, value),
+        _ => Err(ENOPROTOOPT),
     }
 }
 

@@ -222,7 +222,7 @@ impl Operations for Endpoint {
         Ok(())
     }
 
-    fn setsockopt(this: &Arc<Self>, level: i32, name: i32, value: &OptIn<'_>) -> Option<Result> {
+    fn setsockopt(this: &Arc<Self>, level: i32, name: i32, value: &OptIn<'_>) -> Result {
         options::set(this, level, name, value)
     }
 

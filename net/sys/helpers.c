@@ -17,6 +17,11 @@ __rust_helper void rust_helper_kbus_set_sk_user_data(struct sock *sk,
 	WRITE_ONCE(sk->sk_user_data, data);
 }
 
+__rust_helper int rust_helper_kbus_sk_rcvbuf(const struct sock *sk)
+{
+	return READ_ONCE(sk->sk_rcvbuf);
+}
+
 __rust_helper void rust_helper_kbus_sk_data_ready(struct sock *sk)
 {
 	sk->sk_data_ready(sk);

@@ -50,11 +50,14 @@
 #include <net/sock.h>
 
 /* struct sock is opaque to the kernel crate. */
-static const size_t RUST_CONST_HELPER_KBUS_SOCK_SIZE = sizeof(struct sock);
+#ifdef __BINDGEN__
+const size_t RUST_CONST_HELPER_KBUS_SOCK_SIZE = sizeof(struct sock);
+#endif
 
 void *rust_helper_kbus_sk_user_data(const struct sock *sk);
 void rust_helper_kbus_set_sk_user_data(struct sock *sk, void *data);
 void rust_helper_kbus_sk_data_ready(struct sock *sk);
+int rust_helper_kbus_sk_rcvbuf(const struct sock *sk);
 void rust_helper_kbus_sock_hold(struct sock *sk);
 void rust_helper_kbus_sock_put(struct sock *sk);
 void rust_helper_kbus_sock_orphan(struct sock *sk);

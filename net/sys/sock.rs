@@ -73,6 +73,13 @@ impl Sock {
         timeo.try_into().unwrap_or(0)
     }
 
+    /// `SO_RCVBUF` as the program set it, within the system's limit: the core doubles it.
+    pub(crate) fn rcvbuf(&self) -> u64 {
+        // SAFETY: `self` is valid.
+        let doubled = unsafe { bindings::sk_rcvbuf(self.as_raw()) };
+        (doubled / 2).try_into().unwrap_or(0)
+    }
+
     /// Whether a flag that `setsockopt()` switches is on.
     pub(crate) fn has(&self, flag: Flag) -> bool {
         // SAFETY: `self` is valid.

@@ -105,8 +105,8 @@ pub(crate) trait Operations: Sized + Send + Sync + 'static {
     /// `shutdown(2)`.
     fn shutdown(this: &Arc<Self>, how: Shutdown) -> Result;
 
-    /// `setsockopt(2)` of every level. `None` leaves an option of `SOL_SOCKET` to the core.
-    fn setsockopt(this: &Arc<Self>, level: i32, name: i32, value: &OptIn<'_>) -> Option<Result>;
+    /// `setsockopt(2)` of every level; what the core is to handle goes there by [`OptIn::pass_on`].
+    fn setsockopt(this: &Arc<Self>, level: i32, name: i32, value: &OptIn<'_>) -> Result;
 
     /// `getsockopt(2)` of every level but `SOL_SOCKET`.
     fn getsockopt(&self, level: i32, name: i32, value: &mut OptOut<'_>) -> Result;
@@ -460,16 +460,8 @@ impl<T: Operations> Adapter<T> {
     ) -> c_int {
         from_result(|| {
             // SAFETY: The socket layer's own call.
-            let (state, value) = unsafe { (Self::state(sock), OptIn::new(&value, len)) };
-            match T::setsockopt(state, level, name, &value) {
-                Some(result) => result.map(|()| 0),
-                None => {
-                    let (ptr, len) = value.raw();
-                    // SAFETY: Passes on what the socket layer gave us.
-                    to_result(unsafe { bindings::sock_setsockopt(sock, level, name, ptr, len) })
-                        .map(|()| 0)
-                }
-            }
+            let (state, value) = unsafe { (Self::state(sock), OptIn::new(sock, &value, len)) };
+            T::setsockopt(state, level, name, &value).map(|()| 0)
         })
     }
 

@@ -4,6 +4,7 @@
 
 use super::bindings;
 use kernel::{
+    error::to_result,
     iov::{
         IovIterDest,
         IovIterSource, //
@@ -15,8 +16,9 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `ptr` may be read for `len` bytes, faults aside.
+/// `sock` is valid, and `ptr` may be read for `len` bytes, faults aside.
 pub(crate) struct OptIn<'a> {
+    sock: *mut bindings::socket,
     ptr: &'a bindings::sockptr_t,
     len: usize,
 }
@@ -24,9 +26,14 @@ pub(crate) struct OptIn<'a> {
 impl<'a> OptIn<'a> {
     /// # Safety
     ///
-    /// `ptr` and `len` must be what the socket layer passed to `proto_ops.setsockopt`.
-    pub(super) unsafe fn new(ptr: &'a bindings::sockptr_t, len: u32) -> Self {
+    /// The arguments must be what the socket layer passed to `proto_ops.setsockopt`.
+    pub(super) unsafe fn new(
+        sock: *mut bindings::socket,
+        ptr: &'a bindings::sockptr_t,
+        len: u32,
+    ) -> Self {
         Self {
+            sock,
             ptr,
             len: len as usize,
         }
@@ -70,8 +77,15 @@ impl<'a> OptIn<'a> {
         Ok(u64::from_ne_bytes(bytes))
     }
 
-    pub(super) fn raw(&self) -> (bindings::sockptr_t, u32) {
-        (*self.ptr, self.len as u32)
+    /// Leaves the option to the core.
+    ///
+    /// # Errors
+    ///
+    /// Those of `sock_setsockopt()`.
+    pub(crate) fn pass_on(&self, level: i32, name: i32) -> Result {
+        let len = u32::try_from(self.len).map_err(|_| EINVAL)?;
+        // SAFETY: By the type invariant: passes on what the socket layer gave us.
+        to_result(unsafe { bindings::sock_setsockopt(self.sock, level, name, *self.ptr, len) })
     }
 }
 
