@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What the selftests, the demonstration and the benchmark share.
+//!
+//! [`sys`] is a thin wrapper over the socket calls that hides nothing: a test
+//! must be able to send what no well-behaved library would. [`process`] makes
+//! children and holds them still.
+
+#![cfg(target_os = "linux")]
+
+pub mod process;
+pub mod sys;

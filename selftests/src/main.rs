@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Black-box tests of KBUS sockets; prints KTAP.
+//!
+//! The runner is our own: a test may kill, fork, change user or namespace, so
+//! each needs a process to itself, which no Rust harness gives.
+
+mod tests;
+
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::process::ExitCode;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use clap::Parser;
+use clap::ValueEnum;
+use kbus_selftests::process::SKIPPED;
+use kbus_selftests::sys;
+
+use crate::tests::Test;
+
+/// How long one test may take.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// Which sockets to test.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Form {
+    /// socket(AF_UNIX, SOCK_DGRAM, PROTO_KBUS).
+    Literal,
+    /// socket(AF_KBUS, SOCK_DGRAM, 0).
+    Family,
+}
+
+/// Tests KBUS sockets from outside and prints KTAP.
+#[derive(Debug, Parser)]
+struct Args {
+    /// How the tests make their sockets.
+    #[arg(long, value_enum, default_value = "literal")]
+    form: Form,
+    /// Print the names of the tests and run none.
+    #[arg(long)]
+    list: bool,
+    /// Run only the test of exactly this name.
+    #[arg(long)]
+    exact: bool,
+    /// Run the one test in this very process.
+    #[arg(long, hide = true)]
+    child: bool,
+    /// Run only tests with this in their name.
+    filter: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match args.form {
+        Form::Literal => sys::Form::Literal,
+        Form::Family => sys::Form::Family,
+    }
+    .choose();
+    let filter = args.filter.as_deref().unwrap_or("");
+    let chosen: Vec<&Test> = tests::all()
+        .filter(|t| match args.exact {
+            true => t.full_name() == filter,
+            false => t.full_name().contains(filter),
+        })
+        .collect();
+
+    if args.list {
+        for test in chosen {
+            println!("{}", test.full_name());
+        }
+        return ExitCode::SUCCESS;
+    }
+    if args.child {
+        let [test] = chosen[..] else {
+            eprintln!("no such test: {filter}");
+            return ExitCode::FAILURE;
+        };
+        (test.run)();
+        return ExitCode::SUCCESS;
+    }
+
+    println!("KTAP version 1");
+    println!("1..{}", chosen.len());
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for (n, test) in chosen.iter().enumerate() {
+        let (n, name) = (n + 1, test.full_name());
+        match run(&name, args.form) {
+            Outcome::Passed => {
+                passed += 1;
+                println!("ok {n} {name}");
+            }
+            Outcome::Skipped(reason) => {
+                skipped += 1;
+                println!("ok {n} {name} # SKIP {reason}");
+            }
+            Outcome::Failed(reason) => {
+                failed += 1;
+                println!("not ok {n} {name}");
+                for line in reason.lines().filter(|line| !line.trim().is_empty()) {
+                    println!("# {line}");
+                }
+            }
+        }
+    }
+    println!("# Totals: pass:{passed} fail:{failed} xfail:0 xpass:0 skip:{skipped} error:0");
+    match failed {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// What became of a test.
+enum Outcome {
+    Passed,
+    Skipped(String),
+    Failed(String),
+}
+
+/// Runs one test in a process (and process group) of its own.
+fn run(name: &str, form: Form) -> Outcome {
+    let form = match form {
+        Form::Literal => "literal",
+        Form::Family => "family",
+    };
+    let child = Command::new("/proc/self/exe")
+        .args(["--child", "--exact", "--form", form, name])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => return Outcome::Failed(format!("cannot start the test: {error}")),
+    };
+    let mut pipe = child.stderr.take().expect("stderr is piped");
+    let reader = thread::spawn(move || {
+        let mut said = Vec::new();
+        // What was read before an error is as good as all of it.
+        let _ = pipe.read_to_end(&mut said);
+        String::from_utf8_lossy(&said).into_owned()
+    });
+
+    let start = Instant::now();
+    let mut pause = Duration::from_micros(200);
+    let status = loop {
+        match child.try_wait() {
+            Ok(None) if start.elapsed() < TIME_LIMIT => {
+                thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(20));
+            }
+            Ok(status) => break status,
+            Err(error) => return Outcome::Failed(format!("cannot wait: {error}")),
+        }
+    };
+    // Whatever it left behind would keep the pipe open.
+    let group = i32::try_from(child.id()).expect("a pid fits");
+    // SAFETY: Always safe; the group is the test's own.
+    unsafe { libc::kill(-group, libc::SIGKILL) };
+    if status.is_none() {
+        let _ = child.wait();
+    }
+    let said = reader.join().unwrap_or_default();
+    match status {
+        None => Outcome::Failed(format!("took more than {TIME_LIMIT:?}\n{said}")),
+        Some(status) if status.success() => Outcome::Passed,
+        Some(status) if status.code() == Some(SKIPPED) => {
+            let reason = said.lines().find_map(|line| line.strip_prefix("SKIP "));
+            Outcome::Skipped(reason.unwrap_or("no reason given").to_string())
+        }
+        Some(status) => Outcome::Failed(format!("{said}{}", describe(status))),
+    }
+}
+
+/// How a failed process ended, unless its own words say so.
+fn describe(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => format!("killed by signal {signal}"),
+        (_, Some(101)) => String::new(),
+        (_, code) => format!("exit code {code:?}"),
+    }
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Child processes of a test, and the ways in which they meet their parent.
+
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::fd::FromRawFd;
+use std::panic;
+use std::panic::AssertUnwindSafe;
+use std::process;
+use std::time::Duration;
+
+use crate::sys::Errno;
+
+/// Exit code of a test that cannot be run here.
+pub const SKIPPED: i32 = 4;
+
+/// Ends the test (or this child of it) as skipped.
+pub fn skip(reason: &str) -> ! {
+    eprintln!("SKIP {reason}");
+    process::exit(SKIPPED)
+}
+
+/// A forked child. Dropped unwaited, it is killed.
+#[derive(Debug)]
+pub struct Child {
+    pid: libc::pid_t,
+    reaped: bool,
+}
+
+impl Child {
+    /// Forks; the child runs `f` and exits with 0, or with 101 if it panics.
+    ///
+    /// Only for single-threaded processes, as every selftest is.
+    pub fn fork(f: impl FnOnce()) -> Child {
+        // SAFETY: The process has one thread, so the child may do anything.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let code = match panic::catch_unwind(AssertUnwindSafe(f)) {
+                Ok(()) => 0,
+                Err(_) => 101,
+            };
+            // SAFETY: Always safe; the parent's exit handlers must not run.
+            unsafe { libc::_exit(code) };
+        }
+        assert!(pid > 0, "fork: {}", io::Error::last_os_error());
+        Child { pid, reaped: false }
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> libc::pid_t {
+        self.pid
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: Always safe; the pid is ours until it is waited for.
+        unsafe { libc::kill(self.pid, signal) };
+    }
+
+    /// Waits for the end, returning the raw wait status.
+    pub fn wait_raw(&mut self) -> i32 {
+        let mut status = 0;
+        loop {
+            // SAFETY: `status` is a valid place for the result.
+            let r = unsafe { libc::waitpid(self.pid, &mut status, 0) };
+            if r == self.pid {
+                self.reaped = true;
+                return status;
+            }
+            assert_eq!(Errno::last(), Errno(libc::EINTR), "waitpid");
+        }
+    }
+
+    /// Waits for the end and insists that it was a good one; passes a skip on.
+    pub fn join(mut self) {
+        let status = self.wait_raw();
+        if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == SKIPPED {
+            process::exit(SKIPPED);
+        }
+        assert_eq!(status, 0, "wait status of the child {}", self.pid);
+    }
+
+    /// Kills with SIGKILL and waits until it is dead.
+    pub fn kill(mut self) {
+        self.signal(libc::SIGKILL);
+        let status = self.wait_raw();
+        assert!(
+            libc::WIFSIGNALED(status),
+            "the child ended before it was killed"
+        );
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.reaped {
+            self.signal(libc::SIGKILL);
+            self.wait_raw();
+        }
+    }
+}
+
+/// A pipe over which one process tells another how far it has come.
+#[derive(Debug)]
+pub struct Gate {
+    reader: File,
+    writer: File,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Gate::new()
+    }
+}
+
+impl Gate {
+    /// Makes a gate; both sides of a fork use the same one.
+    pub fn new() -> Gate {
+        let mut fds = [0; 2];
+        // SAFETY: `fds` has room for the two descriptors.
+        let r = unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) };
+        assert_eq!(r, 0, "pipe2: {}", io::Error::last_os_error());
+        // SAFETY: Both descriptors are new and nobody else's.
+        unsafe {
+            Gate {
+                reader: File::from_raw_fd(fds[0]),
+                writer: File::from_raw_fd(fds[1]),
+            }
+        }
+    }
+
+    /// Lets the other side go on, and tells it one number.
+    pub fn open(&self, value: u64) {
+        (&self.writer)
+            .write_all(&value.to_ne_bytes())
+            .expect("write to a gate");
+    }
+
+    /// Whether [`Gate::pass`] would not wait.
+    pub fn is_open(&self) -> bool {
+        let mut entry = libc::pollfd {
+            fd: self.reader.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: One entry, and it is ours.
+        let r = unsafe { libc::poll(&mut entry, 1, 0) };
+        r > 0
+    }
+
+    /// Waits until the other side has opened the gate.
+    pub fn pass(&self) -> u64 {
+        let mut bytes = [0; 8];
+        (&self.reader)
+            .read_exact(&mut bytes)
+            .expect("read from a gate");
+        u64::from_ne_bytes(bytes)
+    }
+}
+
+/// Sleeps for ever (until killed).
+pub fn park() -> ! {
+    loop {
+        // SAFETY: Always safe.
+        unsafe { libc::pause() };
+    }
+}
+
+/// Sleeps.
+pub fn sleep_ms(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
+/// Becomes another user for good, with all capabilities gone.
+pub fn become_user(uid: u32, gid: u32) {
+    // SAFETY: Always safe; the argument lists are right.
+    let r = unsafe {
+        libc::setgroups(0, std::ptr::null())
+            | libc::setresgid(gid, gid, gid)
+            | libc::setresuid(uid, uid, uid)
+    };
+    assert_eq!(r, 0, "becoming another user: {:?}", Errno::last());
+}
+
+/// Moves this process into a new network namespace; skips where there is none.
+pub fn new_netns() {
+    // SAFETY: Always safe.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+        skip("no network namespaces here");
+    }
+}
+
+/// Sets `no_new_privs` for good.
+pub fn no_new_privs() {
+    // SAFETY: Always safe.
+    let r = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(r, 0, "PR_SET_NO_NEW_PRIVS: {:?}", Errno::last());
+}
+
+/// Installs a do-nothing handler (no `SA_RESTART`) and has the signal come
+/// once, `ms` milliseconds from now.
+pub fn interrupt_in(ms: i64) {
+    extern "C" fn nothing(_: i32) {}
+    // SAFETY: The handler does nothing; both structures are fully made.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+        assert_eq!(
+            libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut()),
+            0
+        );
+        let mut timer: libc::itimerval = std::mem::zeroed();
+        timer.it_value.tv_sec = ms / 1000;
+        timer.it_value.tv_usec = ms % 1000 * 1000;
+        // Repeated, in case the first comes before the caller sleeps.
+        timer.it_interval = timer.it_value;
+        assert_eq!(
+            libc::syscall(
+                libc::SYS_setitimer,
+                libc::ITIMER_REAL,
+                &timer,
+                std::ptr::null_mut::<libc::itimerval>()
+            ),
+            0
+        );
+    }
+}
+
+/// A small generator of pseudo-random numbers (xorshift), seeded per process.
+#[derive(Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// Seeds it.
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % n
+    }
+}
