@@ -66,12 +66,12 @@ const EPOLLWRNORM: u32 = 0x100;
 const EPOLLRDHUP: u32 = 0x2000;
 
 impl Redirected for Endpoint {
-    const PROTOCOL: i32 = uapi::PROTO_KBUS as i32;
     const CREATE: &'static CStr = c"unix_create";
 }
 
 impl Operations for Endpoint {
     const NAME: &'static CStr = c"KBUS";
+    const PROTOCOL: u16 = uapi::PROTO_KBUS as u16;
     const MODULE: ThisModule = crate::Kbus::THIS_MODULE;
 
     fn tables() -> &'static Tables {
@@ -88,7 +88,7 @@ impl Operations for Endpoint {
             if !domain.admits_literal() {
                 return Err(EPROTONOSUPPORT);
             }
-        } else if request.protocol != 0 && request.protocol != Self::PROTOCOL {
+        } else if request.protocol != 0 && request.protocol != i32::from(Self::PROTOCOL) {
             return Err(EPROTONOSUPPORT);
         }
         if request.kind != SOCK_DGRAM {

@@ -4,7 +4,7 @@
 # socket() forms. The last line is "N passed, N failed". Usage: test.sh [NAME], which runs only the tests of that name.
 . "$(dirname "$0")/lib.sh"
 
-name=${1:-}
+only=${1:-}
 passed=0 failed=0
 choose_kernel
 
@@ -25,7 +25,7 @@ module_without_warnings() {
 }
 
 host_tests() {
-	in_root env CARGO_TARGET_DIR="$CACHE/target" cargo test --locked --workspace ${name:+"$name"}
+	in_root env CARGO_TARGET_DIR="$CACHE/target" cargo test --locked --workspace ${only:+"$only"}
 }
 
 # One line of libtest's for each crate: "test result: ok. 12 passed; 0 failed; ...".
@@ -41,7 +41,7 @@ if ! step "host tests" "1-2 min, later 30 s" host_tests && ! grep -q '^test resu
 fi
 count_host_tests
 
-if [ -z "$name" ]; then
+if [ -z "$only" ]; then
 	say "Module and lints"
 	check "module without warnings" "30 s" module_without_warnings
 	for lint in rustfmt clippy checkpatch sparse shell; do
@@ -52,14 +52,14 @@ fi
 say "Selftests on Linux $(<"$KERNELDIR/version"), unmodified"
 bash "$TOP/qemu/image.sh"
 result=$LOGS/selftests
-if ! bash "$TOP/qemu/boot.sh" "$result" test ${name:+"$name"}; then
+if ! bash "$TOP/qemu/boot.sh" "$result" test ${only:+"$only"}; then
 	failed=$((failed + 1))
 fi
 passed=$((passed + $(grep -cE '^ok ' "$result" || :)))
 failed=$((failed + $(grep -cE '^not ok ' "$result" || :)))
 
 # A run that tested nothing has not passed.
-[ $((passed + failed)) -gt 0 ] || die "no test of the name '$name'"
+[ $((passed + failed)) -gt 0 ] || die "no test of the name '$only'"
 [ "$failed" -eq 0 ] || say "The logs are in $LOGS"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -77,7 +77,7 @@ fn number(text: &[u8]) -> Result<u64, Error> {
             b'a'..=b'f' => byte.saturating_sub(b'a').saturating_add(10),
             _ => return Err(Error::Inval),
         };
-        number = number << 4 | u64::from(digit);
+        number = (number << 4) | u64::from(digit);
     }
     Ok(number)
 }

@@ -104,7 +104,7 @@ impl<M: Member> Bus<M> {
         let debt = taken.debt.as_mut().ok_or(Error::ConnRefused)?;
         let plan = self.plan(&debt.value.name, None, len, wakes)?;
         let parts = Parts {
-            flags: out.flags & KBUS_USER_FLAGS | KBUS_REPLY,
+            flags: (out.flags & KBUS_USER_FLAGS) | KBUS_REPLY,
             sender: member.id(),
             to: peer,
             in_reply_to: request,

@@ -234,7 +234,7 @@ mod tests {
             let mut tree = Tree::new();
             let mut map = BTreeMap::new();
             for (op, key, wide) in ops {
-                let key = if wide { key << 60 | key } else { key };
+                let key = if wide { (key << 60) | key } else { key };
                 match op {
                     0 | 1 => {
                         if let std::collections::btree_map::Entry::Vacant(e) = map.entry(key) {

@@ -3,7 +3,7 @@
 
 #include "helpers.h"
 
-/* Marks a helper, as in rust/helpers/helpers.c; without link-time optimisation it is a plain call. */
+/* As in rust/helpers/helpers.c; without link-time optimisation it marks a plain call. */
 #define __rust_helper
 
 __rust_helper void *rust_helper_kbus_sk_user_data(const struct sock *sk)
@@ -15,6 +15,12 @@ __rust_helper void rust_helper_kbus_set_sk_user_data(struct sock *sk,
 						     void *data)
 {
 	WRITE_ONCE(sk->sk_user_data, data);
+}
+
+__rust_helper void rust_helper_kbus_set_sk_protocol(struct sock *sk,
+						    u16 protocol)
+{
+	sk->sk_protocol = protocol;
 }
 
 __rust_helper int rust_helper_kbus_sk_rcvbuf(const struct sock *sk)

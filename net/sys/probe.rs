@@ -43,10 +43,8 @@ pub(crate) struct Redirect<T: Redirected> {
     _to: PhantomData<T>,
 }
 
-/// A family that also serves a protocol number of another.
+/// A family that also serves its protocol number as a protocol of another.
 pub(crate) trait Redirected: Operations {
-    /// The protocol number.
-    const PROTOCOL: i32;
     /// The other family's `create`.
     const CREATE: &'static CStr;
 }
@@ -95,7 +93,7 @@ impl<T: Redirected> Redirect<T> {
     ) -> c_int {
         // SAFETY: The kprobe layer's own call; `regs` is valid. `ip` becomes a function of the same signature.
         unsafe {
-            if (*regs).dx as u32 as i32 != T::PROTOCOL {
+            if (*regs).dx as u32 != u32::from(T::PROTOCOL) {
                 return 0;
             }
             // From here to the end of `create` the task is inside the module without a socket that pins it.

@@ -72,6 +72,8 @@ pub(crate) struct Shutdown {
 pub(crate) trait Operations: Sized + Send + Sync + 'static {
     /// Name of the protocol, in `/proc/net/protocols`.
     const NAME: &'static CStr;
+    /// What `SO_PROTOCOL` says.
+    const PROTOCOL: u16;
     /// The module that implements this.
     const MODULE: ThisModule;
 
@@ -284,6 +286,7 @@ impl<T: Operations> Adapter<T> {
         // `SOL_SOCKET` options too.
         unsafe {
             bindings::sock_init_data(sock, sk);
+            bindings::set_sk_protocol(sk, T::PROTOCOL);
             (*sock).ops = tables.ops.get();
             (*sock).flags |= 1 << bindings::socket_flags_SOCK_CUSTOM_SOCKOPT;
         }

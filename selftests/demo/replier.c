@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+// SPDX-License-Identifier: GPL-2.0
 /*
  * The replier for $.Sensors.Kitchen on the bus "kbus-demo".
  *

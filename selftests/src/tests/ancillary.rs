@@ -13,14 +13,13 @@ use super::fails;
 use super::silent;
 
 super::tests! {
-    user_flags_are_passed_on reserved_flags send_struct_may_grow send_struct_too_short
-    unknown_cmsg duplicate_cmsg malformed_control_buffer info_cannot_be_sent
-    name_announcement name_ignores_the_connected_default name_request_and_reply
-    name_stateful_request short_name_in_ancillary_data name_in_both_places
-    bare_address_with_a_name malformed_name longest_name_both_ways
-    name_comes_without_info via_is_carried via_of_a_wrong_size info_off no_room_for_info
-    long_reply_by_address_alone credentials_on_request
-}
+user_flags_are_passed_on reserved_flags send_struct_may_grow send_struct_too_short
+unknown_cmsg duplicate_cmsg malformed_control_buffer info_cannot_be_sent
+name_announcement name_ignores_the_connected_default name_request_and_reply
+name_stateful_request short_name_in_ancillary_data name_in_both_places
+bare_address_with_a_name malformed_name longest_name_both_ways
+name_comes_without_info via_is_carried via_of_a_wrong_size info_off no_room_for_info
+long_reply_by_address_alone }
 
 /// The user's bits are passed on untouched.
 fn user_flags_are_passed_on() {
@@ -332,19 +331,4 @@ fn long_reply_by_address_alone() {
     a.send_msg(&ask).unwrap();
     b.reply(&b.recv().unwrap(), b"ok").unwrap();
     assert_eq!(a.recv().unwrap().long_name(), Some(name));
-}
-
-/// `SO_PASSCRED` brings the sender's credentials, before the info.
-fn credentials_on_request() {
-    let sock = Sock::on(&fresh_bus());
-    sock.listen("$.A").unwrap();
-    sock.set_socket(libc::SO_PASSCRED, 1).unwrap();
-    sock.send_to("$.A", b"").unwrap();
-    let msg = sock.recv().unwrap();
-    let cred = msg
-        .cmsg(libc::SOL_SOCKET, libc::SCM_CREDENTIALS)
-        .expect("SCM_CREDENTIALS");
-    assert_eq!(cred[..4], std::process::id().to_ne_bytes());
-    assert_eq!(cred[4..12], [0; 8]);
-    assert_eq!(msg.cmsgs.last().unwrap().level, uapi::SOL_KBUS as i32);
 }

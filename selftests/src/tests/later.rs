@@ -18,7 +18,7 @@ use super::silent;
 
 super::tests! {
     urgent urgent_by_msg_oob all_or_fail all_or_wait flags_by_option once lossy
-    report_binds sync rights
+    report_lost pass passcred report_binds sync rights
 }
 
 fn flag_is_refused(flag: u32) {
@@ -78,6 +78,27 @@ fn once() {
 fn lossy() {
     let sock = Sock::on(&fresh_bus());
     fails!(EOPNOTSUPP, sock.set_u32(uapi::KBUS_LOSSY, 1));
+}
+
+/// `KBUS_REPORT_LOST`.
+fn report_lost() {
+    let sock = Sock::on(&fresh_bus());
+    fails!(EOPNOTSUPP, sock.set_u32(uapi::KBUS_REPORT_LOST, 1));
+}
+
+/// `KBUS_PASS`.
+fn pass() {
+    let sock = Sock::on(&fresh_bus());
+    fails!(
+        EOPNOTSUPP,
+        sock.set_u32(uapi::KBUS_PASS, uapi::KBUS_PASS_CRED)
+    );
+}
+
+/// `SO_PASSCRED`.
+fn passcred() {
+    let sock = Sock::on(&fresh_bus());
+    fails!(EOPNOTSUPP, sock.set_socket(libc::SO_PASSCRED, 1));
 }
 
 /// `KBUS_REPORT_BINDS`.

@@ -10,7 +10,7 @@ use super::fails;
 super::tests! {
     unknown_option read_only_options wrong_value_sizes peer_id_is_unique
     peer_id_is_never_reused last_sent_starts_at_nothing last_sent_counts_replies
-    send_flags_start_empty pass_mask longer_buffers
+    send_flags_start_empty longer_buffers
 }
 
 /// An option that does not exist is `ENOPROTOOPT`, to set and to get.
@@ -102,15 +102,6 @@ fn last_sent_counts_replies() {
 /// By default a send has no flags.
 fn send_flags_start_empty() {
     assert_eq!(Sock::new().get_u32(uapi::KBUS_SEND_FLAGS), Ok(0));
-}
-
-/// `KBUS_PASS` is the readable form of `SO_PASSCRED` and its like.
-fn pass_mask() {
-    let sock = Sock::on(&fresh_bus());
-    assert_eq!(sock.get_u32(uapi::KBUS_PASS), Ok(0));
-    sock.set_u32(uapi::KBUS_PASS, uapi::KBUS_PASS_CRED).unwrap();
-    assert_eq!(sock.get_u32(uapi::KBUS_PASS), Ok(uapi::KBUS_PASS_CRED));
-    fails!(EINVAL, sock.set_u32(uapi::KBUS_PASS, 1 << 20));
 }
 
 /// Read into a longer buffer, an option says how long it is.

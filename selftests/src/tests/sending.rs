@@ -20,8 +20,7 @@ super::tests! {
     size_comes_before_address size_comes_before_own_names address_comes_before_bus
     own_queue_full_of_reservations reading_frees_a_reservation
     replier_full_is_ebusy replier_full_reaches_nobody listener_full_misses
-    lost_is_counted_per_gap lost_counter_and_rxq_ovfl report_lost report_lost_off
-    failed_send_changes_nothing efault_of_a_send reply_always_fits_its_slot
+    lost_is_counted_per_gap lost_counter_and_rxq_ovfl     failed_send_changes_nothing efault_of_a_send reply_always_fits_its_slot
     reply_copies_may_be_missed own_slots_first enobufs_comes_before_no_replier
     requests_take_slots_of_announcements
 }
@@ -223,43 +222,6 @@ fn lost_counter_and_rxq_ovfl() {
     let msg = b.recv().unwrap();
     let drops = msg.cmsg(libc::SOL_SOCKET, libc::SO_RXQ_OVFL);
     assert_eq!(drops, Some(&6_u32.to_ne_bytes()[..]));
-}
-
-/// With `KBUS_REPORT_LOST` a gap is a message at its place in the queue, also
-/// when nothing follows.
-fn report_lost() {
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), Sock::on(&bus));
-    b.listen("$.A").unwrap();
-    b.set_u32(uapi::KBUS_REPORT_LOST, 1).unwrap();
-    assert_eq!(b.get_u32(uapi::KBUS_REPORT_LOST), Ok(1));
-    b.set_u32(uapi::KBUS_QUEUE_LEN, 1).unwrap();
-    for _ in 0..3 {
-        a.send_to("$.A", b"x").unwrap();
-    }
-    assert_eq!(b.recv().unwrap().data, b"x");
-    assert_eq!(b.poll(libc::POLLIN, 0), libc::POLLIN);
-    let msg = b.recv().unwrap();
-    assert_eq!(msg.name(), "$.KBUS.Lost");
-    assert!(msg.is(uapi::KBUS_STATUS));
-    assert_eq!((msg.len, msg.info.lost), (0, 2));
-    silent!(b);
-    a.send_to("$.A", b"y").unwrap();
-    assert_eq!(b.recv().unwrap().data, b"y");
-}
-
-/// By default a gap alone is nothing to read.
-fn report_lost_off() {
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), Sock::on(&bus));
-    b.listen("$.A").unwrap();
-    assert_eq!(b.get_u32(uapi::KBUS_REPORT_LOST), Ok(0));
-    b.set_u32(uapi::KBUS_QUEUE_LEN, 1).unwrap();
-    a.send_to("$.A", b"x").unwrap();
-    a.send_to("$.A", b"x").unwrap();
-    b.recv().unwrap();
-    assert_eq!(b.poll(libc::POLLIN, 0), 0);
-    silent!(b);
 }
 
 /// A failed send puts nothing in any queue and changes no id one can see.

@@ -425,7 +425,7 @@ impl Model {
             cookie,
         };
         let theirs = Copy {
-            flags: 1 | 1 << 4,
+            flags: 1 | (1 << 4),
             debt: Some(debt),
             binding: replier.seq,
             ..copy.clone()
