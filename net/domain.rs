@@ -13,6 +13,7 @@ use crate::{
             NetCell,
             NetState, //
         },
+        sock::Sock,
         sysctl::{
             IntSysctl,
             Range, //
@@ -128,7 +129,7 @@ impl Domain {
     ) -> Result<Arc<SharedBus>> {
         let mut buses = self.buses.lock();
         if let Some(found) = buses.iter_mut().find(|member| *member.bus.name == *name) {
-            found.bus.admit()?;
+            found.bus.admit(&endpoint.sock)?;
             found.bus.state.lock().join(endpoint).map_err(to_kernel)?;
             found.sockets = found.sockets.saturating_add(1);
             return Ok(found.bus.clone());
@@ -199,12 +200,12 @@ impl SharedBus {
         )
     }
 
-    /// Whether the current task owns the bus, or may administer it.
-    pub(crate) fn is_owner(&self) -> bool {
-        task::current_euid() == self.uid || task::is_net_admin()
+    /// Whether the current task owns the bus, or may administer the namespace of `sock`, one of its sockets.
+    pub(crate) fn is_owner(&self, sock: &Sock) -> bool {
+        task::current_euid() == self.uid || sock.is_net_admin()
     }
 
-    fn admit(&self) -> Result {
+    fn admit(&self, sock: &Sock) -> Result {
         let mode = self.mode.load(Relaxed);
         let bit = if task::current_euid() == self.uid {
             0o200
@@ -213,7 +214,7 @@ impl SharedBus {
         } else {
             0o002
         };
-        if mode & bit != 0 || task::is_net_admin() {
+        if mode & bit != 0 || sock.is_net_admin() {
             Ok(())
         } else {
             Err(EACCES)

@@ -39,8 +39,8 @@ use kernel::{
 
 /// A socket.
 ///
-/// Locks, outermost first: `reading`, `settings`, the bus's, `queue`. The first is held over a copy to user space, by
-/// which a reader can only delay the other readers of its own socket.
+/// Locks, outermost first: `settings`, the domain's table of buses, the bus's, `queue`; `reading` alone. None is held
+/// over a copy from or to user space.
 #[pin_data]
 pub(crate) struct Endpoint {
     /// Peer id, unique in its domain for as long as that lives.
@@ -65,9 +65,12 @@ pub(crate) struct Endpoint {
     /// Blocking readers, who sleep with the lock of `queue` given up.
     #[pin]
     pub(crate) readable: CondVar,
-    /// Serialises the reads.
+    /// Whether somebody is reading: reads of one socket are serial.
     #[pin]
-    pub(crate) reading: Mutex<()>,
+    reading: Mutex<bool>,
+    /// Those who wait for the end of a read.
+    #[pin]
+    read_done: CondVar,
 }
 
 /// What `bind()`, `connect()` and options of the bus have set.
@@ -103,7 +106,8 @@ impl Endpoint {
                 ),
                 queue <- new_mutex!(Queue::new(), "kbus::queue"),
                 readable <- new_condvar!("kbus::readable"),
-                reading <- new_mutex!((), "kbus::reading"),
+                reading <- new_mutex!(false, "kbus::reading"),
+                read_done <- new_condvar!("kbus::read_done"),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -124,6 +128,27 @@ impl Endpoint {
         self.sock.data_ready();
     }
 
+    /// Begins a read; another one of this socket begins when the result is dropped.
+    ///
+    /// A copy to user space may take as long as its program likes (`userfaultfd`), so that no lock is held over it.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if another read is under way and this one must not wait, `ERESTARTSYS` on a signal.
+    pub(crate) fn begin_read(&self, wait: bool) -> Result<Reading<'_>> {
+        let mut reading = self.reading.lock();
+        while *reading {
+            if !wait {
+                return Err(EAGAIN);
+            }
+            if self.read_done.wait_interruptible(&mut reading) {
+                return Err(ERESTARTSYS);
+            }
+        }
+        *reading = true;
+        Ok(Reading(self))
+    }
+
     /// Settles what a close, an unbinding or a shutdown left to settle, one request at a time.
     ///
     /// The lock is given up in between, so that a socket with many debts does not stall the bus.
@@ -141,6 +166,16 @@ impl Endpoint {
                 Step::Done => break,
             }
         }
+    }
+}
+
+/// The right to read from a socket.
+pub(crate) struct Reading<'a>(&'a Endpoint);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        *self.0.reading.lock() = false;
+        self.0.read_done.notify_one();
     }
 }
 

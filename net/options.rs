@@ -139,7 +139,7 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
             let mut settings = this.settings.lock();
             match &settings.bus {
                 None => settings.mode = mode,
-                Some(bus) if bus.is_owner() => bus.mode.store(mode, Relaxed),
+                Some(bus) if bus.is_owner(&this.sock) => bus.mode.store(mode, Relaxed),
                 Some(_) => return Err(EPERM),
             }
             Ok(())
@@ -156,7 +156,7 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
 
 fn owned_bus(this: &Endpoint) -> Result<Arc<SharedBus>> {
     let bus = this.bus()?;
-    if bus.is_owner() {
+    if bus.is_owner(&this.sock) {
         Ok(bus)
     } else {
         Err(EPERM)
@@ -167,8 +167,8 @@ fn owned_bus(this: &Endpoint) -> Result<Arc<SharedBus>> {
 ///
 /// # Errors
 ///
-/// `EBADMSG` and `ENAMETOOLONG` for the name, `ENOTCONN` before `bind()`, `EPIPE` after a shutdown of that direction,
-/// and those of the bus: `EPERM`, `EEXIST`, `EACCES`, `EINVAL`, `EDQUOT`, `ENOMEM`.
+/// `EBADMSG` and `ENAMETOOLONG` for the name, `ENOTCONN` before `bind()`, and those of the bus:
+/// `EPERM`, `EEXIST`, `EACCES`, `EDQUOT`, `ENOMEM`, `EINVAL` also after a shutdown of that direction.
 fn set_binding(this: &Arc<Endpoint>, option: u32, value: &OptIn<'_>) -> Result {
     // One byte more than a name may have, so that a long one is told from a cut one, and its NUL.
     let mut bytes = mem::Bytes::new();

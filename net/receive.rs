@@ -52,14 +52,14 @@ pub(crate) fn receive(this: &Endpoint, mut msg: RecvMsg<'_>, flags: u32) -> Resu
         if !wait(this, &mut left)? {
             return Ok(0);
         }
-        // Reads of one socket are serial: what is copied now is what will be consumed.
-        let _reading = this.reading.lock();
+        // What is copied now is what will be consumed.
+        let _reading = this.begin_read(flags & MSG_DONTWAIT == 0)?;
         let view = this.queue.lock().front();
-        let Some(view) = view else {
+        let Some(mut view) = view else {
             // Another reader was faster.
             continue;
         };
-        return copy_out(this, &mut msg, flags, &view);
+        return copy_out(this, &mut msg, flags, &mut view);
     }
 }
 
@@ -88,17 +88,21 @@ fn wait(this: &Endpoint, left: &mut Jiffies) -> Result<bool> {
     }
 }
 
-fn copy_out(this: &Endpoint, msg: &mut RecvMsg<'_>, flags: u32, view: &View) -> Result<usize> {
-    let payload = view.payload();
-    let copied = payload.len().min(msg.room());
-    msg.write_payload(payload.get(..copied).ok_or(EINVAL)?)?;
+fn copy_out(this: &Endpoint, msg: &mut RecvMsg<'_>, flags: u32, view: &mut View) -> Result<usize> {
+    let whole = view.payload().len();
+    let copied = whole.min(msg.room());
+    msg.write_payload(view.payload().get(..copied).ok_or(EINVAL)?)?;
 
     if flags & MSG_PEEK == 0 {
         // The one step that turns "unread" into "read". Freed here, outside the lock.
         let entry = this.queue.lock().consume(view.token);
+        if entry.is_none() {
+            // Unbinding removed it meanwhile: it is read without debt.
+            view.flags &= !uapi::KBUS_YOU_REPLY;
+        }
         drop(entry);
     }
-    if copied < payload.len() {
+    if copied < whole {
         msg.add_flags(MSG_TRUNC);
     }
 
@@ -117,7 +121,7 @@ fn copy_out(this: &Endpoint, msg: &mut RecvMsg<'_>, flags: u32, view: &View) -> 
 
     ancillary(this, msg, view);
     Ok(if flags & MSG_TRUNC != 0 {
-        payload.len()
+        whole
     } else {
         copied
     })

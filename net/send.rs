@@ -37,6 +37,8 @@ const MSG_OOB: u32 = 0x1;
 const MSG_DONTWAIT: u32 = 0x40;
 const MSG_EOR: u32 = 0x80;
 const MSG_NOSIGNAL: u32 = 0x4000;
+/// Set by `sendmmsg()` on all messages but its last.
+const MSG_BATCH: u32 = 0x40000;
 const MSG_CMSG_COMPAT: u32 = 0x8000_0000;
 
 /// Sends one message and returns its payload's length.
@@ -95,7 +97,8 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         ancillary.send.as_ref().map_or(0, |send| send.reply_max),
         ancillary.send.as_ref().map_or(0, |send| send.cookie),
     );
-    let has_rights = ancillary.rights;
+    // In the contract, not built yet.
+    let refused = ancillary.rights || ancillary.credentials;
     let mut outgoing = Outgoing {
         dest,
         flags: message_flags,
@@ -111,8 +114,9 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         Err(e) if e == EDESTADDRREQ => {}
         other => other?,
     }
-    const KNOWN: u32 = MSG_OOB | MSG_DONTWAIT | MSG_EOR | MSG_NOSIGNAL | MSG_CMSG_COMPAT;
-    if flags & !KNOWN != 0 || has_rights {
+    const KNOWN: u32 =
+        MSG_OOB | MSG_DONTWAIT | MSG_EOR | MSG_NOSIGNAL | MSG_BATCH | MSG_CMSG_COMPAT;
+    if flags & !KNOWN != 0 || refused {
         return Err(EOPNOTSUPP);
     }
     let max = match &bus {
@@ -164,10 +168,12 @@ struct Ancillary<'a> {
     name: Option<&'a [u8]>,
     via: Option<Via>,
     rights: bool,
+    credentials: bool,
 }
 
 const SOL_SOCKET: u32 = 1;
 const SCM_RIGHTS: u32 = 1;
+const SCM_CREDENTIALS: u32 = 2;
 /// `struct cmsghdr`: the length in native words, level, type.
 const HEADER: usize = size_of::<usize>() + 8;
 
@@ -219,6 +225,7 @@ impl<'a> Ancillary<'a> {
                 once(self.via.replace(via).is_none())
             }
             (SOL_SOCKET, SCM_RIGHTS) => once(!core::mem::replace(&mut self.rights, true)),
+            (SOL_SOCKET, SCM_CREDENTIALS) => once(!core::mem::replace(&mut self.credentials, true)),
             _ => Err(EINVAL),
         }
     }

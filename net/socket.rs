@@ -218,7 +218,8 @@ impl Operations for Endpoint {
             drop(garbage);
             Endpoint::settle(this, &bus);
         }
-        this.wake();
+        this.readable.notify_all();
+        this.sock.state_change();
         Ok(())
     }
 

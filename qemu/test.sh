@@ -20,8 +20,8 @@ check() {
 }
 
 module_without_warnings() {
-	bash "$TOP/qemu/module.sh" W=1 | tee "$CACHE/module.out"
-	! grep -E '(warning|error)(\[|:)' "$CACHE/module.out"
+	bash "$TOP/qemu/module.sh" W=1 >"$CACHE/module.out" 2>&1 || { cat "$CACHE/module.out"; return 1; }
+	! grep -A12 -E '(warning|error)(\[|:)' "$CACHE/module.out"
 }
 
 host_tests() {
@@ -51,12 +51,23 @@ fi
 
 say "Selftests on Linux $(<"$KERNELDIR/version"), unmodified"
 bash "$TOP/qemu/image.sh"
-result=$LOGS/selftests
-if ! bash "$TOP/qemu/boot.sh" "$result" test ${only:+"$only"}; then
-	failed=$((failed + 1))
-fi
-passed=$((passed + $(grep -cE '^ok ' "$result" || :)))
-failed=$((failed + $(grep -cE '^not ok ' "$result" || :)))
+# boot RUN PLANS [NAME]: boots once and counts the results, of which there must be as many as were announced (1..N).
+boot() {
+	local run=$1 plans=$2 result=$LOGS/$1 planned reported
+	bash "$TOP/qemu/boot.sh" "$result" "$run" "${3:-}" || failed=$((failed + 1))
+	passed=$((passed + $(grep -E '^ok ' "$result" | grep -cv '# SKIP' || :)))
+	failed=$((failed + $(grep -cE '^not ok ' "$result" || :)))
+	# What has no result is a failure too: of a program that crashed, or is missing.
+	planned=$(($(sed -n 's/^1\.\.\([0-9]*\)$/\1/p' "$result" | paste -sd+ | grep . || echo 0)))
+	reported=$(grep -cE '^(not )?ok ' "$result" || :)
+	if [ "$(grep -cE '^1\.\.[0-9]+$' "$result")" -ne "$plans" ] || [ "$planned" -ne "$reported" ]; then
+		say "FAIL $run: $planned results announced, $reported given"
+		failed=$((failed + 1))
+	fi
+}
+
+boot test 2 "$only"
+[ -n "$only" ] || boot reload 1
 
 # A run that tested nothing has not passed.
 [ $((passed + failed)) -gt 0 ] || die "no test of the name '$only'"

@@ -17,6 +17,11 @@ __rust_helper void rust_helper_kbus_set_sk_user_data(struct sock *sk,
 	WRITE_ONCE(sk->sk_user_data, data);
 }
 
+__rust_helper void rust_helper_kbus_sk_state_change(struct sock *sk)
+{
+	sk->sk_state_change(sk);
+}
+
 __rust_helper void rust_helper_kbus_set_sk_protocol(struct sock *sk,
 						    u16 protocol)
 {

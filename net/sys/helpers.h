@@ -24,7 +24,7 @@
  * @bind register_net_sysctl_sz
  * @bind unregister_net_sysctl_table
  * @bind proc_dointvec_minmax
- * @bind capable
+ * @bind sk_net_capable
  * @bind in_egroup_p
  * @bind from_kgid_munged
  *
@@ -57,6 +57,7 @@ const size_t RUST_CONST_HELPER_KBUS_SOCK_SIZE = sizeof(struct sock);
 void *rust_helper_kbus_sk_user_data(const struct sock *sk);
 void rust_helper_kbus_set_sk_user_data(struct sock *sk, void *data);
 void rust_helper_kbus_sk_data_ready(struct sock *sk);
+void rust_helper_kbus_sk_state_change(struct sock *sk);
 void rust_helper_kbus_set_sk_protocol(struct sock *sk, u16 protocol);
 int rust_helper_kbus_sk_rcvbuf(const struct sock *sk);
 void rust_helper_kbus_sock_hold(struct sock *sk);

@@ -59,11 +59,23 @@ impl Sock {
 
     /// Wakes whoever polls for readability: `poll`, `select`, `epoll`, io_uring and `SIGIO`.
     ///
-    /// Also used for writability: every poller looks at the whole mask again.
+    /// Who waits for other things only, such as `EPOLLRDHUP`, needs [`Self::state_change`].
     pub(crate) fn data_ready(&self) {
         // SAFETY: `self` is valid, and `sock_init_data()` has set the callback, which takes its own locks and is safe
         // on an orphaned socket.
         unsafe { bindings::sk_data_ready(self.as_raw()) };
+    }
+
+    /// Wakes whoever polls, whatever for.
+    pub(crate) fn state_change(&self) {
+        // SAFETY: As in `data_ready`.
+        unsafe { bindings::sk_state_change(self.as_raw()) };
+    }
+
+    /// Whether the current task, and whoever opened the socket, have `CAP_NET_ADMIN` over its network namespace.
+    pub(crate) fn is_net_admin(&self) -> bool {
+        // SAFETY: `self` is valid.
+        unsafe { bindings::sk_net_capable(self.as_raw(), bindings::CAP_NET_ADMIN as i32) }
     }
 
     /// How long a read may block, in jiffies: 0 when it must not, `SO_RCVTIMEO` or for ever otherwise.

@@ -34,12 +34,6 @@ pub(crate) fn in_group(gid: u32) -> bool {
     unsafe { bindings::in_egroup_p(bindings::kgid_t { val: gid }) != 0 }
 }
 
-/// Whether the current task has `CAP_NET_ADMIN` over the initial user namespace.
-pub(crate) fn is_net_admin() -> bool {
-    // SAFETY: It looks at the current task's credentials only.
-    unsafe { bindings::capable(bindings::CAP_NET_ADMIN as i32) }
-}
-
 /// A user as the current task sees it; the overflow id if it is not one of its namespace.
 pub(crate) fn uid_here(uid: u32) -> u32 {
     Kuid::from_raw(bindings::kuid_t { val: uid }).into_uid_in_current_ns()

@@ -4,6 +4,7 @@
 //! The runner is our own: a test may kill, fork, change user or namespace, so
 //! each needs a process to itself, which no Rust harness gives.
 
+mod churn;
 mod tests;
 
 use std::io::Read;
@@ -51,6 +52,12 @@ struct Args {
     /// Run the one test in this very process.
     #[arg(long, hide = true)]
     child: bool,
+    /// Open and close sockets until killed, and test nothing.
+    #[arg(long)]
+    churn: bool,
+    /// Keep one socket open until killed, and test nothing.
+    #[arg(long)]
+    hold: bool,
     /// Run only tests with this in their name.
     filter: Option<String>,
 }
@@ -62,6 +69,12 @@ fn main() -> ExitCode {
         Form::Family => sys::Form::Family,
     }
     .choose();
+    if args.churn {
+        churn::churn();
+    }
+    if args.hold {
+        churn::hold();
+    }
     let filter = args.filter.as_deref().unwrap_or("");
     let chosen: Vec<&Test> = tests::all()
         .filter(|t| match args.exact {

@@ -18,7 +18,7 @@ use super::silent;
 
 super::tests! {
     urgent urgent_by_msg_oob all_or_fail all_or_wait flags_by_option once lossy
-    report_lost pass passcred report_binds sync rights
+    report_lost pass passcred credentials report_binds sync rights
 }
 
 fn flag_is_refused(flag: u32) {
@@ -99,6 +99,14 @@ fn pass() {
 fn passcred() {
     let sock = Sock::on(&fresh_bus());
     fails!(EOPNOTSUPP, sock.set_socket(libc::SO_PASSCRED, 1));
+}
+
+/// `SCM_CREDENTIALS`.
+fn credentials() {
+    let sock = Sock::on(&fresh_bus());
+    let mut out = Cmsg::rights(0);
+    out.kind = libc::SCM_CREDENTIALS;
+    fails!(EOPNOTSUPP, sock.send_msg(&Out::to("$.A", b"").with(out)));
 }
 
 /// `KBUS_REPORT_BINDS`.

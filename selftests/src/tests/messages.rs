@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Announcements, requests, replies: who gets what, and what it looks like.
 
+use std::os::fd::AsRawFd;
+
 use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
 use kbus_selftests::sys::fresh_bus;
@@ -13,6 +15,7 @@ use super::fails;
 use super::silent;
 
 super::tests! {
+    several_in_one_call
     announcement_reaches_every_listener announcement_info repliers_get_no_announcements
     sender_hears_itself nobody_listening_is_no_error private_announcement
     request_reaches_the_replier request_copies_for_listeners request_without_a_replier
@@ -441,4 +444,26 @@ fn reply_from_the_connected_default() {
     a.request("$.A", b"").unwrap();
     b.reply(&b.recv().unwrap(), b"x").unwrap();
     assert_eq!(a.recv().unwrap().data, b"x");
+}
+
+/// `sendmmsg()` sends several, each a message of its own.
+fn several_in_one_call() {
+    let sock = Sock::on(&fresh_bus());
+    sock.listen("$.A").unwrap();
+    sock.connect("$.A").unwrap();
+    let mut byte = *b"x";
+    let mut part = libc::iovec {
+        iov_base: byte.as_mut_ptr().cast(),
+        iov_len: 1,
+    };
+    // SAFETY: all-zero is a valid value of this plain structure.
+    let mut vector: [libc::mmsghdr; 3] = unsafe { std::mem::zeroed() };
+    for message in &mut vector {
+        message.msg_hdr.msg_iov = &mut part;
+        message.msg_hdr.msg_iovlen = 1;
+    }
+    // SAFETY: the vector is valid, and so is what it points to.
+    let sent = unsafe { libc::sendmmsg(sock.as_raw_fd(), vector.as_mut_ptr(), 3, 0) };
+    assert_eq!(sent, 3);
+    assert_eq!(sock.unread(), 3);
 }

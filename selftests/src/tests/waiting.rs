@@ -21,6 +21,7 @@ super::tests! {
     poll_in poll_wakes_up select_works epoll_level epoll_edge epoll_wakes_up
     receive_timeout dontwait blocked_read_wakes_up signal_interrupts
     poll_of_a_status shutdown_wakes_a_reader
+    shutdown_wakes_whoever_waits_for_it_only
 }
 
 /// `POLLIN` while a message waits; `POLLOUT` always.
@@ -225,5 +226,34 @@ fn shutdown_wakes_a_reader() {
     let sock = Sock::on(&fresh_bus());
     let child = soon(|| sock.shutdown(libc::SHUT_RD).unwrap());
     assert_eq!(sock.recv_wait().unwrap().len, 0);
+    child.join();
+}
+
+/// A shutdown wakes a waiter that asked for `EPOLLRDHUP` and nothing else.
+fn shutdown_wakes_whoever_waits_for_it_only() {
+    let sock = Sock::on(&fresh_bus());
+    // SAFETY: no pointers are passed.
+    let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+    assert!(fd >= 0);
+    // SAFETY: it is new and ours.
+    let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut event = libc::epoll_event {
+        events: libc::EPOLLRDHUP as u32,
+        u64: 0,
+    };
+    // SAFETY: both descriptors are open, and the event is valid.
+    let added = unsafe {
+        libc::epoll_ctl(
+            epoll.as_raw_fd(),
+            libc::EPOLL_CTL_ADD,
+            sock.as_raw_fd(),
+            &mut event,
+        )
+    };
+    assert_eq!(added, 0);
+    let child = soon(|| sock.shutdown(libc::SHUT_RD).unwrap());
+    // SAFETY: there is room for one event.
+    let count = unsafe { libc::epoll_wait(epoll.as_raw_fd(), &mut event, 1, 20_000) };
+    assert_eq!(count, 1);
     child.join();
 }
