@@ -31,11 +31,20 @@ if [ ! -e "$base" ]; then
 fi
 
 dir=$(mktemp -d)
-mkdir -p "$dir"/{demo,lib/modules}
+release=$(modinfo -F vermagic "$module" | cut -d' ' -f1)
+mkdir -p "$dir"/{demo,sbin,"lib/modules/$release"}
 cp qemu/init "$dir/init"
 cp "$programs"/kbus-* "$dir/"
 cp "$programs"/{replier,listener.py} "$dir/demo/"
-cp "$module" "$dir/kbus.ko"
+cp "$module" "$dir/lib/modules/$release/kbus.ko"
+ln -s "lib/modules/$release/kbus.ko" "$dir/kbus.ko"
+# The sources, for "make shell".
+mkdir "$dir/src"
+cp -r README.md docs net uapi selftests "$dir/src/"
+# For the kernel to load it by itself, as by "net-pf-18".
+ln -s /bin/busybox "$dir/sbin/modprobe"
+touch "$dir/lib/modules/$release"/modules.{order,builtin,builtin.modinfo}
+depmod -b "$dir" "$release"
 { cat "$base"; pack "$dir" | gzip -1; } >"$out.part"
 mv "$out.part" "$out"
 rm -rf "$dir"

@@ -15,13 +15,17 @@ use kbus_selftests::process::Gate;
 use kbus_selftests::sys::fresh_bus;
 use kbus_selftests::sys::Sock;
 
+use io_uring::opcode;
+use io_uring::types::Fd;
+use io_uring::IoUring;
+
 use super::fails;
 
 super::tests! {
     poll_in poll_wakes_up select_works epoll_level epoll_edge epoll_wakes_up
     receive_timeout dontwait blocked_read_wakes_up signal_interrupts
     poll_of_a_status shutdown_wakes_a_reader
-    shutdown_wakes_whoever_waits_for_it_only
+    shutdown_wakes_whoever_waits_for_it_only io_uring_receives io_uring_sends
 }
 
 /// `POLLIN` while a message waits; `POLLOUT` always.
@@ -256,4 +260,40 @@ fn shutdown_wakes_whoever_waits_for_it_only() {
     let count = unsafe { libc::epoll_wait(epoll.as_raw_fd(), &mut event, 1, 20_000) };
     assert_eq!(count, 1);
     child.join();
+}
+
+/// io_uring waits for a message as it does on any socket.
+fn io_uring_receives() {
+    let bus = fresh_bus();
+    let sock = Sock::on(&bus);
+    sock.listen("$.A").unwrap();
+    let mut ring = IoUring::new(4).expect("io_uring");
+    let mut buffer = [0; 16];
+    let receive = opcode::Recv::new(Fd(sock.as_raw_fd()), buffer.as_mut_ptr(), 16).build();
+    // SAFETY: the buffer outlives the ring's use of it, which ends below.
+    unsafe { ring.submission().push(&receive).unwrap() };
+    ring.submit().unwrap();
+    let child = soon(|| {
+        Sock::on(&bus).send_to("$.A", b"later").unwrap();
+    });
+    ring.submit_and_wait(1).unwrap();
+    let result = ring.completion().next().map(|done| done.result());
+    assert_eq!(result, Some(5));
+    assert_eq!(&buffer[..5], b"later");
+    child.join();
+}
+
+/// And it sends.
+fn io_uring_sends() {
+    let sock = Sock::on(&fresh_bus());
+    sock.listen("$.A").unwrap();
+    sock.connect("$.A").unwrap();
+    let mut ring = IoUring::new(4).expect("io_uring");
+    let send = opcode::Send::new(Fd(sock.as_raw_fd()), b"now".as_ptr(), 3).build();
+    // SAFETY: the bytes are static.
+    unsafe { ring.submission().push(&send).unwrap() };
+    ring.submit_and_wait(1).unwrap();
+    let result = ring.completion().next().map(|done| done.result());
+    assert_eq!(result, Some(3));
+    assert_eq!(sock.recv().unwrap().data, b"now");
 }
