@@ -45,12 +45,11 @@ const LITERAL_MAX: i32 = 2;
 pub(crate) struct Domain {
     id: u64,
     last_message: Atomic<u64>,
-    last_peer: Atomic<u64>,
     #[pin]
     literal: IntSysctl,
     /// Lock order: before the lock of any bus.
     #[pin]
-    buses: Mutex<KVec<Member>>,
+    buses: Mutex<KVVec<Member>>,
 }
 
 /// A bus, and how many sockets are bound to it.
@@ -58,6 +57,9 @@ struct Member {
     bus: Arc<SharedBus>,
     sockets: usize,
 }
+
+/// The last peer id: never reused while the machine is up and the module loaded.
+static LAST_PEER: Atomic<u64> = Atomic::new(0);
 
 /// How many domains there have been.
 static LAST_DOMAIN: Atomic<u64> = Atomic::new(0);
@@ -80,9 +82,8 @@ impl NetState for Domain {
             try_pin_init!(Self {
                 id: LAST_DOMAIN.fetch_add(1, Relaxed).wrapping_add(1),
                 last_message: Atomic::new(0),
-                last_peer: Atomic::new(0),
                 literal <- IntSysctl::new(net, c"net/kbus", c"literal", literal, range),
-                buses <- new_mutex!(KVec::new(), "kbus::buses"),
+                buses <- new_mutex!(KVVec::new(), "kbus::buses"),
             }? Error),
             GFP_KERNEL,
         )
@@ -102,7 +103,7 @@ impl Domain {
 
     /// The id of a new socket; 0 is the bus itself.
     pub(crate) fn next_peer(&self) -> u64 {
-        self.last_peer.fetch_add(1, Relaxed).wrapping_add(1)
+        LAST_PEER.fetch_add(1, Relaxed).wrapping_add(1)
     }
 
     /// Whether the current task may make a socket by the literal form, `socket(AF_UNIX, SOCK_DGRAM, PROTO_KBUS)`.
@@ -127,25 +128,32 @@ impl Domain {
         endpoint: &Arc<Endpoint>,
         mode: u32,
     ) -> Result<Arc<SharedBus>> {
+        let bus = self.enter(name, &endpoint.sock, mode)?;
+        // The table is free again: a bus that is busy holds up nobody who goes to another.
+        let joined = bus.state.lock().join(endpoint);
+        if let Err(error) = joined {
+            self.leave(&bus);
+            return Err(to_kernel(error));
+        }
+        Ok(bus)
+    }
+
+    /// Finds or makes a bus and counts one more socket of it.
+    fn enter(&self, name: &[u8], sock: &Sock, mode: u32) -> Result<Arc<SharedBus>> {
         let mut buses = self.buses.lock();
         if let Some(found) = buses.iter_mut().find(|member| *member.bus.name == *name) {
-            found.bus.admit(&endpoint.sock)?;
-            found.bus.state.lock().join(endpoint).map_err(to_kernel)?;
+            found.bus.admit(sock)?;
             found.sockets = found.sockets.saturating_add(1);
             return Ok(found.bus.clone());
         }
         let bus = SharedBus::new(name, mode)?;
-        // All that can fail comes before the socket is told that it is bound.
-        buses.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        bus.state.lock().join(endpoint).map_err(to_kernel)?;
-        let member = Member {
-            bus: bus.clone(),
-            sockets: 1,
-        };
-        if buses.push_within_capacity(member).is_err() {
-            // There is room: it was reserved a moment ago, under the same lock.
-            return Err(ENOMEM);
-        }
+        buses.push(
+            Member {
+                bus: bus.clone(),
+                sockets: 1,
+            },
+            GFP_KERNEL_ACCOUNT,
+        )?;
         Ok(bus)
     }
 

@@ -33,8 +33,11 @@ use kernel::{
         },
         Arc,
         CondVar,
-        Mutex, //
-    }, //
+        CondVarTimeoutResult,
+        Mutex,
+        MutexGuard, //
+    },
+    time::Jiffies, //
 };
 
 /// A socket.
@@ -134,16 +137,11 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// `EAGAIN` if another read is under way and this one must not wait, `ERESTARTSYS` on a signal.
-    pub(crate) fn begin_read(&self, wait: bool) -> Result<Reading<'_>> {
+    /// `EAGAIN` if another read is under way and `left` is or gets zero, `EINTR` or `ERESTARTSYS` on a signal.
+    pub(crate) fn begin_read(&self, left: &mut Jiffies) -> Result<Reading<'_>> {
         let mut reading = self.reading.lock();
         while *reading {
-            if !wait {
-                return Err(EAGAIN);
-            }
-            if self.read_done.wait_interruptible(&mut reading) {
-                return Err(ERESTARTSYS);
-            }
+            sleep(&self.read_done, &mut reading, left)?;
         }
         *reading = true;
         Ok(Reading(self))
@@ -169,20 +167,57 @@ impl Endpoint {
     }
 }
 
+/// Sleeps on `condition` for at most `left`, which is then what is left of it.
+///
+/// # Errors
+///
+/// `EAGAIN` when nothing is left; on a signal `ERESTARTSYS`, or `EINTR` where there is a time limit, as
+/// `sock_intr_errno()` has it.
+pub(crate) fn sleep<T>(
+    condition: &CondVar,
+    guard: &mut MutexGuard<'_, T>,
+    left: &mut Jiffies,
+) -> Result {
+    if *left == 0 {
+        return Err(EAGAIN);
+    }
+    let for_ever = *left >= MAX_SLEEP;
+    match condition.wait_interruptible_timeout(guard, *left) {
+        CondVarTimeoutResult::Woken { jiffies } if !for_ever => *left = jiffies,
+        CondVarTimeoutResult::Woken { .. } => {}
+        CondVarTimeoutResult::Timeout => *left = 0,
+        CondVarTimeoutResult::Signal { .. } if for_ever => return Err(ERESTARTSYS),
+        CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
+    }
+    Ok(())
+}
+
+/// `MAX_SCHEDULE_TIMEOUT`.
+const MAX_SLEEP: Jiffies = i64::MAX as Jiffies;
+
 /// The right to read from a socket.
 pub(crate) struct Reading<'a>(&'a Endpoint);
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
         *self.0.reading.lock() = false;
-        self.0.read_done.notify_one();
+        // All: one that is woken and finds a signal would keep the turn from the others.
+        self.0.read_done.notify_all();
     }
 }
 
 /// Wakes everybody whom an operation asked to wake. To be called without any lock of the bus.
 pub(crate) fn wake_all(mut wakes: Wakes<Arc<Endpoint>>) {
+    let mut last: Option<Arc<Endpoint>> = None;
     while let Some(endpoint) = wakes.pop() {
-        endpoint.wake();
+        // Copies for several bindings of one socket are next to each other.
+        if !last
+            .as_ref()
+            .is_some_and(|last| Arc::ptr_eq(last, &endpoint))
+        {
+            endpoint.wake();
+            last = Some(endpoint);
+        }
     }
 }
 
@@ -208,6 +243,13 @@ impl Endpoint {
 
     /// Records the id of a send that succeeded.
     pub(crate) fn sent(&self, id: u64) {
-        self.last_sent.store(id, Relaxed);
+        // Several threads may send at once: the latest id stays.
+        let mut last = self.last_sent.load(Relaxed);
+        while last < id {
+            match self.last_sent.cmpxchg(last, id, Relaxed) {
+                Ok(_) => break,
+                Err(now) => last = now,
+            }
+        }
     }
 }

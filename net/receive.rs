@@ -8,7 +8,10 @@ use crate::{
         name,
         queue::View, //
     },
-    endpoint::Endpoint,
+    endpoint::{
+        sleep,
+        Endpoint, //
+    },
     sockaddr,
     sys::{
         msg::{
@@ -21,10 +24,7 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::Relaxed,
-        CondVarTimeoutResult, //
-    },
+    sync::atomic::Relaxed,
     time::Jiffies, //
 };
 
@@ -53,7 +53,7 @@ pub(crate) fn receive(this: &Endpoint, mut msg: RecvMsg<'_>, flags: u32) -> Resu
             return Ok(0);
         }
         // What is copied now is what will be consumed.
-        let _reading = this.begin_read(flags & MSG_DONTWAIT == 0)?;
+        let _reading = this.begin_read(&mut left)?;
         let view = this.queue.lock().front();
         let Some(mut view) = view else {
             // Another reader was faster.
@@ -73,18 +73,7 @@ fn wait(this: &Endpoint, left: &mut Jiffies) -> Result<bool> {
         if queue.read_shut() {
             return Ok(false);
         }
-        if *left == 0 {
-            return Err(EAGAIN);
-        }
-        let for_ever = *left >= i64::MAX as Jiffies;
-        match this.readable.wait_interruptible_timeout(&mut queue, *left) {
-            CondVarTimeoutResult::Woken { jiffies } if !for_ever => *left = jiffies,
-            CondVarTimeoutResult::Woken { .. } => {}
-            CondVarTimeoutResult::Timeout => *left = 0,
-            // As `sock_intr_errno()`: a call with a time limit is not restarted.
-            CondVarTimeoutResult::Signal { .. } if for_ever => return Err(ERESTARTSYS),
-            CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
-        }
+        sleep(&this.readable, &mut queue, left)?;
     }
 }
 

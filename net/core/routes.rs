@@ -122,11 +122,20 @@ impl<M> Node<M> {
 }
 
 impl<M> Drop for Node<M> {
-    /// Drops what is below leaf by leaf: a name may have 500 words, and stacks are small.
+    /// Drops what is below without recursion: a name may have 500 words, and stacks are small.
+    ///
+    /// A chain costs one step a node: an only child gives its children to its parent and goes. That is all there ever is
+    /// of one binding.
     fn drop(&mut self) {
         while !self.kids.is_empty() {
             let mut node = &mut *self;
             while node.kids.last().is_some_and(|kid| !kid.kids.is_empty()) {
+                if node.kids.len() == 1 {
+                    if let Some(mut only) = node.kids.pop() {
+                        node.kids = core::mem::take(&mut only.kids);
+                    }
+                    continue;
+                }
                 match node.kids.last_mut() {
                     Some(kid) => node = &mut **kid,
                     None => return,

@@ -15,7 +15,14 @@ use kernel::{
         c_uint, //
     },
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
+        Arc, //
+    },
     types::Opaque, //
 };
 
@@ -46,15 +53,18 @@ impl Net {
         core::ptr::eq(self.0.get(), &raw const bindings::init_net)
     }
 
-    /// The namespace's own `T`, or `None` while it has none: before registration, and after the namespace's end.
+    /// The namespace's own `T`, or `None` while it has none: until registration is complete.
     pub(crate) fn state<T: NetState>(&self) -> Option<Arc<T>> {
-        // SAFETY: The id was written before `register_pernet_subsys()` returned; 0 is never given out.
-        let id = unsafe { *T::cell().id.get() };
-        if id == 0 {
+        if !T::cell().complete.load(Acquire) {
             return None;
         }
-        // SAFETY: The namespace is alive, and the cell is a pointer, zeroed by the kernel or set by `init`.
-        let raw = unsafe { *bindings::net_generic(self.0.get(), id).cast::<*const T>() };
+        // SAFETY: Registration is complete, so the id is written and the namespace has a cell.
+        let cell = unsafe { bindings::net_generic(self.0.get(), *T::cell().id.get()) };
+        if cell.is_null() {
+            return None;
+        }
+        // SAFETY: The cell is a pointer, zeroed by the kernel or set by `init`.
+        let raw = unsafe { *cell.cast::<*const T>() };
         if raw.is_null() {
             return None;
         }
@@ -77,6 +87,9 @@ pub(crate) trait NetState: Sized + Send + Sync + 'static {
 pub(crate) struct NetCell {
     ops: Opaque<bindings::pernet_operations>,
     id: Opaque<c_uint>,
+    /// Every namespace that there is has its state: before that none may be asked for it, as the kernel sets the id
+    /// first and then makes the states one after another.
+    complete: Atomic<bool>,
 }
 
 // SAFETY: Written only while the module is loaded or unloaded, when there are no sockets.
@@ -88,6 +101,7 @@ impl NetCell {
         Self {
             ops: Opaque::zeroed(),
             id: Opaque::zeroed(),
+            complete: Atomic::new(false),
         }
     }
 }
@@ -121,6 +135,7 @@ impl<T: NetState> NetRegistration<T> {
         }
         // SAFETY: It is filled in and, being static, stays.
         to_result(unsafe { bindings::register_pernet_subsys(ops) })?;
+        T::cell().complete.store(true, Release);
         // INVARIANT: It succeeded.
         Ok(Self(PhantomData))
     }
@@ -164,6 +179,7 @@ impl<T: NetState> NetRegistration<T> {
 
 impl<T: NetState> Drop for NetRegistration<T> {
     fn drop(&mut self) {
+        T::cell().complete.store(false, Release);
         // SAFETY: By the type invariant.
         unsafe { bindings::unregister_pernet_subsys(T::cell().ops.get()) };
     }

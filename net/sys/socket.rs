@@ -159,8 +159,12 @@ impl<T: Operations> Registration<T> {
     ///
     /// # Errors
     ///
-    /// `EEXIST` if the number is taken, `ENOBUFS` if it is none, `ENOMEM`.
+    /// `EEXIST` if the number is taken, `EINVAL` if it is none, `ENOMEM`.
     pub(crate) fn new(number: i32) -> Result<Self> {
+        // `sock_register()` checks the upper bound only.
+        if !(1..bindings::AF_MAX as i32).contains(&number) {
+            return Err(EINVAL);
+        }
         let tables = T::tables();
         let (proto, ops, family) = (tables.proto.get(), tables.ops.get(), tables.family.get());
         tables.number.store(number, Relaxed);
@@ -382,9 +386,10 @@ impl<T: Operations> Adapter<T> {
             let mut out = [0; ADDR_MAX];
             // SAFETY: The socket layer's own call.
             let len = unsafe { Self::state(sock) }.getname(&mut out, peer != 0)?;
-            // SAFETY: `addr` is a `struct sockaddr_storage`, of `ADDR_MAX` bytes.
-            unsafe { addr.cast::<[u8; ADDR_MAX]>().write_unaligned(out) };
-            Ok(len.min(ADDR_MAX) as c_int)
+            let len = len.min(ADDR_MAX);
+            // SAFETY: `addr` has room for any address of the family; no more than this one is written.
+            unsafe { core::ptr::copy_nonoverlapping(out.as_ptr(), addr.cast::<u8>(), len) };
+            Ok(len as c_int)
         })
     }
 
