@@ -96,7 +96,7 @@ kernel_line() {
 	awk -v want="${1:-}" '!/^#/ && NF == 2 && (want == "" || $1 == want) { print $1, $2; exit }' "$TOP/qemu/kernels"
 }
 
-# Sets SERIES, FLAVOUR and KDIR, the folder of that kernel in the cache.
+# Sets SERIES, FLAVOUR and KERNELDIR, the folder of that kernel in the cache.
 choose_kernel() {
 	read -r SERIES FLAVOUR <<<"$(kernel_line "${KERNEL:-}")" || true
 	[ -n "${SERIES:-}" ] || die "KERNEL=${KERNEL:-} is not in qemu/kernels, which has: $(awk '!/^#/ {print $1}' "$TOP/qemu/kernels" | xargs)"

@@ -239,11 +239,6 @@ impl<M: Member> Bus<M> {
         self.owner
     }
 
-    /// Gives the bus to somebody else, as when the owner of its inode changes.
-    pub fn set_owner(&mut self, owner: u32) {
-        self.owner = owner;
-    }
-
     /// Largest payload.
     pub fn max_msg(&self) -> u32 {
         self.max_msg
@@ -269,19 +264,9 @@ impl<M: Member> Bus<M> {
         self.bindings
     }
 
-    /// Whether a socket is on the bus.
-    pub fn is_member(&self, member: &M) -> bool {
-        self.socks.get(member.id()).is_some()
-    }
-
     /// Peer id of who would answer for a name, 0 for nobody.
     pub fn replier_for(&self, name: &[u8]) -> u64 {
         self.routes.replier(name).map_or(0, |r| r.member.id())
-    }
-
-    /// Calls `f` for each socket, in no particular order.
-    pub fn for_each_member(&self, mut f: impl FnMut(&M)) {
-        self.socks.for_each(|_, sock| f(&sock.member));
     }
 
     /// Calls `f` for each binding with its kind, its pattern and how many there are like it.
