@@ -55,7 +55,7 @@ fmt: bootstrap
 
 clean:
 	rm -rf target
-	@bash -c '. qemu/lib.sh; rm -rf "$$CACHE"/linux-*/kbus "$$CACHE"/programs "$$CACHE"/target "$$LOGS"'
+	@bash -c '. qemu/lib.sh; rm -rf "$$WORK"'
 
 clean-cache: clean
 	@bash -c '. qemu/lib.sh; rm -rf --one-file-system "$$CACHE"'

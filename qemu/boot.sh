@@ -22,7 +22,7 @@ else
 	accel=(-accel tcg,thread=$thread -cpu max)
 fi
 qemu=(qemu-system-x86_64 -M q35 "${accel[@]}" -smp 2 -m 1024 -nodefaults -no-reboot -display none
-	-kernel "$KERNELDIR/vmlinuz" -initrd "$KERNELDIR/kbus/initramfs.cpio")
+	-kernel "$KERNELDIR/vmlinuz" -initrd "$OUT/initramfs.cpio")
 append="panic=-1 oops=panic panic_on_warn=1 loglevel=7 kbus.run=$run"
 [ -z "$args" ] || append="$append kbus.args=$args"
 

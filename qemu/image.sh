@@ -5,6 +5,6 @@
 
 choose_kernel
 step "kbus.ko" "20 s" bash "$TOP/qemu/module.sh" "$@"
-step "test programs" "1 min, later 5 s" in_root bash qemu/userspace.sh "$CACHE/programs" "$CACHE/target"
-step "initramfs" "5 s" in_root bash qemu/initramfs.sh "$KERNELDIR/kbus/initramfs.cpio"  \
-	"$CACHE/programs" "$KERNELDIR/kbus/src/kbus.ko"
+step "test programs" "1 min, later 5 s" in_root bash qemu/userspace.sh "$WORK/programs" "$WORK/target"
+step "initramfs" "5 s" in_root bash qemu/initramfs.sh "$OUT/initramfs.cpio"  \
+	"$WORK/programs" "$OUT/src/kbus.ko"

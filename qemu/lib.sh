@@ -6,7 +6,9 @@ set -euo pipefail
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 CACHE=${KBUS_CACHE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/kbus}
-LOGS=$CACHE/log
+# Downloads, build root and kernels are shared by all checkouts; what is built from this one is its own.
+WORK=$CACHE/work-$(sha256sum <<<"$TOP" | cut -c1-12)
+LOGS=$WORK/log
 mkdir -p "$LOGS"
 
 say() { printf '%s\n' "$*" >&2; }
@@ -96,9 +98,10 @@ kernel_line() {
 	awk -v want="${1:-}" '!/^#/ && NF == 2 && (want == "" || $1 == want) { print $1, $2; exit }' "$TOP/qemu/kernels"
 }
 
-# Sets SERIES, FLAVOUR and KERNELDIR, the folder of that kernel in the cache.
+# Sets SERIES, FLAVOUR, KERNELDIR, the folder of that kernel in the cache, and OUT, where this checkout's module is built.
 choose_kernel() {
 	read -r SERIES FLAVOUR <<<"$(kernel_line "${KERNEL:-}")" || true
 	[ -n "${SERIES:-}" ] || die "KERNEL=${KERNEL:-} is not in qemu/kernels, which has: $(awk '!/^#/ {print $1}' "$TOP/qemu/kernels" | xargs)"
 	KERNELDIR=$CACHE/linux-$SERIES-$FLAVOUR-$(cat "$TOP/qemu/make-kernel.sh" "$ROOT/.made" 2>/dev/null | sha256sum | cut -c1-12)
+	OUT=$WORK/$SERIES-$FLAVOUR
 }

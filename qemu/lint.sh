@@ -13,12 +13,12 @@ lint_rustfmt() {
 }
 
 lint_clippy() {
-	in_root env CARGO_TARGET_DIR="$CACHE/target" cargo clippy --locked --workspace --all-targets -- -D warnings
+	in_root env CARGO_TARGET_DIR="$WORK/target" cargo clippy --locked --workspace --all-targets -- -D warnings
 	bash "$TOP/qemu/module.sh" >/dev/null
 	# Kbuild sees no reason to compile again what it has compiled: say that there is one.
-	touch "$KERNELDIR/kbus/src/net/kbus_main.rs"
-	bash "$TOP/qemu/module.sh" CLIPPY=1 >"$CACHE/clippy.out" 2>&1 || { cat "$CACHE/clippy.out"; return 1; }
-	! grep -A12 -E '^(warning|error)' "$CACHE/clippy.out"
+	touch "$OUT/src/net/kbus_main.rs"
+	bash "$TOP/qemu/module.sh" CLIPPY=1 >"$WORK/clippy.out" 2>&1 || { cat "$WORK/clippy.out"; return 1; }
+	! grep -A12 -E '^(warning|error)' "$WORK/clippy.out"
 }
 
 lint_checkpatch() {
@@ -27,9 +27,9 @@ lint_checkpatch() {
 }
 
 lint_sparse() {
-	touch "$KERNELDIR/kbus/src/net/sys/helpers.c"
-	bash "$TOP/qemu/module.sh" C=2 CF=-Wsparse-error >"$CACHE/sparse.out" 2>&1 || { cat "$CACHE/sparse.out"; return 1; }
-	! grep -E 'helpers\.[ch]:.*(warning|error)' "$CACHE/sparse.out"
+	touch "$OUT/src/net/sys/helpers.c"
+	bash "$TOP/qemu/module.sh" C=2 CF=-Wsparse-error >"$WORK/sparse.out" 2>&1 || { cat "$WORK/sparse.out"; return 1; }
+	! grep -E 'helpers\.[ch]:.*(warning|error)' "$WORK/sparse.out"
 }
 
 lint_shell() {

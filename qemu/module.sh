@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 
 choose_kernel
-out=$KERNELDIR/kbus
+out=$OUT
 mkdir -p "$out"
 # The module's sources as they are now; unchanged files keep their times, so that make rebuilds only what it must.
 mkdir -p "$out/src"

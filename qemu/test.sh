@@ -20,12 +20,12 @@ check() {
 }
 
 module_without_warnings() {
-	bash "$TOP/qemu/module.sh" W=1 >"$CACHE/module.out" 2>&1 || { cat "$CACHE/module.out"; return 1; }
-	! grep -A12 -E '(warning|error)(\[|:)' "$CACHE/module.out"
+	bash "$TOP/qemu/module.sh" W=1 >"$WORK/module.out" 2>&1 || { cat "$WORK/module.out"; return 1; }
+	! grep -A12 -E '(warning|error)(\[|:)' "$WORK/module.out"
 }
 
 host_tests() {
-	in_root env CARGO_TARGET_DIR="$CACHE/target" cargo test --locked --workspace ${only:+"$only"}
+	in_root env CARGO_TARGET_DIR="$WORK/target" cargo test --locked --workspace ${only:+"$only"}
 }
 
 # One line of libtest's for each crate: "test result: ok. 12 passed; 0 failed; ...".
