@@ -101,6 +101,13 @@ impl Domain {
         self.last_message.fetch_add(1, Relaxed).wrapping_add(1)
     }
 
+    /// The id of the last message.
+    ///
+    /// Under the lock of a bus: every message of that bus with this id or a lesser one is in its recipients' queues.
+    pub(crate) fn last_message(&self) -> u64 {
+        self.last_message.load(Relaxed)
+    }
+
     /// The id of a new socket; 0 is the bus itself.
     pub(crate) fn next_peer(&self) -> u64 {
         LAST_PEER.fetch_add(1, Relaxed).wrapping_add(1)

@@ -6,12 +6,20 @@ use crate::{
     bus_core::{
         bus::{
             Step,
-            Wakes, //
+            Ticket, //
         },
-        queue::Queue,
+        queue::{
+            Consumed,
+            Queue, //
+        },
+        wakes::{
+            Wakes,
+            Why, //
+        },
         Member, //
     },
     domain::{
+        to_kernel,
         Domain,
         SharedBus, //
     },
@@ -68,6 +76,9 @@ pub(crate) struct Endpoint {
     /// Blocking readers, who sleep with the lock of `queue` given up.
     #[pin]
     pub(crate) readable: CondVar,
+    /// Sends and bindings that wait, who sleep with the bus lock given up.
+    #[pin]
+    pub(crate) sendable: CondVar,
     /// Whether somebody is reading: reads of one socket are serial.
     #[pin]
     reading: Mutex<bool>,
@@ -109,6 +120,7 @@ impl Endpoint {
                 ),
                 queue <- new_mutex!(Queue::new(), "kbus::queue"),
                 readable <- new_condvar!("kbus::readable"),
+                sendable <- new_condvar!("kbus::sendable"),
                 reading <- new_mutex!(false, "kbus::reading"),
                 read_done <- new_condvar!("kbus::read_done"),
             }),
@@ -125,10 +137,16 @@ impl Endpoint {
         self.settings.lock().bus.clone().ok_or(ENOTCONN)
     }
 
-    /// Wakes its readers and pollers. To be called without the lock of the bus or of the queue.
-    pub(crate) fn wake(&self) {
-        self.readable.notify_all();
-        self.sock.data_ready();
+    /// Wakes its readers, its senders and those who poll. To be called without the lock of the bus or of the queue.
+    pub(crate) fn wake(&self, why: Why) {
+        if why.read {
+            self.readable.notify_all();
+            self.sock.data_ready();
+        }
+        if why.write {
+            self.sendable.notify_all();
+            self.sock.state_change();
+        }
     }
 
     /// Begins a read; another one of this socket begins when the result is dropped.
@@ -147,21 +165,80 @@ impl Endpoint {
         Ok(Reading(self))
     }
 
-    /// Settles what a close, an unbinding or a shutdown left to settle, one request at a time.
+    /// Does what a close, an unbinding, a shutdown or another setting left to do, one step at a time.
     ///
     /// The lock is given up in between, so that a socket with many debts does not stall the bus.
     pub(crate) fn settle(this: &Arc<Self>, bus: &SharedBus) {
         loop {
             let mut next = || this.domain.next_message();
-            let step = bus.state.lock().settle_step(this, &mut next);
+            let mut wakes = Wakes::new();
+            let step = bus.state.lock().settle_step(this, &mut next, &mut wakes);
+            wake_all(wakes);
             match step {
-                Step::Settled { wake, garbage } => {
-                    drop(garbage);
-                    if let Some(requester) = wake {
-                        requester.wake();
-                    }
-                }
+                Step::More(rest) => drop(rest),
                 Step::Done => break,
+            }
+        }
+    }
+
+    /// Changes a setting of the queue, which may let those go who wait for room in it.
+    pub(crate) fn change(this: &Arc<Self>, change: impl FnOnce(&mut Queue<Arc<Self>>)) {
+        let waited_for = {
+            let mut queue = this.queue.lock();
+            change(&mut queue);
+            queue.is_waited_for()
+        };
+        let bus = match this.bus() {
+            Ok(bus) if waited_for => bus,
+            _ => return,
+        };
+        let mut wakes = Wakes::new();
+        bus.state.lock().settings_changed(this, &mut wakes);
+        wake_all(wakes);
+        Self::settle(this, &bus);
+    }
+
+    /// Drops what has been read, after telling the bus where it must know.
+    pub(crate) fn has_read(this: &Arc<Self>, consumed: Consumed<Arc<Self>>) {
+        let bus = match this.bus() {
+            Ok(bus) if consumed.tell_bus => bus,
+            _ => return,
+        };
+        let mut next = || this.domain.next_message();
+        let mut wakes = Wakes::new();
+        let rest = bus
+            .state
+            .lock()
+            .after_read(this, consumed.slip, &mut next, &mut wakes);
+        wake_all(wakes);
+        drop(rest);
+    }
+
+    /// Sleeps until a wait of the bus has ended, for at most `left`; returns the id of what was sent.
+    ///
+    /// # Errors
+    ///
+    /// That of the send; `EAGAIN` when `left` is over; `EINTR` or `ERESTARTSYS` on a signal. Nothing was sent then.
+    pub(crate) fn await_end(
+        this: &Arc<Self>,
+        bus: &SharedBus,
+        ticket: Ticket,
+        left: &mut Jiffies,
+    ) -> Result<u64> {
+        let mut state = bus.state.lock();
+        loop {
+            if let Some(ended) = state.finished(this, ticket) {
+                drop(state);
+                return ended.result.map_err(to_kernel);
+            }
+            if let Err(error) = sleep(&this.sendable, &mut state, left) {
+                // It may have been sent at the last moment.
+                let ended = state.give_up(ticket);
+                drop(state);
+                return match ended.result.map_err(to_kernel) {
+                    Err(e) if e == EAGAIN => Err(error),
+                    result => result,
+                };
             }
         }
     }
@@ -208,16 +285,8 @@ impl Drop for Reading<'_> {
 
 /// Wakes everybody whom an operation asked to wake. To be called without any lock of the bus.
 pub(crate) fn wake_all(mut wakes: Wakes<Arc<Endpoint>>) {
-    let mut last: Option<Arc<Endpoint>> = None;
-    while let Some(endpoint) = wakes.pop() {
-        // Copies for several bindings of one socket are next to each other.
-        if !last
-            .as_ref()
-            .is_some_and(|last| Arc::ptr_eq(last, &endpoint))
-        {
-            endpoint.wake();
-            last = Some(endpoint);
-        }
+    while let Some((endpoint, why)) = wakes.pop() {
+        endpoint.wake(why);
     }
 }
 

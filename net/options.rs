@@ -4,17 +4,25 @@
 
 use crate::{
     bus_core::{
+        bus::Bound,
         mem,
         name::{
             self,
             Pattern, //
+        },
+        wakes::{
+            Wakes,
+            Why, //
         }, //
     },
     domain::{
         to_kernel,
         SharedBus, //
     },
-    endpoint::Endpoint,
+    endpoint::{
+        wake_all,
+        Endpoint, //
+    },
     sys::{
         sockopt::{
             OptIn,
@@ -30,7 +38,8 @@ use kernel::{
     sync::{
         atomic::Relaxed,
         Arc, //
-    }, //
+    },
+    time::Jiffies, //
 };
 
 const SOL_SOCKET: i32 = 1;
@@ -53,7 +62,8 @@ pub(crate) fn set(this: &Arc<Endpoint>, level: i32, name: i32, value: &OptIn<'_>
         SOL_SOCKET if CORE_OPTIONS.contains(&name) => {
             value.pass_on(level, name)?;
             if name == SO_RCVBUF || name == SO_RCVBUFFORCE {
-                this.queue.lock().set_byte_limit(this.sock.rcvbuf());
+                let bytes = this.sock.rcvbuf();
+                Endpoint::change(this, |queue| queue.set_byte_limit(bytes));
             }
             Ok(())
         }
@@ -72,15 +82,10 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
             let id = value.read_u64()?;
             let bus = this.bus()?;
             let mut next = || this.domain.next_message();
-            let wake = bus
-                .state
-                .lock()
-                .ignore(this, id, &mut next)
-                .map_err(to_kernel)?;
-            if let Some(requester) = wake {
-                requester.wake();
-            }
-            Ok(())
+            let mut wakes = Wakes::new();
+            let result = bus.state.lock().ignore(this, id, &mut next, &mut wakes);
+            wake_all(wakes);
+            result.map_err(to_kernel)
         }
         uapi::KBUS_SEND_FLAGS => {
             let flags = value.read_u32()?;
@@ -104,7 +109,7 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
             0 => Err(EINVAL),
             len if len > MAX_QUEUE_LEN => Err(EPERM),
             len => {
-                this.queue.lock().set_limit(len);
+                Endpoint::change(this, |queue| queue.set_limit(len));
                 Ok(())
             }
         },
@@ -144,12 +149,40 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
             }
             Ok(())
         }
+        uapi::KBUS_ONCE => {
+            let on = value.read_u32()? != 0;
+            Endpoint::change(this, |queue| queue.set_once(on));
+            Ok(())
+        }
+        uapi::KBUS_LOSSY => {
+            let on = value.read_u32()? != 0;
+            Endpoint::change(this, |queue| queue.set_lossy(on));
+            Ok(())
+        }
+        uapi::KBUS_REPORT_LOST => {
+            let on = value.read_u32()? != 0;
+            this.queue.lock().set_report_lost(on);
+            // There may be a gap to be told of already.
+            this.wake(Why {
+                read: true,
+                write: false,
+            });
+            Ok(())
+        }
+        uapi::KBUS_REPORT_BINDS => {
+            let on = value.read_u32()? != 0;
+            let bus = owned_bus(this)?;
+            let mut next = || this.domain.next_message();
+            let mut wakes = Wakes::new();
+            let garbage = bus
+                .state
+                .lock()
+                .report_binds(this, on, &mut next, &mut wakes);
+            wake_all(wakes);
+            garbage.map(drop).map_err(to_kernel)
+        }
         // In the contract and in the header, not built yet.
-        uapi::KBUS_ONCE
-        | uapi::KBUS_LOSSY
-        | uapi::KBUS_REPORT_LOST
-        | uapi::KBUS_PASS
-        | uapi::KBUS_REPORT_BINDS => Err(EOPNOTSUPP),
+        uapi::KBUS_PASS => Err(EOPNOTSUPP),
         _ => Err(ENOPROTOOPT),
     }
 }
@@ -168,7 +201,8 @@ fn owned_bus(this: &Endpoint) -> Result<Arc<SharedBus>> {
 /// # Errors
 ///
 /// `EBADMSG` and `ENAMETOOLONG` for the name, `ENOTCONN` before `bind()`, and those of the bus:
-/// `EPERM`, `EEXIST`, `EACCES`, `EDQUOT`, `ENOMEM`, `EINVAL` also after a shutdown of that direction.
+/// `EPERM`, `EEXIST`, `EACCES`, `EDQUOT`, `ENOMEM`, `EINVAL` also after a shutdown of that direction; where a replier's bind
+/// event must be heard, `EAGAIN` and `EDEADLK` as for a send, `EINTR` or `ERESTARTSYS` on a signal.
 fn set_binding(this: &Arc<Endpoint>, option: u32, value: &OptIn<'_>) -> Result {
     // One byte more than a name may have, so that a long one is told from a cut one, and its NUL.
     let mut bytes = mem::Bytes::new();
@@ -197,21 +231,49 @@ fn set_binding(this: &Arc<Endpoint>, option: u32, value: &OptIn<'_>) -> Result {
     let bus = this.bus()?;
     match option {
         uapi::KBUS_LISTEN => bus.state.lock().listen(this, &pattern).map_err(to_kernel),
-        uapi::KBUS_REPLIER => bus
-            .state
-            .lock()
-            .bind_replier(this, &pattern)
-            .map_err(to_kernel),
         uapi::KBUS_UNLISTEN => {
-            let garbage = bus.state.lock().unlisten(this, &pattern);
-            garbage.map(drop).map_err(to_kernel)
-        }
-        _ => {
-            let garbage = bus.state.lock().unbind_replier(this, &pattern);
+            let mut wakes = Wakes::new();
+            let garbage = bus.state.lock().unlisten(this, &pattern, &mut wakes);
+            wake_all(wakes);
             garbage.map(drop).map_err(to_kernel)?;
             Endpoint::settle(this, &bus);
             Ok(())
         }
+        _ => set_replier(this, &bus, &pattern, option, value.nonblock()),
+    }
+}
+
+/// Becomes the replier, or gives that up, together with the event that tells of it.
+fn set_replier(
+    this: &Arc<Endpoint>,
+    bus: &Arc<SharedBus>,
+    pattern: &Pattern<'_>,
+    option: u32,
+    nonblock: bool,
+) -> Result {
+    let mut left = this.sock.sndtimeo(nonblock) as Jiffies;
+    loop {
+        let mut next = || this.domain.next_message();
+        let mut wakes = Wakes::new();
+        let bound = {
+            let mut state = bus.state.lock();
+            let (next, wakes, blocking) = (&mut next, &mut wakes, left > 0);
+            if option == uapi::KBUS_REPLIER {
+                state.bind_replier(this, pattern, blocking, next, wakes)
+            } else {
+                state.unbind_replier(this, pattern, blocking, next, wakes)
+            }
+        };
+        wake_all(wakes);
+        match bound.map_err(to_kernel)? {
+            Bound::Done(garbage) => {
+                drop(garbage);
+                Endpoint::settle(this, bus);
+                return Ok(());
+            }
+            // Everything is checked afresh after that.
+            Bound::Wait(ticket) => Endpoint::await_end(this, bus, ticket, &mut left)?,
+        };
     }
 }
 
@@ -220,7 +282,7 @@ fn set_binding(this: &Arc<Endpoint>, option: u32, value: &OptIn<'_>) -> Result {
 /// # Errors
 ///
 /// `EINVAL` for a buffer that is too small, `ENOTCONN` for options of the bus before `bind()`, `ENOPROTOOPT`.
-pub(crate) fn get(this: &Endpoint, level: i32, name: i32, value: &mut OptOut<'_>) -> Result {
+pub(crate) fn get(this: &Arc<Endpoint>, level: i32, name: i32, value: &mut OptOut<'_>) -> Result {
     if level != uapi::SOL_KBUS as i32 {
         return Err(ENOPROTOOPT);
     }
@@ -273,12 +335,31 @@ pub(crate) fn get(this: &Endpoint, level: i32, name: i32, value: &mut OptOut<'_>
             number(value, &mode.to_ne_bytes())
         }
         uapi::KBUS_BUS_INFO => get_bus_info(this, value),
-        uapi::KBUS_ONCE
-        | uapi::KBUS_LOSSY
-        | uapi::KBUS_REPORT_LOST
-        | uapi::KBUS_PASS
-        | uapi::KBUS_REPORT_BINDS
-        | uapi::KBUS_SYNC => Err(EOPNOTSUPP),
+        uapi::KBUS_ONCE => {
+            let on = this.queue.lock().once();
+            number(value, &u32::from(on).to_ne_bytes())
+        }
+        uapi::KBUS_LOSSY => {
+            let on = this.queue.lock().lossy();
+            number(value, &u32::from(on).to_ne_bytes())
+        }
+        uapi::KBUS_REPORT_LOST => {
+            let on = this.queue.lock().report_lost();
+            number(value, &u32::from(on).to_ne_bytes())
+        }
+        uapi::KBUS_REPORT_BINDS => {
+            let on = this.bus()?.state.lock().reports_binds(this);
+            number(value, &u32::from(on).to_ne_bytes())
+        }
+        uapi::KBUS_SYNC => {
+            let bus = this.bus()?;
+            let last = {
+                let _lock = bus.state.lock();
+                this.domain.last_message()
+            };
+            number(value, &last.to_ne_bytes())
+        }
+        uapi::KBUS_PASS => Err(EOPNOTSUPP),
         _ => Err(ENOPROTOOPT),
     }
 }

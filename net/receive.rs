@@ -24,7 +24,10 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::atomic::Relaxed,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
     time::Jiffies, //
 };
 
@@ -43,7 +46,7 @@ const SO_RXQ_OVFL: i32 = 40;
 ///
 /// `EAGAIN` when there is nothing and it must not wait, or `SO_RCVTIMEO` is over; `EINTR`; `EFAULT`, which leaves the
 /// message where it is; `EOPNOTSUPP` for `MSG_OOB` and `MSG_ERRQUEUE`.
-pub(crate) fn receive(this: &Endpoint, mut msg: RecvMsg<'_>, flags: u32) -> Result<usize> {
+pub(crate) fn receive(this: &Arc<Endpoint>, mut msg: RecvMsg<'_>, flags: u32) -> Result<usize> {
     if flags & (MSG_OOB | MSG_ERRQUEUE) != 0 {
         return Err(EOPNOTSUPP);
     }
@@ -67,7 +70,7 @@ pub(crate) fn receive(this: &Endpoint, mut msg: RecvMsg<'_>, flags: u32) -> Resu
 fn wait(this: &Endpoint, left: &mut Jiffies) -> Result<bool> {
     let mut queue = this.queue.lock();
     loop {
-        if queue.unread() > 0 {
+        if queue.is_readable() {
             return Ok(true);
         }
         if queue.read_shut() {
@@ -77,19 +80,22 @@ fn wait(this: &Endpoint, left: &mut Jiffies) -> Result<bool> {
     }
 }
 
-fn copy_out(this: &Endpoint, msg: &mut RecvMsg<'_>, flags: u32, view: &mut View) -> Result<usize> {
+fn copy_out(this: &Arc<Endpoint>, msg: &mut RecvMsg<'_>, flags: u32, view: &mut View) -> Result<usize> {
     let whole = view.payload().len();
     let copied = whole.min(msg.room());
     msg.write_payload(view.payload().get(..copied).ok_or(EINVAL)?)?;
 
     if flags & MSG_PEEK == 0 {
-        // The one step that turns "unread" into "read". Freed here, outside the lock.
-        let entry = this.queue.lock().consume(view.token);
-        if entry.is_none() {
+        // The one step that turns "unread" into "read". Freed outside the lock.
+        let consumed = this.queue.lock().consume(view.token);
+        match consumed {
+            Some(consumed) => Endpoint::has_read(this, consumed),
             // Unbinding removed it meanwhile: it is read without debt.
-            view.flags &= !uapi::KBUS_YOU_REPLY;
+            None => view.flags &= !uapi::KBUS_YOU_REPLY,
         }
-        drop(entry);
+    }
+    if view.flags & uapi::KBUS_URGENT != 0 {
+        msg.add_flags(MSG_OOB);
     }
     if copied < whole {
         msg.add_flags(MSG_TRUNC);

@@ -10,11 +10,12 @@ use crate::{
         },
         bus::{
             Outgoing,
-            Wakes, //
+            Sent, //
         },
         mem,
         message::Via,
-        name, //
+        name,
+        wakes::Wakes, //
     },
     domain::to_kernel,
     endpoint::{
@@ -30,7 +31,8 @@ use kernel::{
     sync::{
         atomic::Relaxed,
         Arc, //
-    }, //
+    },
+    time::Jiffies, //
 };
 
 const MSG_OOB: u32 = 0x1;
@@ -45,7 +47,8 @@ const MSG_CMSG_COMPAT: u32 = 0x8000_0000;
 ///
 /// # Errors
 ///
-/// Those of the table "Errors of a send" of the contract, in its order.
+/// Those of the table "Errors of a send" of the contract, in its order. A send that waits for room may also end with
+/// `EAGAIN` when `SO_SNDTIMEO` is over, and with `EINTR` or `ERESTARTSYS` on a signal.
 pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> {
     let flags = msg.flags();
     let (bus, connected) = {
@@ -140,12 +143,16 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
     outgoing.payload = payload;
     let mut wakes = Wakes::new();
     let mut next = || this.domain.next_message();
+    let mut left = this.sock.sndtimeo(flags & MSG_DONTWAIT != 0) as Jiffies;
     let result = bus
         .state
         .lock()
-        .send(this, &mut outgoing, &mut next, &mut wakes);
+        .send(this, &mut outgoing, left > 0, &mut next, &mut wakes);
     wake_all(wakes);
-    let id = result.map_err(to_kernel)?;
+    let id = match result.map_err(to_kernel)? {
+        Sent::Id(id) => id,
+        Sent::Wait(ticket) => Endpoint::await_end(this, &bus, ticket, &mut left)?,
+    };
     this.sent(id);
     Ok(len)
 }

@@ -10,13 +10,17 @@ use crate::{
             Address,
             Dest, //
         },
-        name, //
+        name,
+        wakes::Wakes, //
     },
     domain::{
         to_kernel,
         Domain, //
     },
-    endpoint::Endpoint,
+    endpoint::{
+        wake_all,
+        Endpoint, //
+    },
     options,
     receive,
     send,
@@ -59,6 +63,7 @@ const AF_UNIX: u16 = 1;
 const SOCK_DGRAM: i32 = 2;
 
 const EPOLLIN: u32 = 0x1;
+const EPOLLPRI: u32 = 0x2;
 const EPOLLOUT: u32 = 0x4;
 const EPOLLHUP: u32 = 0x10;
 const EPOLLRDNORM: u32 = 0x40;
@@ -111,7 +116,9 @@ impl Operations for Endpoint {
         let bus = this.settings.lock().bus.take();
         if let Some(bus) = bus {
             // From this step on the socket is no target, no replier and no owner of a name.
-            let garbage = bus.state.lock().close_begin(&this);
+            let mut wakes = Wakes::new();
+            let garbage = bus.state.lock().close_begin(&this, &mut wakes);
+            wake_all(wakes);
             drop(garbage);
             Endpoint::settle(&this, &bus);
             this.domain.leave(&bus);
@@ -183,16 +190,19 @@ impl Operations for Endpoint {
     }
 
     fn poll(&self) -> u32 {
-        let queue = self.queue.lock();
+        let mut queue = self.queue.lock();
         let (read_shut, write_shut) = (queue.read_shut(), queue.write_shut());
         let mut mask = 0;
-        if queue.unread() > 0 || read_shut {
+        if queue.is_readable() || read_shut {
             mask |= EPOLLIN | EPOLLRDNORM;
+        }
+        if queue.is_urgent() {
+            mask |= EPOLLPRI;
         }
         if read_shut {
             mask |= EPOLLRDHUP;
         }
-        if !write_shut {
+        if queue.is_writable() {
             mask |= EPOLLOUT | EPOLLWRNORM;
         }
         if read_shut && write_shut {
@@ -209,16 +219,21 @@ impl Operations for Endpoint {
     fn shutdown(this: &Arc<Self>, how: Shutdown) -> Result {
         let bus = this.bus()?;
         if how.read {
-            let garbage = bus.state.lock().shutdown_read(this);
+            let mut wakes = Wakes::new();
+            let garbage = bus.state.lock().shutdown_read(this, &mut wakes);
+            wake_all(wakes);
             drop(garbage);
             Endpoint::settle(this, &bus);
         }
         if how.write {
-            let garbage = bus.state.lock().shutdown_write(this);
+            let mut wakes = Wakes::new();
+            let garbage = bus.state.lock().shutdown_write(this, &mut wakes);
+            wake_all(wakes);
             drop(garbage);
             Endpoint::settle(this, &bus);
         }
         this.readable.notify_all();
+        this.sendable.notify_all();
         this.sock.state_change();
         Ok(())
     }
@@ -227,16 +242,21 @@ impl Operations for Endpoint {
         options::set(this, level, name, value)
     }
 
-    fn getsockopt(&self, level: i32, name: i32, value: &mut OptOut<'_>) -> Result {
-        options::get(self, level, name, value)
+    fn getsockopt(
+        this: &Arc<Self>,
+        level: i32,
+        name: i32,
+        value: &mut OptOut<'_>,
+    ) -> Result {
+        options::get(this, level, name, value)
     }
 
     fn sendmsg(this: &Arc<Self>, msg: SendMsg<'_>) -> Result<usize> {
         send::send(this, msg)
     }
 
-    fn recvmsg(&self, msg: RecvMsg<'_>, flags: u32) -> Result<usize> {
-        receive::receive(self, msg, flags)
+    fn recvmsg(this: &Arc<Self>, msg: RecvMsg<'_>, flags: u32) -> Result<usize> {
+        receive::receive(this, msg, flags)
     }
 }
 

@@ -10,14 +10,28 @@ use super::bus::Member;
 use super::bus::USER_BINDINGS;
 use super::bus::USER_WIDE;
 use super::error::Error;
+use super::events;
+use super::events::bind_event;
 use super::mem;
-use super::message::Fault;
+use super::message;
 use super::name;
 use super::name::Pattern;
+use super::plan::Refusal;
 use super::queue::Garbage;
 use super::routes::Listener;
 use super::routes::Replier;
 use super::tree::Node;
+use super::wait::Ticket;
+use super::wait::What;
+use super::wakes::Wakes;
+
+/// What became of a replier binding or its removal.
+pub enum Bound<M> {
+    /// It is done. What it leaves is to be dropped outside the locks.
+    Done(Garbage<M>),
+    /// A listener to bind events has no room. When [`Bus::finished`] says so, try again.
+    Wait(Ticket),
+}
 
 impl<M: Member> Bus<M> {
     /// Adds a listener binding.
@@ -39,7 +53,10 @@ impl<M: Member> Bus<M> {
             }
         } else {
             let binding = self.last_binding.saturating_add(1);
-            let held = Node::new(binding, new_held(pattern, Kind::Listener)?)?;
+            let mut held = Node::new(binding, new_held(pattern, Kind::Listener)?)?;
+            if pattern.matches(message::BIND_EVENT) {
+                held.value.notice = Some(events::notice(binding)?);
+            }
             let listener = Listener {
                 peer,
                 member: member.clone(),
@@ -50,23 +67,24 @@ impl<M: Member> Bus<M> {
             self.last_binding = binding;
             self.sock_mut(member)?.held.insert(held, binding);
         }
-        self.count(
-            user,
-            pattern,
-            wide_peer(peer, Kind::Listener),
-            Change::Added,
-        );
+        self.count(user, pattern, peer, Change::Added);
         Ok(())
     }
 
     /// Removes the youngest of identical listener bindings and what only it let in.
     ///
-    /// The result is for the caller to drop outside the locks. Nothing is allocated.
+    /// The result is for the caller to drop outside the locks; [`Bus::settle_step`] is to be called
+    /// then. Nothing is allocated.
     ///
     /// # Errors
     ///
     /// [`Error::NotConn`]; [`Error::Inval`] when there is none.
-    pub fn unlisten(&mut self, member: &M, pattern: &Pattern<'_>) -> Result<Garbage<M>, Error> {
+    pub fn unlisten(
+        &mut self,
+        member: &M,
+        pattern: &Pattern<'_>,
+        wakes: &mut Wakes<M>,
+    ) -> Result<Garbage<M>, Error> {
         let peer = member.id();
         let user = self.sock_mut(member)?.user;
         let gone = self.routes.unlisten(peer, pattern);
@@ -77,20 +95,37 @@ impl<M: Member> Bus<M> {
         } else if let Some(held) = sock.held.get_mut(binding) {
             held.count = left;
         }
-        let peer = wide_peer(peer, Kind::Listener);
         self.count(user, pattern, peer, Change::Gone(1));
-        Ok(member.with(|queue| queue.unbind(binding, left, Fault::Unbound)))
+        let routes = &self.routes;
+        let garbage = member.with(|queue| {
+            queue.unlisten(binding, left, |name, last| {
+                routes.still_listens(peer, name, last)
+            })
+        });
+        self.release(peer, wakes);
+        Ok(self.take_all_back(peer, garbage))
     }
 
     /// Makes a socket the replier.
+    ///
+    /// Where bind events are on, the binding and its event are one step; `blocking` says whether it
+    /// may wait for room for the event.
     ///
     /// # Errors
     ///
     /// In this order: [`Error::NotConn`]; [`Error::Perm`] for a name of the bus's own;
     /// [`Error::Exist`] when there is such a binding; [`Error::Inval`] when the socket is shut;
     /// [`Error::Acces`] when it would take names from another user's wildcard replier that is
-    /// protected; [`Error::DQuot`]; [`Error::NoMem`].
-    pub fn bind_replier(&mut self, member: &M, pattern: &Pattern<'_>) -> Result<(), Error> {
+    /// protected; [`Error::DQuot`]; [`Error::Again`] or, when it would wait for itself,
+    /// [`Error::DeadLk`]; [`Error::NoMem`].
+    pub fn bind_replier(
+        &mut self,
+        member: &M,
+        pattern: &Pattern<'_>,
+        blocking: bool,
+        next_id: &mut dyn FnMut() -> u64,
+        wakes: &mut Wakes<M>,
+    ) -> Result<Bound<M>, Error> {
         let user = self.sock_mut(member)?.user;
         if name::is_bus_own(pattern.text()) {
             return Err(Error::Perm);
@@ -101,16 +136,25 @@ impl<M: Member> Bus<M> {
         if member.with(|queue| queue.read_shut() || queue.write_shut()) {
             return Err(Error::Inval);
         }
+        let mut loser = None;
         if let Some(robbed) = self.routes.robbed(pattern) {
             let whose = robbed.member.user();
             let protected = robbed.depth > 0 || whose == self.owner;
             if protected && whose != user && user != self.owner {
                 return Err(Error::Acces);
             }
+            loser = Some(robbed.member.id());
         }
         self.check_quota(member, pattern, Kind::Replier)?;
+        let event = bind_event(&self.account, member.id(), true, pattern.text())?;
+        let plan = match self.plan_event(user, &event) {
+            Ok(plan) => plan,
+            Err(refusal) => return self.wait_to_bind(member, refusal, blocking),
+        };
         let binding = self.last_binding.saturating_add(1);
-        let held = Node::new(binding, new_held(pattern, Kind::Replier)?)?;
+        let mut held = Node::new(binding, new_held(pattern, Kind::Replier)?)?;
+        let gone = bind_event(&self.account, member.id(), false, pattern.text())?;
+        held.value.event = Some(gone);
         let replier = Replier {
             member: member.clone(),
             binding,
@@ -118,38 +162,82 @@ impl<M: Member> Bus<M> {
         self.routes.bind_replier(replier, pattern)?;
         self.last_binding = binding;
         self.sock_mut(member)?.held.insert(held, binding);
-        let peer = wide_peer(member.id(), Kind::Replier);
-        self.count(user, pattern, peer, Change::Added);
-        Ok(())
+        self.count(user, pattern, 0, Change::Added);
+        if let Some(plan) = plan {
+            event.set_id(next_id());
+            plan.deliver(&event, None, wakes);
+        }
+        if let Some(loser) = loser {
+            // A request that waits for the one may go to the other.
+            self.release(loser, wakes);
+        }
+        Ok(Bound::Done(Garbage::new()))
     }
 
     /// Gives a replier binding up.
     ///
     /// From now on the socket is not asked; [`Bus::settle_step`] tells the requesters of what that
-    /// binding let in and was not read. Nothing is allocated.
+    /// binding let in and was not read. Nothing is allocated, unless there are bind events.
     ///
     /// # Errors
     ///
-    /// [`Error::NotConn`]; [`Error::Inval`] when the socket has no such binding.
+    /// [`Error::NotConn`]; [`Error::Inval`] when the socket has no such binding; those of an event
+    /// as in [`Bus::bind_replier`].
     pub fn unbind_replier(
         &mut self,
         member: &M,
         pattern: &Pattern<'_>,
-    ) -> Result<Garbage<M>, Error> {
+        blocking: bool,
+        next_id: &mut dyn FnMut() -> u64,
+        wakes: &mut Wakes<M>,
+    ) -> Result<Bound<M>, Error> {
         let peer = member.id();
-        let user = self.sock_mut(member)?.user;
+        let sock = self.sock_mut(member)?;
+        let user = sock.user;
         let binding = match self.routes.same_replier(pattern) {
             Some(replier) if replier.member.id() == peer => replier.binding,
             _ => return Err(Error::Inval),
         };
+        let held = self.sock_mut(member)?.held.get_mut(binding);
+        let event = held.and_then(|held| held.event.clone());
+        let plan = match &event {
+            Some(event) => match self.plan_event(user, event) {
+                Ok(plan) => plan,
+                Err(refusal) => return self.wait_to_bind(member, refusal, blocking),
+            },
+            None => None,
+        };
         drop(self.routes.unbind_replier(pattern));
         drop(self.sock_mut(member)?.held.remove(binding));
-        let peer = wide_peer(peer, Kind::Replier);
-        self.count(user, pattern, peer, Change::Gone(1));
-        Ok(member.with(|queue| queue.unbind(binding, 0, Fault::Unbound)))
+        self.count(user, pattern, 0, Change::Gone(1));
+        let routes = &self.routes;
+        let garbage = member.with(|queue| {
+            queue.unbind_replier(binding, |name, last| routes.still_listens(peer, name, last))
+        });
+        if let (Some(plan), Some(event)) = (plan, event) {
+            event.set_id(next_id());
+            plan.deliver(&event, None, wakes);
+        }
+        self.release(peer, wakes);
+        Ok(Bound::Done(self.take_all_back(peer, garbage)))
     }
 
-    /// Removes all bindings of a socket, or only its replier bindings.
+    /// There was no room for the event.
+    fn wait_to_bind(
+        &mut self,
+        member: &M,
+        refusal: Refusal<M>,
+        blocking: bool,
+    ) -> Result<Bound<M>, Error> {
+        match refusal {
+            Refusal::Error(error) => Err(error),
+            Refusal::Full(_) if !blocking => Err(Error::Again),
+            Refusal::Full(full) => Ok(Bound::Wait(self.park(member, What::Bind, full)?)),
+        }
+    }
+
+    /// Removes all bindings of a socket, or only its replier bindings, whose events are left to
+    /// [`Bus::settle_step`].
     pub(super) fn drop_bindings(&mut self, member: &M, repliers_only: bool) {
         let peer = member.id();
         let Ok(sock) = self.sock_mut(member) else {
@@ -168,12 +256,18 @@ impl<M: Member> Bus<M> {
             let Ok(pattern) = Pattern::parse(&held.value.text) else {
                 continue;
             };
+            let count = Change::Gone(held.value.count);
             match held.value.kind {
-                Kind::Listener => self.routes.forget_listener(peer, &pattern),
-                Kind::Replier => drop(self.routes.unbind_replier(&pattern)),
+                Kind::Listener => {
+                    self.routes.forget_listener(peer, &pattern);
+                    self.count(user, &pattern, peer, count);
+                }
+                Kind::Replier => {
+                    drop(self.routes.unbind_replier(&pattern));
+                    self.count(user, &pattern, 0, count);
+                    member.with(|queue| queue.parting.insert(held, binding));
+                }
             }
-            let peer = wide_peer(peer, held.value.kind);
-            self.count(user, &pattern, peer, Change::Gone(held.value.count));
         }
     }
 
@@ -190,18 +284,12 @@ impl<M: Member> Bus<M> {
     }
 }
 
-/// Only listeners count among the sockets that hear nearly everything; no peer has id 0.
-fn wide_peer(peer: u64, kind: Kind) -> u64 {
-    match kind {
-        Kind::Listener => peer,
-        Kind::Replier => 0,
-    }
-}
-
-fn new_held(pattern: &Pattern<'_>, kind: Kind) -> Result<Held, Error> {
+fn new_held<M>(pattern: &Pattern<'_>, kind: Kind) -> Result<Held<M>, Error> {
     Ok(Held {
         text: mem::try_copy(pattern.text())?,
         kind,
         count: 1,
+        event: None,
+        notice: None,
     })
 }

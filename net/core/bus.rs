@@ -9,16 +9,17 @@
 
 use super::account::Account;
 use super::error::Error;
+use super::events::Events;
 use super::mem;
 use super::mem::Arc;
 use super::mem::Bytes;
 use super::mem::Vec;
 use super::message;
+use super::message::Message;
 use super::message::Via;
 use super::message::KBUS_ALL_OR_FAIL;
 use super::message::KBUS_ALL_OR_WAIT;
 use super::message::KBUS_REQUEST;
-use super::message::KBUS_URGENT;
 use super::name;
 use super::name::Pattern;
 use super::queue::Queue;
@@ -26,8 +27,15 @@ use super::queue::Slip;
 use super::routes::Routes;
 use super::tree::Node;
 use super::tree::Tree;
+use super::wait::Parked;
+use super::wait::Wait;
+use super::wakes::Wakes;
 
 pub use super::address::Dest;
+pub use super::bind::Bound;
+pub use super::close::Step;
+pub use super::send::Sent;
+pub use super::wait::Ticket;
 
 /// Largest payload unless the owner sets something else.
 pub const MAX_MSG: u32 = 64 << 10;
@@ -49,9 +57,6 @@ pub trait Member: Clone {
     /// Locks the socket's queue. The bus never nests two of these calls.
     fn with<R>(&self, f: impl FnOnce(&mut Queue<Self>) -> R) -> R;
 }
-
-/// Sockets to wake up when the bus lock is released.
-pub type Wakes<M> = Vec<M>;
 
 /// What a socket wants to send.
 #[derive(Debug, Default)]
@@ -78,7 +83,7 @@ impl Outgoing<'_> {
     /// # Errors
     ///
     /// [`Error::Inval`], [`Error::BadMsg`] and [`Error::NameTooLong`] for what is malformed, then
-    /// [`Error::OpNotSupp`] for a private announcement and for what is not there yet.
+    /// [`Error::OpNotSupp`] for a private announcement.
     pub fn check(&self) -> Result<(), Error> {
         let all_or = self.flags & (KBUS_ALL_OR_FAIL | KBUS_ALL_OR_WAIT);
         if self.flags & !message::SEND_FLAGS != 0 {
@@ -97,10 +102,12 @@ impl Outgoing<'_> {
         if matches!(self.dest, Some(Dest::Stateful { .. })) && self.flags & KBUS_REQUEST == 0 {
             return Err(Error::OpNotSupp);
         }
-        if self.flags & KBUS_URGENT != 0 || (all_or != 0 && !is_reply) {
-            return Err(Error::OpNotSupp);
-        }
         Ok(())
+    }
+
+    /// Whether it asks for a reply; a reply never does.
+    pub fn is_request(&self) -> bool {
+        self.flags & KBUS_REQUEST != 0 && !matches!(self.dest, Some(Dest::Reply { .. }))
     }
 }
 
@@ -113,32 +120,33 @@ pub enum Kind {
     Replier,
 }
 
-/// What [`Bus::settle_step`] did.
-pub enum Step<M> {
-    /// One debt is settled.
-    Settled {
-        /// The requester, if it got a status.
-        wake: Option<M>,
-        /// To be dropped outside the locks.
-        garbage: Option<Slip<M>>,
-    },
-    /// There was nothing left to do.
-    Done,
-}
-
 /// A binding as its socket remembers it; its number is the binding's id.
-pub(super) struct Held {
+pub struct Held<M> {
     pub(super) text: Vec<u8>,
     pub(super) kind: Kind,
     pub(super) count: u32,
+    /// Of a replier: the event that it has gone, which must not need memory then.
+    pub(super) event: Option<Arc<Message>>,
+    /// Of a listener to events: the news that there were too many of them.
+    pub(super) notice: Option<Slip<M>>,
 }
 
 /// A socket on the bus; its number is the peer id.
 pub(super) struct Sock<M> {
     pub(super) member: M,
     pub(super) user: u32,
-    pub(super) held: Tree<Held>,
+    pub(super) held: Tree<Held<M>>,
     pub(super) wide: u32,
+    /// Listener bindings that match the name of bind events.
+    pub(super) event_bindings: u32,
+    /// Whether it has switched the events on.
+    pub(super) reports: bool,
+    /// What waits for room in its queue.
+    pub(super) blocked: Tree<Parked<M>>,
+    /// Those who cannot send because its queue was full.
+    pub(super) pollers: Tree<()>,
+    /// Whose queues were full at its last send.
+    pub(super) blocked_by: Vec<u64>,
 }
 
 /// What a user has on the bus.
@@ -160,6 +168,12 @@ pub struct Bus<M: Member> {
     members: u32,
     pub(super) bindings: u32,
     pub(super) last_binding: u64,
+    /// Every wait, by ticket.
+    pub(super) waits: Tree<Wait<M>>,
+    /// What waits and may be ready.
+    pub(super) ready: Tree<Parked<M>>,
+    pub(super) last_ticket: Ticket,
+    pub(super) events: Events<M>,
 }
 
 impl<M: Member> Bus<M> {
@@ -179,6 +193,10 @@ impl<M: Member> Bus<M> {
             members: 0,
             bindings: 0,
             last_binding: 0,
+            waits: Tree::new(),
+            ready: Tree::new(),
+            last_ticket: 0,
+            events: Events::new(),
         })
     }
 
@@ -197,6 +215,11 @@ impl<M: Member> Bus<M> {
             user: uid,
             held: Tree::new(),
             wide: 0,
+            event_bindings: 0,
+            reports: false,
+            blocked: Tree::new(),
+            pollers: Tree::new(),
+            blocked_by: Vec::new(),
         };
         let sock = Node::new(member.id(), sock)?;
         match self.users.iter_mut().find(|user| user.uid == uid) {
@@ -217,7 +240,9 @@ impl<M: Member> Bus<M> {
     }
 
     /// Takes a socket whose bindings have gone off the bus.
-    pub(super) fn leave(&mut self, member: &M) {
+    pub(super) fn leave(&mut self, member: &M, wakes: &mut Wakes<M>) {
+        self.unblock(member.id(), wakes);
+        self.release(member.id(), wakes);
         let Some(sock) = self.socks.remove(member.id()) else {
             return;
         };
@@ -283,7 +308,7 @@ impl<M: Member> Bus<M> {
         self.socks.get_mut(member.id()).ok_or(Error::NotConn)
     }
 
-    /// Counts a binding of a user, or one that has gone.
+    /// Counts a binding of a user, or one that has gone; `peer` is 0 for a replier's.
     pub(super) fn count(&mut self, uid: u32, pattern: &Pattern<'_>, peer: u64, change: Change) {
         let by = match change {
             Change::Added => 1,
@@ -298,6 +323,16 @@ impl<M: Member> Bus<M> {
         apply(&mut self.bindings);
         let mut wide = false;
         if let Some(sock) = self.socks.get_mut(peer) {
+            if pattern.matches(message::BIND_EVENT) {
+                let before = sock.event_bindings == 0;
+                apply(&mut sock.event_bindings);
+                if before != (sock.event_bindings == 0) {
+                    self.events.listeners = match change {
+                        Change::Added => self.events.listeners.saturating_add(1),
+                        Change::Gone(_) => self.events.listeners.saturating_sub(1),
+                    };
+                }
+            }
             if pattern.is_wide() {
                 let before = sock.wide == 0;
                 apply(&mut sock.wide);

@@ -73,6 +73,38 @@ impl<T> List<T> {
         self.front.as_ref().map(|item| &item.value)
     }
 
+    /// The first value of which `which` says so.
+    pub fn find_mut(&mut self, which: impl Fn(&T) -> bool) -> Option<&mut T> {
+        let mut next = &mut self.front;
+        while let Some(item) = next {
+            if which(&item.value) {
+                return Some(&mut item.value);
+            }
+            next = &mut item.next;
+        }
+        // The other stack is in reverse order: its last one is the first.
+        let mut at: usize = 0;
+        let mut found = None;
+        let mut look = &self.back;
+        while let Some(item) = look {
+            if which(&item.value) {
+                found = Some(at);
+            }
+            at = at.saturating_add(1);
+            look = &item.next;
+        }
+        let mut left = found?;
+        let mut next = &mut self.back;
+        while let Some(item) = next {
+            if left == 0 {
+                return Some(&mut item.value);
+            }
+            left = left.saturating_sub(1);
+            next = &mut item.next;
+        }
+        None
+    }
+
     /// Takes the first item out.
     pub fn pop_front(&mut self) -> Option<Box<Item<T>>> {
         self.turn();

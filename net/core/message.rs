@@ -30,6 +30,13 @@ pub const KBUS_USER_FLAGS: u32 = 0xffff_0000;
 pub const SEND_FLAGS: u32 =
     KBUS_REQUEST | KBUS_URGENT | KBUS_ALL_OR_FAIL | KBUS_ALL_OR_WAIT | KBUS_USER_FLAGS;
 
+/// Name of the event that a replier binding has come or gone.
+pub const BIND_EVENT: &[u8] = b"$.KBUS.ReplierBindEvent";
+/// Name of the news that there were more unbind events than could be kept.
+pub const EVENTS_LOST: &[u8] = b"$.KBUS.UnbindEventsLost";
+/// Name of the news that messages were missed.
+pub const LOST: &[u8] = b"$.KBUS.Lost";
+
 /// Why there is no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {

@@ -6,19 +6,21 @@
 //! lock alone. So room that was found while the bus is locked does not go away: a send first
 //! *claims* it in every queue, and adds when nothing can fail any more.
 
-use super::account::Charge;
-use super::list::Item;
+use super::bus::Held;
+use super::entry::Bond;
+use super::entry::Cause;
+use super::entry::Debt;
+use super::entry::Gap;
+use super::entry::Origin;
 use super::list::List;
-use super::mem::Arc;
-use super::mem::Box;
-use super::mem::Vec;
 use super::message::Fault;
-use super::message::Message;
-use super::message::Via;
-use super::message::KBUS_STATUS;
-use super::message::KBUS_YOU_REPLY;
-use super::tree::Node;
 use super::tree::Tree;
+use super::wakes::Link;
+
+pub use super::entry::Entry;
+pub use super::entry::Slip;
+pub use super::entry::Token;
+pub use super::entry::View;
 
 /// Most messages of a queue unless its socket asks for something else.
 pub const QUEUE_LEN: u32 = 100;
@@ -29,152 +31,24 @@ pub const REPLY_MAX: u32 = 4096;
 
 /// Entries that were taken out and are for the caller to drop, when it holds no lock.
 pub type Garbage<M> = List<Entry<M>>;
-/// An entry in its box.
-pub type Slip<M> = Box<Item<Entry<M>>>;
-/// A debt in its box.
-pub type Bond<M> = Box<Node<Debt<M>>>;
 
-/// A request that has been sent and not been answered yet; its number is the request's id.
-pub struct Debt<M> {
-    /// Who asked.
-    pub(super) requester: M,
-    /// Who was asked.
-    pub(super) replier: u64,
-    /// What the requester wants to see again.
-    pub(super) cookie: u64,
-    /// The request's name.
-    pub(super) name: Vec<u8>,
-    /// Bytes held for the reply.
-    pub(super) reserved: Charge,
-    /// The entry for the reply or status in the requester's queue.
-    pub(super) blank: Option<Slip<M>>,
+/// What becomes of an entry when bindings go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It stays.
+    Keep,
+    /// It goes, and the request is not answered.
+    Remove,
+    /// It stays as a listener's copy; the request is not answered.
+    Disown,
 }
 
-/// A status: there will be no reply.
-#[derive(Clone, Copy)]
-pub(super) struct Status {
-    pub(super) id: u64,
-    pub(super) in_reply_to: u64,
-    pub(super) sender: u64,
-    pub(super) fault: Fault,
-}
-
-/// What an entry holds.
-#[derive(Clone)]
-pub(super) enum Body {
-    /// Nothing yet.
-    Blank,
-    /// A message.
-    Message(Arc<Message>),
-    /// A status.
-    Status(Status),
-}
-
-/// The place of one copy of a message in one queue.
-pub struct Entry<M> {
-    pub(super) body: Body,
-    /// The binding that let it in, and which of identical ones; 0 for the requester's own.
-    pub(super) binding: u64,
-    pub(super) nth: u32,
-    /// The request's, in a reply or status.
-    pub(super) cookie: u64,
-    /// What the reader owes once it has read this.
-    pub(super) debt: Option<Bond<M>>,
-    token: u64,
-    lost: u32,
-    fault: Option<Fault>,
-}
-
-impl<M> Entry<M> {
-    /// An entry without content.
-    pub(super) fn blank(binding: u64, nth: u32) -> Self {
-        Entry {
-            body: Body::Blank,
-            binding,
-            nth,
-            cookie: 0,
-            debt: None,
-            token: 0,
-            lost: 0,
-            fault: None,
-        }
-    }
-
-    fn len(&self) -> usize {
-        match &self.body {
-            Body::Message(message) => message.payload.len(),
-            _ => 0,
-        }
-    }
-}
-
-/// The first message of a queue, as its reader sees it.
-pub struct View {
-    /// Names the entry in [`Queue::consume`].
-    pub token: u64,
-    /// The message's id.
-    pub id: u64,
-    /// All flags, `KBUS_YOU_REPLY` among them.
-    pub flags: u32,
-    /// The request's cookie, in its requester's reply or status.
-    pub cookie: u64,
-    /// Who sent it; of a status, whom it is about.
-    pub sender: u64,
-    /// Requester of a reply, target of a stateful request, else 0.
-    pub to: u64,
-    /// Id of the request that this answers, or 0.
-    pub in_reply_to: u64,
-    /// Messages missed between the previous one and this one.
-    pub lost: u32,
-    /// Of a status: why there is no reply, else 0.
-    pub error: i32,
-    /// Bytes of payload.
-    pub len: usize,
-    body: Body,
-}
-
-impl View {
-    /// The message itself; a status has none.
-    pub fn message(&self) -> Option<&Arc<Message>> {
-        match &self.body {
-            Body::Message(message) => Some(message),
-            _ => None,
-        }
-    }
-
-    /// The name.
-    pub fn name(&self) -> &[u8] {
-        match &self.body {
-            Body::Message(message) => &message.name,
-            Body::Status(status) => status.fault.name(),
-            Body::Blank => &[],
-        }
-    }
-
-    /// The payload.
-    pub fn payload(&self) -> &[u8] {
-        match &self.body {
-            Body::Message(message) => &message.payload,
-            _ => &[],
-        }
-    }
-
-    /// What a bridge says about it.
-    pub fn via(&self) -> Option<Via> {
-        self.message().and_then(|message| message.via)
-    }
-
-    /// Whether the reader must answer it, so that its address carries the request's id.
-    pub fn must_reply(&self) -> bool {
-        self.flags & KBUS_YOU_REPLY != 0
-    }
-}
-
-/// A debt that nobody can pay any more.
-pub(super) struct Doomed<M> {
-    pub(super) debt: Bond<M>,
-    pub(super) fault: Fault,
-    pub(super) garbage: Option<Slip<M>>,
+/// What [`Queue::consume`] took out.
+pub struct Consumed<M> {
+    /// The entry, for the caller to drop when it holds no lock.
+    pub slip: Option<Slip<M>>,
+    /// Whether the bus must be told, by [`Bus::after_read`](super::bus::Bus::after_read).
+    pub tell_bus: bool,
 }
 
 /// The queue of one socket with its ledger of requests owed.
@@ -194,12 +68,31 @@ pub struct Queue<M> {
     byte_limit: u64,
     reply_max: u32,
     next_token: u64,
-    gap: u32,
+    /// What was missed after the last entry.
+    gap: Gap,
     lost: u64,
     owed: Tree<Debt<M>>,
     unreplied: u32,
-    dying: List<Entry<M>>,
+    dying: Tree<Debt<M>>,
     forsaken: Tree<Debt<M>>,
+    /// Replier bindings of a socket that closed or was shut down, whose events are to be sent.
+    pub(super) parting: Tree<Held<M>>,
+    once: bool,
+    lossy: bool,
+    report_lost: bool,
+    /// Entries of the bus's pool.
+    pub(super) pooled: u32,
+    /// `$.KBUS.UnbindEventsLost` waiting.
+    pub(super) notices: u32,
+    /// The last event of which this socket, which wants all once, got a copy.
+    pub(super) last_event: u64,
+    /// Somebody waits for room here.
+    pub(super) waited: bool,
+    /// The last send would have blocked, and nothing has changed since.
+    pub(super) send_blocked: bool,
+    /// Changes whenever there may be more room than before.
+    version: u64,
+    link: Link<M>,
     closed: bool,
     read_shut: bool,
     write_shut: bool,
@@ -225,12 +118,23 @@ impl<M> Queue<M> {
             byte_limit: QUEUE_BYTES,
             reply_max: REPLY_MAX,
             next_token: 1,
-            gap: 0,
+            gap: Gap::NONE,
             lost: 0,
             owed: Tree::new(),
             unreplied: 0,
-            dying: List::new(),
+            dying: Tree::new(),
             forsaken: Tree::new(),
+            parting: Tree::new(),
+            once: false,
+            lossy: false,
+            report_lost: false,
+            pooled: 0,
+            notices: 0,
+            last_event: 0,
+            waited: false,
+            send_blocked: false,
+            version: 0,
+            link: Link::new(),
             closed: false,
             read_shut: false,
             write_shut: false,
@@ -240,6 +144,21 @@ impl<M> Queue<M> {
     /// Messages waiting.
     pub fn unread(&self) -> u32 {
         self.unread
+    }
+
+    /// Whether there is something to read: a message, or the news of a gap.
+    pub fn is_readable(&self) -> bool {
+        self.unread > 0 || (self.report_lost && self.gap.count > 0)
+    }
+
+    /// Whether the first message is an urgent one.
+    pub fn is_urgent(&mut self) -> bool {
+        self.list.front().is_some_and(Entry::is_urgent)
+    }
+
+    /// Whether a send may be tried: it does not fail for certain.
+    pub fn is_writable(&self) -> bool {
+        !self.write_shut() && !self.send_blocked
     }
 
     /// Slots held for replies to come.
@@ -258,8 +177,14 @@ impl<M> Queue<M> {
     }
 
     /// Sets the most messages; what waits stays.
+    ///
+    /// After this and the setters of other limits [`Bus::settings_changed`] is to be called when
+    /// [`Queue::is_waited_for`].
+    ///
+    /// [`Bus::settings_changed`]: super::bus::Bus::settings_changed
     pub fn set_limit(&mut self, limit: u32) {
         self.limit = limit;
+        self.version = self.version.wrapping_add(1);
     }
 
     /// It takes a message while its bytes are below this.
@@ -270,6 +195,7 @@ impl<M> Queue<M> {
     /// Sets the limit of bytes; what waits stays.
     pub fn set_byte_limit(&mut self, limit: u64) {
         self.byte_limit = limit;
+        self.version = self.version.wrapping_add(1);
     }
 
     /// Reply bytes that each request of this socket reserves.
@@ -280,6 +206,43 @@ impl<M> Queue<M> {
     /// Sets what each later request reserves.
     pub fn set_reply_max(&mut self, bytes: u32) {
         self.reply_max = bytes;
+    }
+
+    /// Whether it wants one copy of a message, however many bindings match.
+    pub fn once(&self) -> bool {
+        self.once
+    }
+
+    /// Sets that for what is queued from now on.
+    pub fn set_once(&mut self, once: bool) {
+        self.once = once;
+        self.version = self.version.wrapping_add(1);
+    }
+
+    /// Whether, as a listener, nobody fails or waits for it.
+    pub fn lossy(&self) -> bool {
+        self.lossy
+    }
+
+    /// Sets that.
+    pub fn set_lossy(&mut self, lossy: bool) {
+        self.lossy = lossy;
+        self.version = self.version.wrapping_add(1);
+    }
+
+    /// Whether a gap is told by a message of its own.
+    pub fn report_lost(&self) -> bool {
+        self.report_lost
+    }
+
+    /// Sets that; a gap that is there already is told, too.
+    pub fn set_report_lost(&mut self, report: bool) {
+        self.report_lost = report;
+    }
+
+    /// Whether somebody waits for room here.
+    pub fn is_waited_for(&self) -> bool {
+        self.waited
     }
 
     /// Requests read and still owed a reply.
@@ -294,7 +257,7 @@ impl<M> Queue<M> {
 
     /// Payload length of the next message.
     pub fn next_len(&mut self) -> Option<usize> {
-        self.list.front().map(Entry::len)
+        self.front().map(|view| view.len)
     }
 
     /// Whether the socket has been closed.
@@ -326,50 +289,45 @@ impl<M> Queue<M> {
         self.bytes.saturating_add(self.claimed_bytes) < self.byte_limit
     }
 
+    /// Changes whenever there may be more room than before.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The place in a list of those to be woken up.
+    pub(super) fn link(&mut self) -> &mut Link<M> {
+        &mut self.link
+    }
+
     /// The first message, which stays where it is.
     pub fn front(&mut self) -> Option<View> {
-        let entry = self.list.front()?;
-        let mut view = View {
-            token: entry.token,
-            id: 0,
-            flags: 0,
-            cookie: entry.cookie,
-            sender: 0,
-            to: 0,
-            in_reply_to: 0,
-            lost: entry.lost,
-            error: 0,
-            len: entry.len(),
-            body: entry.body.clone(),
-        };
-        match &entry.body {
-            Body::Message(message) => {
-                view.id = message.id();
-                view.flags = message.flags;
-                view.sender = message.sender;
-                view.to = message.to;
-                view.in_reply_to = message.in_reply_to;
-            }
-            Body::Status(status) => {
-                view.id = status.id;
-                view.flags = KBUS_STATUS;
-                view.sender = status.sender;
-                view.in_reply_to = status.in_reply_to;
-                view.error = status.fault.number();
-            }
-            Body::Blank => {}
+        let told = self.report_lost;
+        match self.list.front() {
+            Some(entry) if told && entry.gap.count > 0 => Some(View::of_gap(entry.gap)),
+            Some(entry) => Some(View::of(entry)),
+            None if told && self.gap.count > 0 => Some(View::of_gap(self.gap)),
+            None => None,
         }
-        if entry.debt.is_some() {
-            view.flags |= KBUS_YOU_REPLY;
-        }
-        Some(view)
     }
 
     /// Takes out the message that [`Queue::front`] named; the debt begins now.
     ///
-    /// `None` when it was removed meanwhile, and then there is no debt. The entry is for the caller
-    /// to drop, outside the lock.
-    pub fn consume(&mut self, token: u64) -> Option<Slip<M>> {
+    /// `None` when it was removed meanwhile, and then there is no debt.
+    pub fn consume(&mut self, token: Token) -> Option<Consumed<M>> {
+        let token = match token {
+            Token::Entry(token) => token,
+            Token::Gap(count) => {
+                // The very same gap may have got an entry after it meanwhile.
+                match self.list.find_mut(|entry| entry.gap.count > 0) {
+                    Some(entry) => entry.gap.told(count),
+                    None => self.gap.told(count),
+                }
+                return Some(Consumed {
+                    slip: None,
+                    tell_bus: false,
+                });
+            }
+        };
         let mut slip = if self.list.front()?.token == token {
             self.list.pop_front()
         } else {
@@ -382,12 +340,22 @@ impl<M> Queue<M> {
             self.owed.insert(debt, id);
             self.unreplied = self.unreplied.saturating_add(1);
         }
-        Some(slip)
+        let awaited = self.waited && self.has_room();
+        Some(Consumed {
+            tell_bus: awaited || slip.value.origin != Origin::Made,
+            slip: Some(slip),
+        })
     }
 
     fn forget(&mut self, entry: &Entry<M>) {
+        self.version = self.version.wrapping_add(1);
         self.unread = self.unread.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(entry.len() as u64);
+        match entry.origin {
+            Origin::Made => {}
+            Origin::Pool => self.pooled = self.pooled.saturating_sub(1),
+            Origin::Spare(_) => self.notices = self.notices.saturating_sub(1),
+        }
     }
 
     /// Claims room for one message of `len` bytes; false when there is none.
@@ -437,20 +405,33 @@ impl<M> Queue<M> {
         left > 0 && len as u64 <= left
     }
 
-    /// Appends an entry; whoever does so has made sure of its room.
+    /// Puts an entry in, an urgent one before all others; who does so has made sure of its room.
+    ///
+    /// The gap stays behind what was there before, and goes with what comes after it.
     pub(super) fn push(&mut self, mut slip: Slip<M>) {
         slip.value.token = self.next_token;
-        slip.value.lost = core::mem::take(&mut self.gap);
         self.next_token = self.next_token.saturating_add(1);
         self.unread = self.unread.saturating_add(1);
         self.bytes = self.bytes.saturating_add(slip.value.len() as u64);
-        self.list.push_back(slip);
+        match slip.value.origin {
+            Origin::Made => {}
+            Origin::Pool => self.pooled = self.pooled.saturating_add(1),
+            Origin::Spare(_) => self.notices = self.notices.saturating_add(1),
+        }
+        if slip.value.is_urgent() && !self.list.is_empty() {
+            slip.value.gap = Gap::NONE;
+            self.list.push_front(slip);
+        } else {
+            slip.value.gap = core::mem::replace(&mut self.gap, Gap::NONE);
+            self.list.push_back(slip);
+        }
     }
 
-    /// Counts a message that had no room.
-    pub(super) fn miss(&mut self) {
-        self.gap = self.gap.saturating_add(1);
+    /// Counts a message that had no room; says whether its reader is to be told now.
+    pub(super) fn miss(&mut self, id: u64) -> bool {
+        self.gap.add(Gap { count: 1, last: id });
         self.lost = self.lost.saturating_add(1);
+        self.report_lost && self.unread == 0
     }
 
     /// Takes a debt out to pay it; it counts until [`Queue::paid`].
@@ -469,35 +450,70 @@ impl<M> Queue<M> {
         self.unreplied = self.unreplied.saturating_sub(1);
     }
 
-    /// Takes out what a binding let in, of identical ones the one of that number.
+    /// Takes out what a listener binding let in, of identical ones the one of that number.
     ///
-    /// Requests among it are kept aside until they are settled; the rest is returned.
-    pub(super) fn unbind(&mut self, binding: u64, nth: u32, fault: Fault) -> Garbage<M> {
-        self.take_out(fault, |entry| entry.binding == binding && entry.nth == nth)
+    /// `still` tells whether a message that was let in by all bindings up to one is still wanted.
+    pub(super) fn unlisten(
+        &mut self,
+        binding: u64,
+        nth: u32,
+        still: impl Fn(&[u8], u64) -> bool,
+    ) -> Garbage<M> {
+        self.take_out(Fault::Unbound, |entry| match entry.cause {
+            Cause::Binding { id, nth: n } if id == binding && n == nth => Verdict::Remove,
+            Cause::Once { last, .. } if entry.debt.is_none() && !still(entry.name(), last) => {
+                Verdict::Remove
+            }
+            _ => Verdict::Keep,
+        })
     }
 
-    fn take_out(&mut self, fault: Fault, which: impl Fn(&Entry<M>) -> bool) -> Garbage<M> {
+    /// Takes out what a replier binding let in and was not read.
+    pub(super) fn unbind_replier(
+        &mut self,
+        binding: u64,
+        still: impl Fn(&[u8], u64) -> bool,
+    ) -> Garbage<M> {
+        self.take_out(Fault::Unbound, |entry| match entry.cause {
+            Cause::Binding { id, .. } if id == binding => Verdict::Remove,
+            Cause::Once { replier, last } if replier == binding && entry.debt.is_some() => {
+                match still(entry.name(), last) {
+                    true => Verdict::Disown,
+                    false => Verdict::Remove,
+                }
+            }
+            _ => Verdict::Keep,
+        })
+    }
+
+    /// Requests that are taken out are kept aside until they are settled; the rest is returned.
+    fn take_out(&mut self, fault: Fault, judge: impl Fn(&Entry<M>) -> Verdict) -> Garbage<M> {
         let mut garbage = List::new();
         let mut kept = List::new();
         // What was missed before a removed message is told with the next one that is left.
-        let mut lost: u32 = 0;
+        let mut gap = Gap::NONE;
         while let Some(mut slip) = self.list.pop_front() {
-            lost = lost.saturating_add(slip.value.lost);
-            if !which(&slip.value) {
-                slip.value.lost = core::mem::take(&mut lost);
-                kept.push_back(slip);
-                continue;
+            let verdict = judge(&slip.value);
+            if verdict != Verdict::Keep {
+                if let Some(mut debt) = slip.value.debt.take() {
+                    debt.value.fault = fault;
+                    let id = debt.key();
+                    self.dying.insert(debt, id);
+                }
             }
-            self.forget(&slip.value);
-            if slip.value.debt.is_some() {
-                slip.value.fault = Some(fault);
-                self.dying.push_back(slip);
-            } else {
+            gap.add(slip.value.gap);
+            if verdict == Verdict::Remove {
+                slip.value.gap = Gap::NONE;
+                self.forget(&slip.value);
                 garbage.push_back(slip);
+            } else {
+                slip.value.gap = core::mem::replace(&mut gap, Gap::NONE);
+                kept.push_back(slip);
             }
         }
         self.list = kept;
-        self.gap = self.gap.saturating_add(lost);
+        gap.add(self.gap);
+        self.gap = gap;
         garbage
     }
 
@@ -505,20 +521,27 @@ impl<M> Queue<M> {
     pub(super) fn close(&mut self) -> Garbage<M> {
         self.closed = true;
         self.forsake();
-        self.take_out(Fault::GoneAway, |_| true)
+        self.take_out(Fault::GoneAway, |_| Verdict::Remove)
     }
 
     /// Nothing arrives any more; requests that were not read will not be answered.
     pub(super) fn shut_read(&mut self) -> Garbage<M> {
         self.read_shut = true;
-        self.take_out(Fault::GoneAway, |entry| entry.debt.is_some())
+        self.take_out(Fault::GoneAway, |entry| match entry.debt {
+            Some(_) => Verdict::Remove,
+            None => Verdict::Keep,
+        })
     }
 
     /// Nothing can be sent any more; so nothing will be answered.
-    pub(super) fn shut_write(&mut self) -> Garbage<M> {
+    pub(super) fn shut_write(&mut self, still: impl Fn(&[u8], u64) -> bool) -> Garbage<M> {
         self.write_shut = true;
         self.forsake();
-        self.take_out(Fault::Unbound, |entry| entry.debt.is_some())
+        self.take_out(Fault::Unbound, |entry| match (&entry.debt, entry.cause) {
+            (None, _) => Verdict::Keep,
+            (Some(_), Cause::Once { last, .. }) if still(entry.name(), last) => Verdict::Disown,
+            (Some(_), _) => Verdict::Remove,
+        })
     }
 
     fn forsake(&mut self) {
@@ -533,21 +556,12 @@ impl<M> Queue<M> {
     }
 
     /// The next debt that nobody can pay any more: first what was not read.
-    pub(super) fn next_doomed(&mut self) -> Option<Doomed<M>> {
-        while let Some(mut slip) = self.dying.pop_front() {
-            let fault = slip.value.fault.unwrap_or(Fault::GoneAway);
-            if let Some(debt) = slip.value.debt.take() {
-                return Some(Doomed {
-                    debt,
-                    fault,
-                    garbage: Some(slip),
-                });
-            }
+    pub(super) fn next_doomed(&mut self) -> Option<Bond<M>> {
+        if let Some(debt) = self.dying.pop_first() {
+            return Some(debt);
         }
-        self.forsaken.pop_first().map(|debt| Doomed {
-            debt,
-            fault: Fault::Ignored,
-            garbage: None,
-        })
+        let mut debt = self.forsaken.pop_first()?;
+        debt.value.fault = Fault::Ignored;
+        Some(debt)
     }
 }

@@ -6,15 +6,15 @@ use super::account::Charge;
 use super::bus::Bus;
 use super::bus::Member;
 use super::bus::Outgoing;
-use super::bus::Wakes;
+use super::entry::Body;
+use super::entry::Bond;
 use super::error::Error;
-use super::mem;
-use super::message::Message;
-use super::message::Parts;
 use super::message::KBUS_REPLY;
-use super::message::KBUS_USER_FLAGS;
-use super::queue::Body;
-use super::queue::Bond;
+use super::plan::Policy;
+use super::plan::Refusal;
+use super::plan::Target;
+use super::wakes::Wakes;
+use super::wakes::READ;
 
 /// A debt that has been taken out of its ledger; dropping it puts it back.
 struct Taken<'a, M: Member> {
@@ -67,7 +67,7 @@ impl<M: Member> Bus<M> {
         (peer, request, name): (u64, u64, Option<&[u8]>),
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
-    ) -> Result<u64, Error> {
+    ) -> Result<u64, Refusal<M>> {
         let mut taken = Taken {
             member,
             debt: member.with(|queue| queue.take_debt(request)),
@@ -76,7 +76,7 @@ impl<M: Member> Bus<M> {
         };
         let debt = taken.debt.as_mut().ok_or(Error::ConnRefused)?;
         if debt.value.requester.id() != peer {
-            return Err(Error::ConnRefused);
+            return Err(Error::ConnRefused.into());
         }
         let requester = debt.value.requester.clone();
         if requester.with(|queue| queue.is_closed()) {
@@ -84,10 +84,10 @@ impl<M: Member> Bus<M> {
                 requester.with(|queue| queue.unreserve());
                 drop(debt);
             }
-            return Err(Error::AddrNotAvail);
+            return Err(Error::AddrNotAvail.into());
         }
         if name.is_some_and(|name| *name != *debt.value.name) {
-            return Err(Error::Inval);
+            return Err(Error::Inval.into());
         }
         let len = out.payload.len();
         let reserved = debt.value.reserved.bytes();
@@ -95,29 +95,31 @@ impl<M: Member> Bus<M> {
             let extra = (len as u64).saturating_sub(reserved) as usize;
             let fits = requester.with(|queue| queue.read_shut() || queue.fits_long_reply(len));
             if !fits || !debt.value.reserved.grow(extra) {
-                return Err(Error::MsgSize);
+                return Err(Error::MsgSize.into());
             }
             taken.extra = extra;
         }
         requester.with(|queue| queue.claim_bytes(len));
         taken.ahead = Some((requester.clone(), len));
         let debt = taken.debt.as_mut().ok_or(Error::ConnRefused)?;
-        let plan = self.plan(&debt.value.name, None, len, wakes)?;
-        let parts = Parts {
-            flags: (out.flags & KBUS_USER_FLAGS) | KBUS_REPLY,
-            sender: member.id(),
-            to: peer,
-            in_reply_to: request,
-            name: mem::try_copy(&debt.value.name)?,
-            payload: core::mem::take(&mut out.payload),
-            via: out.via,
-            charge: Charge::none(&self.account),
+        // Who wants all once has it then.
+        let served = match requester.with(|queue| queue.once() && !queue.read_shut()) {
+            true => peer,
+            false => 0,
         };
-        let message = mem::new_arc(Message::new(parts))?;
+        let plan = self.plan(&Target {
+            name: &debt.value.name,
+            replier: None,
+            len,
+            served,
+            policy: Policy::Miss,
+        })?;
+        let (charge, answers) = (Charge::none(&self.account), (peer, request));
+        let message = Self::message(member, out, KBUS_REPLY, answers, &debt.value.name, charge)?;
 
         // Nothing can fail any more.
         let Some(mut debt) = taken.settle() else {
-            return Err(Error::ConnRefused);
+            return Err(Error::ConnRefused.into());
         };
         let id = next_id();
         message.set_id(id);
@@ -126,8 +128,10 @@ impl<M: Member> Bus<M> {
         if let Some(mut slip) = debt.value.blank.take().filter(|_| open) {
             slip.value.cookie = debt.value.cookie;
             slip.value.body = Body::Message(message.clone());
-            requester.with(|queue| queue.push(slip));
-            let _ = mem::push_reserved(wakes, requester);
+            requester.with(|queue| {
+                queue.push(slip);
+                wakes.add(&requester, queue.link(), READ);
+            });
         }
         plan.deliver(&message, None, wakes);
         Ok(id)

@@ -170,7 +170,8 @@ impl<M> Routes<M> {
         self.root.kids.is_empty() && !self.root.has_ends()
     }
 
-    /// Calls `f` for each listener of a name and returns how many nodes were looked at.
+    /// Calls `f` for each listener of a name, with the way it matches, and returns how many nodes
+    /// were looked at.
     ///
     /// # Errors
     ///
@@ -178,15 +179,16 @@ impl<M> Routes<M> {
     pub fn listeners(
         &self,
         text: &[u8],
-        mut f: impl FnMut(&Listener<M>) -> Result<(), Error>,
+        mut f: impl FnMut(&Listener<M>, Tail) -> Result<(), Error>,
     ) -> Result<usize, Error> {
+        let mut each = |ends: &Ends<M>, tail| ends.listeners.iter().try_for_each(|l| f(l, tail));
         let mut node = &self.root;
         let mut visited: usize = 1;
         let mut words = name::words(name::body(text)?).peekable();
         while let Some(word) = words.next() {
-            node.any.listeners.iter().try_for_each(&mut f)?;
+            each(&node.any, Tail::Any)?;
             if words.peek().is_none() {
-                node.one.listeners.iter().try_for_each(&mut f)?;
+                each(&node.one, Tail::One)?;
             }
             match node.kid(word) {
                 Some(kid) => node = kid,
@@ -194,8 +196,32 @@ impl<M> Routes<M> {
             }
             visited = visited.saturating_add(1);
         }
-        node.exact.listeners.iter().try_for_each(&mut f)?;
+        each(&node.exact, Tail::Exact)?;
         Ok(visited)
+    }
+
+    /// Whether a socket still has a listener binding for a name among those up to `last`.
+    pub fn still_listens(&self, peer: u64, text: &[u8], last: u64) -> bool {
+        let lets_in = |ends: &Ends<M>| {
+            let at = ends.find(peer).ok();
+            at.and_then(|at| ends.listeners.get(at))
+                .is_some_and(|listener| listener.binding <= last)
+        };
+        let mut node = &self.root;
+        let Ok(body) = name::body(text) else {
+            return false;
+        };
+        let mut words = name::words(body).peekable();
+        while let Some(word) = words.next() {
+            if lets_in(&node.any) || (words.peek().is_none() && lets_in(&node.one)) {
+                return true;
+            }
+            match node.kid(word) {
+                Some(kid) => node = kid,
+                None => return false,
+            }
+        }
+        lets_in(&node.exact)
     }
 
     /// Who answers for a name: exact before `%` before the longest `*`.

@@ -1,117 +1,46 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Sending announcements and requests.
-//!
-//! First everything that can fail: room is claimed in each queue, entries and the message are
-//! allocated. Then the message gets its id and the entries are put in.
 
 use super::account::Charge;
 use super::bus::Bus;
 use super::bus::Dest;
 use super::bus::Member;
 use super::bus::Outgoing;
-use super::bus::Wakes;
+use super::entry::Bond;
+use super::entry::Cause;
+use super::entry::Debt;
+use super::entry::Entry;
+use super::entry::Origin;
 use super::error::Error;
 use super::list::Item;
 use super::mem;
 use super::mem::Arc;
-use super::mem::Vec;
+use super::message::Fault;
 use super::message::Message;
 use super::message::Parts;
+use super::message::KBUS_ALL_OR_FAIL;
+use super::message::KBUS_ALL_OR_WAIT;
 use super::message::KBUS_REQUEST;
+use super::message::KBUS_URGENT;
 use super::message::KBUS_USER_FLAGS;
 use super::name;
-use super::queue::Body;
-use super::queue::Bond;
-use super::queue::Debt;
-use super::queue::Entry;
-use super::queue::Slip;
+use super::plan::Policy;
+use super::plan::Refusal;
+use super::plan::Target;
 use super::tree::Node;
+use super::wait::Letter;
+use super::wait::Ticket;
+use super::wait::What;
+use super::wakes::Wakes;
 
-/// One copy of a message on its way.
-struct Delivery<M> {
-    member: M,
-    /// `None` until room has been claimed, and for good when there was none.
-    slip: Option<Slip<M>>,
-    claimed: bool,
-    binding: u64,
-    nth: u32,
-}
-
-/// The copies of one message for which room has been claimed.
-///
-/// Dropping it gives the room back.
-pub(super) struct Plan<M: Member> {
-    list: Vec<Delivery<M>>,
-    len: usize,
-}
-
-impl<M: Member> Drop for Plan<M> {
-    fn drop(&mut self) {
-        for delivery in self.list.iter() {
-            if delivery.claimed {
-                delivery.member.with(|queue| queue.unclaim(self.len));
-            }
-        }
-    }
-}
-
-impl<M: Member> Plan<M> {
-    fn new(len: usize) -> Self {
-        Plan {
-            list: Vec::new(),
-            len,
-        }
-    }
-
-    fn push(&mut self, member: &M, binding: u64, nth: u32) -> Result<(), Error> {
-        let delivery = Delivery {
-            member: member.clone(),
-            slip: None,
-            claimed: false,
-            binding,
-            nth,
-        };
-        Ok(mem::push(&mut self.list, delivery)?)
-    }
-
-    /// Whether nobody will have it.
-    fn is_empty(&self) -> bool {
-        self.list.iter().all(|delivery| !delivery.claimed)
-    }
-
-    /// Allocates the entries.
-    fn allocate(&mut self) -> Result<(), Error> {
-        for delivery in self.list.iter_mut().filter(|d| d.claimed) {
-            let entry = Entry::blank(delivery.binding, delivery.nth);
-            delivery.slip = Some(Item::new(entry)?);
-        }
-        Ok(())
-    }
-
-    /// Puts the copies in the queues; a debt goes with the first of them.
-    pub(super) fn deliver(
-        mut self,
-        message: &Arc<Message>,
-        mut debt: Option<Bond<M>>,
-        wakes: &mut Wakes<M>,
-    ) {
-        for delivery in self.list.iter_mut() {
-            let len = self.len;
-            delivery.claimed = false;
-            let Some(mut slip) = delivery.slip.take() else {
-                delivery.member.with(|queue| queue.miss());
-                continue;
-            };
-            slip.value.body = Body::Message(message.clone());
-            slip.value.debt = debt.take();
-            delivery.member.with(|queue| {
-                queue.unclaim(len);
-                queue.push(slip);
-            });
-            let _ = mem::push_reserved(wakes, delivery.member.clone());
-        }
-    }
+/// What became of a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It has got this id and is where it belongs.
+    Id(u64),
+    /// It waits for room: see [`Bus::finished`].
+    Wait(Ticket),
 }
 
 /// A slot of a requester and the debt it is for; dropping it gives the slot back.
@@ -129,10 +58,10 @@ impl<M: Member> Drop for Reservation<M> {
 }
 
 impl<M: Member> Bus<M> {
-    /// Sends an announcement, a request or a reply; returns its id.
+    /// Sends an announcement, a request or a reply.
     ///
-    /// `next_id` is asked for the id when nothing can fail any more. Whoever got a copy is appended
-    /// to `wakes`.
+    /// `next_id` is asked for the id when nothing can fail any more. `blocking` says whether a send
+    /// that asks for it may wait.
     ///
     /// # Errors
     ///
@@ -140,38 +69,80 @@ impl<M: Member> Bus<M> {
     /// [`Error::DestAddrReq`], [`Error::NotConn`], [`Error::Pipe`], [`Error::Perm`]; for a request
     /// [`Error::NoBufs`], [`Error::AddrNotAvail`], [`Error::Pipe`], [`Error::Busy`]; for a reply
     /// [`Error::ConnRefused`], [`Error::AddrNotAvail`], [`Error::Inval`], [`Error::MsgSize`]; for
-    /// all [`Error::DQuot`] and [`Error::NoMem`]. Nothing is in any queue then, and the payload is
-    /// still there unless the error is the last one.
+    /// all others [`Error::Busy`], [`Error::Again`], [`Error::DeadLk`]; for all [`Error::DQuot`]
+    /// and [`Error::NoMem`]. Nothing is in any queue then, and the payload is still there unless
+    /// the error is the last one.
     pub fn send(
         &mut self,
         member: &M,
         out: &mut Outgoing<'_>,
+        blocking: bool,
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
-    ) -> Result<u64, Error> {
+    ) -> Result<Sent, Error> {
         out.check()?;
+        let dest = self.check_send(member, out)?;
+        // Any later send may be tried again.
+        self.unblock(member.id(), wakes);
+        if policy(out) == Policy::Wait && !matches!(dest, Dest::Reply { .. }) {
+            self.let_ready_go(dest.name().unwrap_or_default(), next_id, wakes)?;
+        }
+        let full = match self.dispatch(member, out, dest, next_id, wakes) {
+            Ok(id) => return Ok(Sent::Id(id)),
+            Err(Refusal::Error(error)) => return Err(error),
+            Err(Refusal::Full(full)) => full,
+        };
+        if !blocking {
+            self.block(member, &full, wakes)?;
+            return Err(Error::Again);
+        }
+        let what = What::Send(Letter::new(out, dest)?);
+        let ticket = self.park(member, what, full)?;
+        while self.retry_ready(next_id, wakes) {}
+        Ok(Sent::Wait(ticket))
+    }
+
+    /// Checks what does not depend on who gets it.
+    pub(super) fn check_send<'a>(
+        &mut self,
+        member: &M,
+        out: &Outgoing<'a>,
+    ) -> Result<Dest<'a>, Error> {
         if out.payload.len() as u64 > u64::from(self.max_msg) {
             return Err(Error::MsgSize);
         }
         let dest = out.dest.ok_or(Error::DestAddrReq)?;
         self.sock_mut(member)?;
-        let request = out.flags & KBUS_REQUEST != 0 && !matches!(dest, Dest::Reply { .. });
         let (read_shut, write_shut) = member.with(|q| (q.read_shut(), q.write_shut()));
-        if write_shut || (request && read_shut) {
+        if write_shut || (out.is_request() && read_shut) {
             return Err(Error::Pipe);
         }
         if dest.name().is_some_and(name::is_bus_own) {
             return Err(Error::Perm);
         }
+        Ok(dest)
+    }
+
+    /// Sends what has been checked; the payload stays where it is unless it is sent.
+    pub(super) fn dispatch(
+        &mut self,
+        member: &M,
+        out: &mut Outgoing<'_>,
+        dest: Dest<'_>,
+        next_id: &mut dyn FnMut() -> u64,
+        wakes: &mut Wakes<M>,
+    ) -> Result<u64, Refusal<M>> {
         match dest {
             Dest::Reply {
                 peer,
                 request,
                 name,
             } => self.reply(member, out, (peer, request, name), next_id, wakes),
-            Dest::Name(name) if request => self.request(member, out, (name, 0), next_id, wakes),
             Dest::Stateful { name, peer } => {
-                self.request(member, out, (name, peer), next_id, wakes)
+                self.request(member, out, (name, Some(peer)), next_id, wakes)
+            }
+            Dest::Name(name) if out.is_request() => {
+                self.request(member, out, (name, None), next_id, wakes)
             }
             Dest::Name(name) => self.announce(member, out, name, next_id, wakes),
         }
@@ -184,20 +155,16 @@ impl<M: Member> Bus<M> {
         name: &[u8],
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
-    ) -> Result<u64, Error> {
-        let plan = self.plan(name, None, out.payload.len(), wakes)?;
-        let charge = self.charge(&plan)?;
-        let parts = Parts {
-            flags: out.flags & KBUS_USER_FLAGS,
-            sender: member.id(),
-            to: 0,
-            in_reply_to: 0,
-            name: mem::try_copy(name)?,
-            payload: core::mem::take(&mut out.payload),
-            via: out.via,
-            charge,
-        };
-        let message = mem::new_arc(Message::new(parts))?;
+    ) -> Result<u64, Refusal<M>> {
+        let plan = self.plan(&Target {
+            name,
+            replier: None,
+            len: out.payload.len(),
+            served: 0,
+            policy: policy(out),
+        })?;
+        let charge = Charge::new(&self.account, plan.bytes()).ok_or(Error::DQuot)?;
+        let message = Self::message(member, out, 0, (0, 0), name, charge)?;
         let id = next_id();
         message.set_id(id);
         plan.deliver(&message, None, wakes);
@@ -208,18 +175,17 @@ impl<M: Member> Bus<M> {
         &mut self,
         member: &M,
         out: &mut Outgoing<'_>,
-        (name, peer): (&[u8], u64),
+        (name, peer): (&[u8], Option<u64>),
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
-    ) -> Result<u64, Error> {
-        let stateful = matches!(out.dest, Some(Dest::Stateful { .. }));
+    ) -> Result<u64, Refusal<M>> {
         let (has_slot, default) = member.with(|q| (q.reserve(), q.reply_max()));
         let mut reservation = Reservation {
             debt: None,
             requester: has_slot.then(|| member.clone()),
         };
         if !has_slot {
-            return Err(Error::NoBufs);
+            return Err(Error::NoBufs.into());
         }
         let reply_max = match out.reply_max {
             0 => default,
@@ -229,31 +195,29 @@ impl<M: Member> Bus<M> {
         let reserved = Charge::new(&self.account, reply_max).ok_or(Error::NoBufs)?;
         let replier = self.routes.replier(name).ok_or(Error::AddrNotAvail)?;
         let (replier, binding) = (replier.member.clone(), replier.binding);
-        if stateful && replier.id() != peer {
-            return Err(Error::Pipe);
+        if peer.is_some_and(|peer| replier.id() != peer) {
+            return Err(Error::Pipe.into());
         }
-        let plan = self.plan(name, Some((&replier, binding)), out.payload.len(), wakes)?;
-        let charge = self.charge(&plan)?;
+        let plan = self.plan(&Target {
+            name,
+            replier: Some((&replier, binding)),
+            len: out.payload.len(),
+            served: 0,
+            policy: policy(out),
+        })?;
+        let charge = Charge::new(&self.account, plan.bytes()).ok_or(Error::DQuot)?;
         let debt = Debt {
             requester: member.clone(),
             replier: replier.id(),
             cookie: out.cookie,
             name: mem::try_copy(name)?,
             reserved,
-            blank: Some(Item::new(Entry::blank(0, 0))?),
+            blank: Some(Item::new(Entry::blank(Cause::Own, Origin::Made))?),
+            fault: Fault::GoneAway,
         };
         reservation.debt = Some(Node::new(0, debt)?);
-        let parts = Parts {
-            flags: out.flags & (KBUS_USER_FLAGS | KBUS_REQUEST),
-            sender: member.id(),
-            to: if stateful { peer } else { 0 },
-            in_reply_to: 0,
-            name: mem::try_copy(name)?,
-            payload: core::mem::take(&mut out.payload),
-            via: out.via,
-            charge,
-        };
-        let message = mem::new_arc(Message::new(parts))?;
+        let to = (peer.unwrap_or(0), 0);
+        let message = Self::message(member, out, KBUS_REQUEST, to, name, charge)?;
         let id = next_id();
         message.set_id(id);
         reservation.requester = None;
@@ -265,52 +229,40 @@ impl<M: Member> Bus<M> {
         Ok(id)
     }
 
-    /// Claims room for all copies of a message and allocates their entries.
+    /// Makes the message, with the payload of `out`: whom it is `to` and which request it answers.
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] when the replier is full, [`Error::NoMem`]. A full listener is none.
-    pub(super) fn plan(
-        &self,
+    /// [`Error::NoMem`].
+    pub(super) fn message(
+        member: &M,
+        out: &mut Outgoing<'_>,
+        kind: u32,
+        (to, in_reply_to): (u64, u64),
         name: &[u8],
-        replier: Option<(&M, u64)>,
-        len: usize,
-        wakes: &mut Wakes<M>,
-    ) -> Result<Plan<M>, Error> {
-        let mut plan = Plan::new(len);
-        if let Some((replier, binding)) = replier {
-            // Room is told before memory.
-            if !replier.with(|queue| queue.has_room()) {
-                return Err(Error::Busy);
-            }
-            plan.push(replier, binding, 0)?;
-        }
-        let must = plan.list.len();
-        let mut copies: usize = must;
-        self.routes.listeners(name, |listener| {
-            copies = copies.saturating_add(listener.count as usize);
-            Ok(())
-        })?;
-        mem::reserve(&mut plan.list, copies.saturating_sub(must))?;
-        // One more, for the requester of a reply.
-        mem::reserve(wakes, copies.saturating_add(1))?;
-        self.routes.listeners(name, |listener| {
-            (0..listener.count)
-                .try_for_each(|nth| plan.push(&listener.member, listener.binding, nth))
-        })?;
-        for (at, delivery) in plan.list.iter_mut().enumerate() {
-            delivery.claimed = delivery.member.with(|queue| queue.claim(len));
-            if at < must && !delivery.claimed {
-                return Err(Error::Busy);
-            }
-        }
-        plan.allocate()?;
-        Ok(plan)
+        charge: Charge,
+    ) -> Result<Arc<Message>, Error> {
+        let parts = Parts {
+            flags: (out.flags & (KBUS_USER_FLAGS | KBUS_URGENT)) | kind,
+            sender: member.id(),
+            to,
+            in_reply_to,
+            name: mem::try_copy(name)?,
+            payload: core::mem::take(&mut out.payload),
+            via: out.via,
+            charge,
+        };
+        Ok(mem::new_arc(Message::new(parts))?)
     }
+}
 
-    /// Charges the payload of a message to the bus, unless nobody will have it.
-    fn charge(&self, plan: &Plan<M>) -> Result<Charge, Error> {
-        let len = if plan.is_empty() { 0 } else { plan.len };
-        Charge::new(&self.account, len).ok_or(Error::DQuot)
+/// What the sender wants to happen when a listener is full.
+fn policy(out: &Outgoing<'_>) -> Policy {
+    if out.flags & KBUS_ALL_OR_WAIT != 0 {
+        Policy::Wait
+    } else if out.flags & KBUS_ALL_OR_FAIL != 0 {
+        Policy::Fail
+    } else {
+        Policy::Miss
     }
 }

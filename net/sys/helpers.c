@@ -84,6 +84,12 @@ __rust_helper long rust_helper_kbus_sock_rcvtimeo(const struct sock *sk,
 	return sock_rcvtimeo(sk, noblock);
 }
 
+__rust_helper long rust_helper_kbus_sock_sndtimeo(const struct sock *sk,
+						  bool noblock)
+{
+	return sock_sndtimeo(sk, noblock);
+}
+
 __rust_helper bool rust_helper_kbus_task_no_new_privs(struct task_struct *task)
 {
 	return task_no_new_privs(task);

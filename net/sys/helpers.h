@@ -70,6 +70,7 @@ int rust_helper_kbus_copy_from_sockptr_offset(void *dst, sockptr_t src,
 bool rust_helper_kbus_sock_flag(const struct sock *sk, enum sock_flags flag);
 unsigned long rust_helper_kbus_totalram_pages(void);
 long rust_helper_kbus_sock_rcvtimeo(const struct sock *sk, bool noblock);
+long rust_helper_kbus_sock_sndtimeo(const struct sock *sk, bool noblock);
 bool rust_helper_kbus_task_no_new_privs(struct task_struct *task);
 int rust_helper_kbus_seccomp_mode(struct seccomp *s);
 kgid_t rust_helper_kbus_current_egid(void);

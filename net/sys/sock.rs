@@ -85,6 +85,13 @@ impl Sock {
         timeo.try_into().unwrap_or(0)
     }
 
+    /// How long a send may block, in jiffies: 0 when it must not, `SO_SNDTIMEO` or for ever otherwise.
+    pub(crate) fn sndtimeo(&self, nonblock: bool) -> usize {
+        // SAFETY: `self` is valid.
+        let timeo = unsafe { bindings::sock_sndtimeo(self.as_raw(), nonblock) };
+        timeo.try_into().unwrap_or(0)
+    }
+
     /// `SO_RCVBUF` as the program set it, within the system's limit: the core doubles it.
     pub(crate) fn rcvbuf(&self) -> u64 {
         // SAFETY: `self` is valid.

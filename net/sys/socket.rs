@@ -111,13 +111,13 @@ pub(crate) trait Operations: Sized + Send + Sync + 'static {
     fn setsockopt(this: &Arc<Self>, level: i32, name: i32, value: &OptIn<'_>) -> Result;
 
     /// `getsockopt(2)` of every level but `SOL_SOCKET`.
-    fn getsockopt(&self, level: i32, name: i32, value: &mut OptOut<'_>) -> Result;
+    fn getsockopt(this: &Arc<Self>, level: i32, name: i32, value: &mut OptOut<'_>) -> Result;
 
     /// `sendmsg(2)` and all that end there.
     fn sendmsg(this: &Arc<Self>, msg: SendMsg<'_>) -> Result<usize>;
 
     /// `recvmsg(2)` and all that end there.
-    fn recvmsg(&self, msg: RecvMsg<'_>, flags: u32) -> Result<usize>;
+    fn recvmsg(this: &Arc<Self>, msg: RecvMsg<'_>, flags: u32) -> Result<usize>;
 }
 
 /// Storage for what the socket layer wants to know of a family, for a `static`.
@@ -486,9 +486,13 @@ impl<T: Operations> Adapter<T> {
     ) -> c_int {
         // SAFETY: The socket layer's own call.
         from_result(|| unsafe {
-            Self::state(sock)
-                .getsockopt(level, name, &mut OptOut::new(&mut *value))
-                .map(|()| 0)
+            T::getsockopt(
+                Self::state(sock),
+                level,
+                name,
+                &mut OptOut::new(&mut *value),
+            )
+            .map(|()| 0)
         })
     }
 
@@ -522,7 +526,8 @@ impl<T: Operations> Adapter<T> {
     ) -> c_int {
         from_result(|| {
             // SAFETY: The socket layer's own call.
-            let got = unsafe { Self::state(sock).recvmsg(RecvMsg::new(msg, len), flags as u32) }?;
+            let (state, msg) = unsafe { (Self::state(sock), RecvMsg::new(msg, len)) };
+            let got = T::recvmsg(state, msg, flags as u32)?;
             Ok(got.try_into().unwrap_or(c_int::MAX))
         })
     }

@@ -44,6 +44,16 @@ impl<'a> OptIn<'a> {
         self.len
     }
 
+    /// Whether the socket's file is non-blocking.
+    pub(crate) fn nonblock(&self) -> bool {
+        // SAFETY: By the type invariant the socket is valid, and its file, where it has one, lives as long as the call. Its
+        // flags may change meanwhile, hence the volatile read.
+        unsafe {
+            let file = (*self.sock).file;
+            !file.is_null() && (&raw const (*file).f_flags).read_volatile() & bindings::O_NONBLOCK != 0
+        }
+    }
+
     /// Copies the first `out.len()` bytes.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Child processes of a test, and the ways in which they meet their parent.
 
+use std::fs;
 use std::fs::File;
 use std::io;
 use std::io::Read;
@@ -10,9 +11,13 @@ use std::os::fd::FromRawFd;
 use std::panic;
 use std::panic::AssertUnwindSafe;
 use std::process;
+use std::sync::atomic::AtomicI32;
+use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use crate::sys::Errno;
+use crate::sys::Res;
 
 /// Exit code of a test that cannot be run here.
 pub const SKIPPED: i32 = 4;
@@ -58,6 +63,22 @@ impl Child {
     pub fn signal(&self, signal: i32) {
         // SAFETY: Always safe; the pid is ours until it is waited for.
         unsafe { libc::kill(self.pid, signal) };
+    }
+
+    /// Waits until it sleeps, interruptibly: in a blocking call.
+    ///
+    /// Waiting for memory, a page or a lock is another kind of sleep.
+    pub fn wait_asleep(&self) {
+        loop {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).expect("/proc");
+            // The name before it is in parentheses, and may hold some.
+            let state = stat.rsplit(") ").next().and_then(|s| s.chars().next());
+            match state {
+                Some('S') => return,
+                Some('Z') => panic!("the child ended, and was expected to sleep"),
+                _ => thread::sleep(Duration::from_millis(1)),
+            }
+        }
     }
 
     /// Waits for the end, returning the raw wait status.
@@ -161,6 +182,84 @@ impl Gate {
     }
 }
 
+/// A call that another process makes, and that is expected to block.
+///
+/// The process has copies of whatever sockets were open when it was prepared:
+/// one that is to be closed meanwhile must be made after that.
+#[derive(Debug)]
+pub struct Blocked {
+    child: Child,
+    go: Gate,
+    started: Gate,
+    done: Gate,
+}
+
+/// In a gate's number: the rest is an error.
+const FAILED: u64 = 1 << 63;
+
+impl Blocked {
+    /// Makes the process, which does nothing yet.
+    pub fn prepare(call: impl FnOnce() -> Res<u64>) -> Blocked {
+        let (go, started, done) = (Gate::new(), Gate::new(), Gate::new());
+        let child = Child::fork(|| {
+            go.pass();
+            started.open(0);
+            done.open(match call() {
+                Ok(value) => value,
+                Err(errno) => FAILED | errno.0 as u64,
+            });
+        });
+        Blocked {
+            child,
+            go,
+            started,
+            done,
+        }
+    }
+
+    /// Has it make the call, and returns when it sleeps in it.
+    pub fn go(self) -> Blocked {
+        self.go.open(0);
+        self.started.pass();
+        self.child.wait_asleep();
+        self
+    }
+
+    /// Makes the process and the call, and returns when it sleeps in it.
+    pub fn in_call(call: impl FnOnce() -> Res<u64>) -> Blocked {
+        Blocked::prepare(call).go()
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: i32) {
+        self.child.signal(signal);
+    }
+
+    /// Waits until it sleeps (again).
+    pub fn wait_asleep(&self) {
+        self.child.wait_asleep();
+    }
+
+    /// Whether the call has returned.
+    pub fn is_over(&self) -> bool {
+        self.done.is_open()
+    }
+
+    /// Waits for the call and returns what it did.
+    pub fn result(self) -> Res<u64> {
+        self.child.join();
+        match self.done.pass() {
+            value if value & FAILED == 0 => Ok(value),
+            errno => Err(Errno((errno & !FAILED) as i32)),
+        }
+    }
+
+    /// Kills the process in the midst of its call.
+    pub fn kill(self) {
+        self.child.kill();
+    }
+}
+
 /// Sleeps for ever (until killed).
 pub fn park() -> ! {
     loop {
@@ -226,6 +325,26 @@ pub fn interrupt_in(ms: i64) {
             ),
             0
         );
+    }
+}
+
+static ON_SIGNAL: AtomicI32 = AtomicI32::new(-1);
+
+/// Has a signal open this gate, and says whether calls it interrupts go on
+/// (`SA_RESTART`).
+pub fn on_signal(signal: i32, restart: bool, gate: &Gate) {
+    extern "C" fn open(_: i32) {
+        let fd = ON_SIGNAL.load(Ordering::Relaxed);
+        // SAFETY: Eight bytes are there, and `write` may be called by a handler.
+        unsafe { libc::write(fd, [0_u8; 8].as_ptr().cast(), 8) };
+    }
+    ON_SIGNAL.store(gate.writer.as_raw_fd(), Ordering::Relaxed);
+    // SAFETY: The handler does nothing that it may not; the structure is whole.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = open as extern "C" fn(i32) as usize;
+        action.sa_flags = if restart { libc::SA_RESTART } else { 0 };
+        assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0);
     }
 }
 

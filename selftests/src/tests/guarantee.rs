@@ -8,6 +8,7 @@ use kbus_selftests::sys::fresh_bus;
 use kbus_selftests::sys::uapi;
 use kbus_selftests::sys::Sock;
 
+use super::expect_status;
 use super::fails;
 use super::silent;
 
@@ -29,15 +30,6 @@ fn asked() -> (Sock, Sock, u64) {
     b.replier("$.A").unwrap();
     let id = a.request_with("$.A", b"ask", 0, 9).unwrap();
     (a, b, id)
-}
-
-/// Insists on one status about this request, and on nothing more.
-#[track_caller]
-fn expect_status(sock: &Sock, id: u64, error: u32) {
-    let msg = sock.recv().expect("a status");
-    assert!(msg.is(uapi::KBUS_STATUS), "{msg:?}");
-    assert_eq!((msg.info.in_reply_to, msg.info.error), (id, error as i32));
-    silent!(sock);
 }
 
 /// The replier closed before reading the request: GONE_AWAY.

@@ -4,20 +4,33 @@
 mod addresses;
 mod ancillary;
 mod bindings;
+mod blocked;
 mod buses;
 mod connect;
 mod descriptors;
+mod events;
+mod full;
 mod guarantee;
+mod large;
 mod later;
 mod limits;
+mod lossy;
+mod lost;
 mod messages;
+mod once;
 mod options;
+mod order;
+mod proc;
 mod reading;
 mod sending;
 mod shut;
 mod sockets;
 mod stress;
+mod urgent;
 mod waiting;
+
+use kbus_selftests::sys::uapi;
+use kbus_selftests::sys::Sock;
 
 /// One test: fails by panicking.
 pub struct Test {
@@ -76,6 +89,43 @@ macro_rules! silent {
 }
 use silent;
 
+/// Sends a socket messages of its own until its queue is full.
+fn fill(sock: &Sock) {
+    let name = format!("$.Fill.F{:x}", sock.peer_id());
+    sock.listen(&name).expect("listening to the filling");
+    let limit = sock.get_u32(uapi::KBUS_QUEUE_LEN).expect("KBUS_QUEUE_LEN");
+    while sock.unread() < limit {
+        sock.send_to(&name, b"fill").expect("filling a queue");
+    }
+}
+
+/// A listener whose queue holds one message, and is full.
+fn full_listener(bus: &str, name: &str) -> Sock {
+    let sock = Sock::on(bus);
+    sock.set_queue_len(1);
+    sock.listen(name).expect("listening");
+    fill(&sock);
+    sock
+}
+
+/// A replier whose queue holds one message, and is full.
+fn full_replier(bus: &str, name: &str) -> Sock {
+    let sock = Sock::on(bus);
+    sock.set_queue_len(1);
+    sock.replier(name).expect("becoming replier");
+    fill(&sock);
+    sock
+}
+
+/// Insists on one status about this request, and on nothing more.
+#[track_caller]
+fn expect_status(sock: &Sock, id: u64, error: u32) {
+    let msg = sock.recv().expect("a status");
+    assert!(msg.is(uapi::KBUS_STATUS), "{msg:?}");
+    assert_eq!((msg.info.in_reply_to, msg.info.error), (id, error as i32));
+    silent!(sock);
+}
+
 /// Every test there is.
 pub fn all() -> impl Iterator<Item = &'static Test> {
     [
@@ -94,6 +144,16 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         shut::TESTS,
         waiting::TESTS,
         descriptors::TESTS,
+        urgent::TESTS,
+        once::TESTS,
+        full::TESTS,
+        blocked::TESTS,
+        lossy::TESTS,
+        lost::TESTS,
+        events::TESTS,
+        order::TESTS,
+        large::TESTS,
+        proc::TESTS,
         later::TESTS,
         stress::TESTS,
     ]

@@ -7,12 +7,15 @@
 use kbus_core::bus::Bus;
 use kbus_core::bus::Dest;
 use kbus_core::bus::Member;
+use kbus_core::bus::Bound;
 use kbus_core::bus::Outgoing;
+use kbus_core::bus::Sent;
 use kbus_core::bus::Step;
 use kbus_core::error::Error;
 use kbus_core::name::Pattern;
 use kbus_core::queue::Queue;
 use kbus_core::queue::View;
+use kbus_core::wakes::Wakes;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -33,8 +36,8 @@ impl Peer {
 
     pub fn read(&self) -> Option<View> {
         let view = self.with(|q| q.front())?;
-        let slip = self.with(|q| q.consume(view.token));
-        assert!(slip.is_some());
+        let consumed = self.with(|q| q.consume(view.token));
+        assert!(!consumed.unwrap().tell_bus, "World::read() is for these");
         Some(view)
     }
 
@@ -54,6 +57,13 @@ impl Member for Peer {
 
     fn with<R>(&self, f: impl FnOnce(&mut Queue<Self>) -> R) -> R {
         f(&mut self.0.queue.borrow_mut())
+    }
+}
+
+fn ids(last: &mut u64) -> impl FnMut() -> u64 + '_ {
+    || {
+        *last += 1;
+        *last
     }
 }
 
@@ -82,63 +92,69 @@ impl World {
     }
 
     pub fn unlisten(&mut self, peer: &Peer, text: &str) -> Result<(), Error> {
-        self.bus
-            .unlisten(peer, &Pattern::parse(text.as_bytes())?)
-            .map(drop)
+        let pattern = Pattern::parse(text.as_bytes())?;
+        let result = self.bus.unlisten(peer, &pattern, &mut Wakes::new());
+        self.settle(peer);
+        result.map(drop)
     }
 
     pub fn replier(&mut self, peer: &Peer, text: &str) -> Result<(), Error> {
-        self.bus
-            .bind_replier(peer, &Pattern::parse(text.as_bytes())?)
+        let pattern = Pattern::parse(text.as_bytes())?;
+        let mut next = ids(&mut self.last_id);
+        let wakes = &mut Wakes::new();
+        let bound = self
+            .bus
+            .bind_replier(peer, &pattern, false, &mut next, wakes)?;
+        assert!(matches!(bound, Bound::Done(_)));
+        drop(next);
+        self.settle(peer);
+        Ok(())
     }
 
     pub fn unreplier(&mut self, peer: &Peer, text: &str) -> Result<(), Error> {
         let pattern = Pattern::parse(text.as_bytes())?;
-        self.bus.unbind_replier(peer, &pattern)?;
+        let mut next = ids(&mut self.last_id);
+        let wakes = &mut Wakes::new();
+        self.bus
+            .unbind_replier(peer, &pattern, false, &mut next, wakes)?;
+        drop(next);
         self.settle(peer);
         Ok(())
     }
 
     pub fn settle(&mut self, peer: &Peer) {
-        let last = &mut self.last_id;
-        let mut next = || {
-            *last += 1;
-            *last
-        };
-        while let Step::Settled { .. } = self.bus.settle_step(peer, &mut next) {}
+        let mut next = ids(&mut self.last_id);
+        let wakes = &mut Wakes::new();
+        while let Step::More(_) = self.bus.settle_step(peer, &mut next, wakes) {}
     }
 
     pub fn close(&mut self, peer: &Peer) {
-        drop(self.bus.close_begin(peer));
+        drop(self.bus.close_begin(peer, &mut Wakes::new()));
         self.settle(peer);
     }
 
     pub fn shut_read(&mut self, peer: &Peer) {
-        drop(self.bus.shutdown_read(peer));
+        drop(self.bus.shutdown_read(peer, &mut Wakes::new()));
         self.settle(peer);
     }
 
     pub fn shut_write(&mut self, peer: &Peer) {
-        drop(self.bus.shutdown_write(peer));
+        drop(self.bus.shutdown_write(peer, &mut Wakes::new()));
         self.settle(peer);
     }
 
     pub fn ignore(&mut self, peer: &Peer, id: u64) -> Result<(), Error> {
-        let last = &mut self.last_id;
-        let mut next = || {
-            *last += 1;
-            *last
-        };
-        self.bus.ignore(peer, id, &mut next).map(drop)
+        let mut next = ids(&mut self.last_id);
+        self.bus.ignore(peer, id, &mut next, &mut Wakes::new())
     }
 
     pub fn send(&mut self, peer: &Peer, mut out: Outgoing<'_>) -> Result<u64, Error> {
-        let last = &mut self.last_id;
-        let mut next = || {
-            *last += 1;
-            *last
-        };
-        self.bus.send(peer, &mut out, &mut next, &mut Vec::new())
+        let mut next = ids(&mut self.last_id);
+        let wakes = &mut Wakes::new();
+        match self.bus.send(peer, &mut out, false, &mut next, wakes)? {
+            Sent::Id(id) => Ok(id),
+            Sent::Wait(_) => panic!("a send that must not wait waits"),
+        }
     }
 
     pub fn announce(&mut self, peer: &Peer, name: &str, payload: &[u8]) -> Result<u64, Error> {

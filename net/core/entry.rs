@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a queue holds: the copies of messages, and how a reader sees them.
+
+use super::account::Charge;
+use super::list::Item;
+use super::mem::Arc;
+use super::mem::Box;
+use super::mem::Vec;
+use super::message;
+use super::message::Fault;
+use super::message::Message;
+use super::message::Via;
+use super::message::KBUS_STATUS;
+use super::message::KBUS_YOU_REPLY;
+use super::tree::Node;
+
+/// An entry in its box.
+pub type Slip<M> = Box<Item<Entry<M>>>;
+/// A debt in its box.
+pub type Bond<M> = Box<Node<Debt<M>>>;
+
+/// A request that has been sent and not been answered yet; its number is the request's id.
+pub struct Debt<M> {
+    /// Who asked.
+    pub(super) requester: M,
+    /// Who was asked.
+    pub(super) replier: u64,
+    /// What the requester wants to see again.
+    pub(super) cookie: u64,
+    /// The request's name.
+    pub(super) name: Vec<u8>,
+    /// Bytes held for the reply.
+    pub(super) reserved: Charge,
+    /// The entry for the reply or status in the requester's queue.
+    pub(super) blank: Option<Slip<M>>,
+    /// Why it will not be paid; means something once that is certain.
+    pub(super) fault: Fault,
+}
+
+/// A status: there will be no reply.
+#[derive(Clone, Copy)]
+pub(super) struct Status {
+    pub(super) id: u64,
+    pub(super) in_reply_to: u64,
+    pub(super) sender: u64,
+    pub(super) fault: Fault,
+}
+
+/// What an entry holds.
+#[derive(Clone)]
+pub(super) enum Body {
+    /// Nothing yet.
+    Blank,
+    /// A message.
+    Message(Arc<Message>),
+    /// A status.
+    Status(Status),
+    /// Unbind events of sockets that died had no room; the id.
+    EventsLost(u64),
+    /// Messages were missed here; the id of the last of them.
+    Lost(u64),
+}
+
+/// What let an entry in, and takes it along when it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// No binding: the answer to one's own request, or what was asked for by an option.
+    Own,
+    /// One binding, and which of identical ones.
+    Binding {
+        /// Its id.
+        id: u64,
+        /// Which of identical ones.
+        nth: u32,
+    },
+    /// All bindings that matched, as the socket wants each message once.
+    Once {
+        /// The youngest binding there was.
+        last: u64,
+        /// The replier binding among them, or 0.
+        replier: u64,
+    },
+}
+
+/// Whose memory an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Made for this message.
+    Made,
+    /// Of the bus's pool for unbind events.
+    Pool,
+    /// Of the listener binding of this id.
+    Spare(u64),
+}
+
+/// The place of one copy of a message in one queue.
+pub struct Entry<M> {
+    pub(super) body: Body,
+    pub(super) cause: Cause,
+    pub(super) origin: Origin,
+    /// The request's, in a reply or status.
+    pub(super) cookie: u64,
+    /// What the reader owes once it has read this.
+    pub(super) debt: Option<Bond<M>>,
+    /// Names it while it is in the queue.
+    pub(super) token: u64,
+    /// What was missed before it.
+    pub(super) gap: Gap,
+}
+
+impl<M> Entry<M> {
+    /// An entry without content.
+    pub(super) fn blank(cause: Cause, origin: Origin) -> Self {
+        Entry {
+            body: Body::Blank,
+            cause,
+            origin,
+            cookie: 0,
+            debt: None,
+            token: 0,
+            gap: Gap::NONE,
+        }
+    }
+
+    /// Bytes of payload.
+    pub(super) fn len(&self) -> usize {
+        match &self.body {
+            Body::Message(message) => message.payload.len(),
+            _ => 0,
+        }
+    }
+
+    /// The message's name; a status has none that a binding could match.
+    pub(super) fn name(&self) -> &[u8] {
+        match &self.body {
+            Body::Message(message) => &message.name,
+            Body::EventsLost(_) => message::BIND_EVENT,
+            _ => &[],
+        }
+    }
+
+    /// Whether it went to the front.
+    pub(super) fn is_urgent(&self) -> bool {
+        matches!(&self.body, Body::Message(m) if m.flags & message::KBUS_URGENT != 0)
+    }
+}
+
+/// Messages that had no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    pub(super) count: u32,
+    /// Id of the last of them.
+    pub(super) last: u64,
+}
+
+impl Gap {
+    pub(super) const NONE: Gap = Gap { count: 0, last: 0 };
+
+    /// One more, or those of a place that is no more.
+    pub(super) fn add(&mut self, other: Gap) {
+        self.count = self.count.saturating_add(other.count);
+        self.last = self.last.max(other.last);
+    }
+
+    /// So many have been told.
+    pub(super) fn told(&mut self, count: u32) {
+        self.count = self.count.saturating_sub(count);
+    }
+}
+
+/// Names what [`Queue::front`](super::queue::Queue::front) showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// An entry.
+    Entry(u64),
+    /// The news that so many were missed, which is no entry.
+    Gap(u32),
+}
+
+/// The first message of a queue, as its reader sees it.
+pub struct View {
+    /// Names it in [`Queue::consume`](super::queue::Queue::consume).
+    pub token: Token,
+    /// The message's id.
+    pub id: u64,
+    /// All flags, `KBUS_YOU_REPLY` among them.
+    pub flags: u32,
+    /// The request's cookie, in its requester's reply or status.
+    pub cookie: u64,
+    /// Who sent it; of a status, whom it is about.
+    pub sender: u64,
+    /// Requester of a reply, target of a stateful request, else 0.
+    pub to: u64,
+    /// Id of the request that this answers, or 0.
+    pub in_reply_to: u64,
+    /// Messages missed between the previous one and this one.
+    pub lost: u32,
+    /// Of a status: why there is no reply, else 0.
+    pub error: i32,
+    /// Bytes of payload.
+    pub len: usize,
+    body: Body,
+}
+
+impl View {
+    /// The news of a gap.
+    pub(super) fn of_gap(gap: Gap) -> Self {
+        View {
+            token: Token::Gap(gap.count),
+            id: gap.last,
+            flags: KBUS_STATUS,
+            cookie: 0,
+            sender: 0,
+            to: 0,
+            in_reply_to: 0,
+            lost: gap.count,
+            error: 0,
+            len: 0,
+            body: Body::Lost(gap.last),
+        }
+    }
+
+    /// An entry.
+    pub(super) fn of<M>(entry: &Entry<M>) -> Self {
+        let mut view = View {
+            token: Token::Entry(entry.token),
+            cookie: entry.cookie,
+            lost: entry.gap.count,
+            len: entry.len(),
+            body: entry.body.clone(),
+            ..View::of_gap(Gap::NONE)
+        };
+        match &entry.body {
+            Body::Message(message) => {
+                view.id = message.id();
+                view.flags = message.flags;
+                view.sender = message.sender;
+                view.to = message.to;
+                view.in_reply_to = message.in_reply_to;
+            }
+            Body::Status(status) => {
+                view.id = status.id;
+                view.sender = status.sender;
+                view.in_reply_to = status.in_reply_to;
+                view.error = status.fault.number();
+            }
+            Body::EventsLost(id) | Body::Lost(id) => view.id = *id,
+            Body::Blank => {}
+        }
+        if entry.debt.is_some() {
+            view.flags |= KBUS_YOU_REPLY;
+        }
+        view
+    }
+
+    /// The message itself; what the bus says by itself has none.
+    pub fn message(&self) -> Option<&Arc<Message>> {
+        match &self.body {
+            Body::Message(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &[u8] {
+        match &self.body {
+            Body::Message(message) => &message.name,
+            Body::Status(status) => status.fault.name(),
+            Body::EventsLost(_) => message::EVENTS_LOST,
+            Body::Lost(_) => message::LOST,
+            Body::Blank => &[],
+        }
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &[u8] {
+        match &self.body {
+            Body::Message(message) => &message.payload,
+            _ => &[],
+        }
+    }
+
+    /// What a bridge says about it.
+    pub fn via(&self) -> Option<Via> {
+        self.message().and_then(|message| message.via)
+    }
+
+    /// Whether the reader must answer it, so that its address carries the request's id.
+    pub fn must_reply(&self) -> bool {
+        self.flags & KBUS_YOU_REPLY != 0
+    }
+}

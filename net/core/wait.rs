@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sends that wait for room (`KBUS_ALL_OR_WAIT`), and sockets that want to know when to try again.
+//!
+//! A send that waits lies in the bus, with its payload and nothing reserved, filed under *one* of the
+//! queues that had no room: it cannot go before that one changes. Whoever makes room there tries
+//! the sends that are filed under it, oldest first, with all checks, as if they had just come; one
+//! that is refused by another queue is filed under that one. So the order is the bus's own and not
+//! that in which threads happen to wake up.
+//!
+//! A reader makes room with the lock of its queue alone. It looks whether somebody waits there, and
+//! then tells the bus. Between these two steps a reader could slip through while a send that has just seen
+//! the full queue is being filed; the queue's *version* tells that.
+
+use super::address::Dest;
+use super::bus::Bus;
+use super::bus::Member;
+use super::bus::Outgoing;
+use super::entry::Origin;
+use super::entry::Slip;
+use super::error::Error;
+use super::mem;
+use super::mem::Box;
+use super::mem::Bytes;
+use super::mem::Vec;
+use super::message::Via;
+use super::plan::Full;
+use super::plan::Refusal;
+use super::tree::Node;
+use super::tree::Tree;
+use super::wakes::Wakes;
+use super::wakes::WRITE;
+
+/// Names a wait: later ones are greater.
+pub type Ticket = u64;
+
+/// A send that waits, without its sender.
+pub(super) struct Letter {
+    name: Vec<u8>,
+    /// Whom a stateful request is for.
+    peer: Option<u64>,
+    flags: u32,
+    reply_max: u32,
+    cookie: u64,
+    payload: Bytes,
+    via: Option<Via>,
+}
+
+impl Letter {
+    /// Takes over what is to be sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMem`], and nothing has been taken.
+    pub(super) fn new(out: &mut Outgoing<'_>, dest: Dest<'_>) -> Result<Self, Error> {
+        let peer = match dest {
+            Dest::Stateful { peer, .. } => Some(peer),
+            _ => None,
+        };
+        Ok(Letter {
+            name: mem::try_copy(dest.name().unwrap_or_default())?,
+            peer,
+            flags: out.flags,
+            reply_max: out.reply_max,
+            cookie: out.cookie,
+            payload: core::mem::take(&mut out.payload),
+            via: out.via,
+        })
+    }
+}
+
+/// What waits.
+pub(super) enum What {
+    /// A send.
+    Send(Letter),
+    /// A binding: it is tried again by its own thread.
+    Bind,
+}
+
+/// What waits, and for whom; its number is the ticket.
+pub(super) struct Parked<M> {
+    member: M,
+    what: What,
+}
+
+type ParkedNode<M> = Box<Node<Parked<M>>>;
+
+/// Where a wait is; its number is the ticket.
+pub(super) enum Wait<M> {
+    /// Filed under this socket, or among the ready ones (0).
+    Under(u64),
+    /// Ended.
+    Ended(Ended<M>),
+}
+
+/// The end of a wait. To be dropped outside the locks.
+pub struct Ended<M> {
+    /// The id of what was sent; 0 of a binding, which is to be tried again.
+    pub result: Result<u64, Error>,
+    _parked: Option<ParkedNode<M>>,
+}
+
+impl<M: Member> Bus<M> {
+    /// Whether a wait has ended, and how.
+    ///
+    /// To be asked by the one who waits whenever it is woken up; after the answer the ticket is
+    /// worth nothing.
+    pub fn finished(&mut self, member: &M, ticket: Ticket) -> Option<Ended<M>> {
+        if let Some(Wait::Under(on)) = self.waits.get(ticket) {
+            let on = *on;
+            let (read_shut, write_shut) = member.with(|q| (q.read_shut(), q.write_shut()));
+            if !read_shut && !write_shut {
+                return None;
+            }
+            // Perhaps it must not wait any longer.
+            let result = match self.filed(on).get(ticket).map(|parked| &parked.what) {
+                Some(What::Bind) => Ok(0),
+                Some(What::Send(letter)) if write_shut || letter.is_request() => Err(Error::Pipe),
+                _ => return None,
+            };
+            return Some(Ended {
+                result,
+                _parked: self.give_up(ticket)._parked,
+            });
+        }
+        let wait = mem::unbox(self.waits.remove(ticket)?);
+        match wait.value {
+            Wait::Ended(ended) => Some(ended),
+            Wait::Under(_) => None,
+        }
+    }
+
+    /// Ends a wait because its thread has been interrupted or its time is over.
+    ///
+    /// The result says [`Error::Again`] unless it had ended before.
+    pub fn give_up(&mut self, ticket: Ticket) -> Ended<M> {
+        match self.waits.remove(ticket).map(|node| mem::unbox(node).value) {
+            Some(Wait::Ended(ended)) => ended,
+            Some(Wait::Under(on)) => Ended {
+                result: Err(Error::Again),
+                _parked: self.filed(on).remove(ticket),
+            },
+            None => Ended {
+                result: Err(Error::Again),
+                _parked: None,
+            },
+        }
+    }
+
+    /// What is filed under a socket, or ready (0).
+    fn filed(&mut self, on: u64) -> &mut Tree<Parked<M>> {
+        match self.socks.get_mut(on) {
+            Some(sock) => &mut sock.blocked,
+            None => &mut self.ready,
+        }
+    }
+
+    /// Begins a wait for queues that were full. [`Bus::retry_ready`] is to be called then.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DeadLk`] when one's own is among them, [`Error::NoMem`].
+    pub(super) fn park(
+        &mut self,
+        member: &M,
+        what: What,
+        full: Vec<Full<M>>,
+    ) -> Result<Ticket, Error> {
+        if full.iter().any(|full| full.member.id() == member.id()) {
+            return Err(Error::DeadLk);
+        }
+        let on = full.first().ok_or(Error::Again)?;
+        let member = member.clone();
+        let ticket = self.last_ticket.saturating_add(1);
+        let parked = Node::new(ticket, Parked { member, what })?;
+        self.waits
+            .insert(Node::new(ticket, Wait::Under(0))?, ticket);
+        self.last_ticket = ticket;
+        self.file(parked, on);
+        Ok(ticket)
+    }
+
+    /// Files what waits under a queue that was full, or among the ready if it has changed since.
+    fn file(&mut self, parked: ParkedNode<M>, full: &Full<M>) {
+        let ticket = parked.key();
+        let on = match watch(full) {
+            true => full.member.id(),
+            false => 0,
+        };
+        self.filed(on).insert(parked, ticket);
+        if let Some(wait) = self.waits.get_mut(ticket) {
+            *wait = Wait::Under(on);
+        }
+    }
+
+    /// Tries once more; gives back what still has to wait, and the queue it waits for.
+    fn retry(
+        &mut self,
+        mut parked: ParkedNode<M>,
+        next_id: &mut dyn FnMut() -> u64,
+        wakes: &mut Wakes<M>,
+    ) -> Option<(ParkedNode<M>, Full<M>)> {
+        let member = parked.value.member.clone();
+        let result = match &mut parked.value.what {
+            What::Bind => Ok(0),
+            What::Send(letter) => match self.resend(&member, letter, next_id, wakes) {
+                Ok(id) => Ok(id),
+                Err(Refusal::Error(error)) => Err(error),
+                Err(Refusal::Full(mut full)) => {
+                    match full.iter().any(|full| full.member.id() == member.id()) {
+                        true => Err(Error::DeadLk),
+                        false => match mem::vec_remove(&mut full, 0) {
+                            Some(full) => return Some((parked, full)),
+                            None => Err(Error::Again),
+                        },
+                    }
+                }
+            },
+        };
+        let ticket = parked.key();
+        if let Some(wait) = self.waits.get_mut(ticket) {
+            *wait = Wait::Ended(Ended {
+                result,
+                _parked: Some(parked),
+            });
+        }
+        member.with(|queue| wakes.add(&member, queue.link(), WRITE));
+        None
+    }
+
+    fn resend(
+        &mut self,
+        member: &M,
+        letter: &mut Letter,
+        next_id: &mut dyn FnMut() -> u64,
+        wakes: &mut Wakes<M>,
+    ) -> Result<u64, Refusal<M>> {
+        let name = &*letter.name;
+        let dest = match letter.peer {
+            Some(peer) => Dest::Stateful { name, peer },
+            None => Dest::Name(name),
+        };
+        let mut out = Outgoing {
+            dest: Some(dest),
+            flags: letter.flags,
+            explicit: true,
+            reply_max: letter.reply_max,
+            cookie: letter.cookie,
+            payload: core::mem::take(&mut letter.payload),
+            via: letter.via,
+        };
+        let result = match self.check_send(member, &out) {
+            Ok(dest) => self.dispatch(member, &mut out, dest, next_id, wakes),
+            Err(error) => Err(error.into()),
+        };
+        letter.payload = core::mem::take(&mut out.payload);
+        result
+    }
+
+    /// Tries the oldest that may have become ready; says whether there was one.
+    pub(super) fn retry_ready(
+        &mut self,
+        next_id: &mut dyn FnMut() -> u64,
+        wakes: &mut Wakes<M>,
+    ) -> bool {
+        let Some(parked) = self.ready.pop_first() else {
+            return false;
+        };
+        if let Some((parked, full)) = self.retry(parked, next_id, wakes) {
+            self.file(parked, &full);
+        }
+        true
+    }
+
+    /// A queue has got room: those who wait for it go, oldest first, while there is some.
+    pub(super) fn room(
+        &mut self,
+        on: u64,
+        next_id: &mut dyn FnMut() -> u64,
+        wakes: &mut Wakes<M>,
+    ) {
+        self.unblock_pollers(on, wakes);
+        let Some(sock) = self.socks.get_mut(on) else {
+            return;
+        };
+        let member = sock.member.clone();
+        let mut left = core::mem::take(&mut sock.blocked);
+        let mut passed_over = Tree::new();
+        while member.with(|queue| queue.has_room()) {
+            let Some(parked) = left.pop_first() else {
+                break;
+            };
+            if let Some((parked, full)) = self.retry(parked, next_id, wakes) {
+                let ticket = parked.key();
+                if full.member.id() == on {
+                    // It wants more than one slot.
+                    passed_over.insert(parked, ticket);
+                } else {
+                    self.file(parked, &full);
+                }
+            }
+        }
+        while let Some(parked) = passed_over.pop_first() {
+            let ticket = parked.key();
+            left.insert(parked, ticket);
+        }
+        let waited = !left.is_empty();
+        *self.filed(on) = left;
+        // All the while readers have told us of what they read. Only now they may be silent.
+        member.with(|queue| queue.waited = waited);
+        while self.retry_ready(next_id, wakes) {}
+    }
+
+    /// Something about a socket has changed, or it goes: whoever waits for it is to be tried
+    /// again, by [`Bus::settle_step`].
+    pub(super) fn release(&mut self, on: u64, wakes: &mut Wakes<M>) {
+        self.unblock_pollers(on, wakes);
+        let Some(sock) = self.socks.get_mut(on) else {
+            return;
+        };
+        sock.member.with(|queue| queue.waited = false);
+        let mut blocked = core::mem::take(&mut sock.blocked);
+        while let Some(parked) = blocked.pop_first() {
+            let ticket = parked.key();
+            if let Some(wait) = self.waits.get_mut(ticket) {
+                *wait = Wait::Under(0);
+            }
+            self.ready.insert(parked, ticket);
+        }
+    }
+
+    /// A limit or another setting of a queue that is waited for has changed.
+    ///
+    /// [`Bus::settle_step`] does the rest.
+    pub fn settings_changed(&mut self, member: &M, wakes: &mut Wakes<M>) {
+        self.release(member.id(), wakes);
+    }
+
+    /// A message has been read that the bus must hear of.
+    ///
+    /// What is given back is for the caller to drop outside the locks.
+    pub fn after_read(
+        &mut self,
+        member: &M,
+        slip: Option<Slip<M>>,
+        next_id: &mut dyn FnMut() -> u64,
+        wakes: &mut Wakes<M>,
+    ) -> Option<Slip<M>> {
+        let rest = match slip {
+            Some(slip) if slip.value.origin != Origin::Made => self.take_back(member.id(), slip),
+            other => other,
+        };
+        if member.with(|queue| queue.waited) {
+            self.room(member.id(), next_id, wakes);
+        }
+        rest
+    }
+
+    /// Before a new send that may wait: those who waited and have room now go first.
+    pub(super) fn let_ready_go(
+        &mut self,
+        name: &[u8],
+        next_id: &mut dyn FnMut() -> u64,
+        wakes: &mut Wakes<M>,
+    ) -> Result<(), Error> {
+        if self.waits.is_empty() {
+            return Ok(());
+        }
+        while self.retry_ready(next_id, wakes) {}
+        let mut with_room: Vec<u64> = Vec::new();
+        let mut look = |member: &M| {
+            if member.with(|queue| queue.waited && queue.has_room()) {
+                mem::push(&mut with_room, member.id())?;
+            }
+            Ok(())
+        };
+        if let Some(replier) = self.routes.replier(name) {
+            look(&replier.member)?;
+        }
+        self.routes
+            .listeners(name, |listener, _| look(&listener.member))?;
+        for on in with_room.iter() {
+            self.room(*on, next_id, wakes);
+        }
+        Ok(())
+    }
+
+    /// A send that must not wait was refused: its socket is not writable until one of these queues
+    /// changes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMem`].
+    pub(super) fn block(
+        &mut self,
+        member: &M,
+        full: &[Full<M>],
+        wakes: &mut Wakes<M>,
+    ) -> Result<(), Error> {
+        let peer = member.id();
+        let mut nodes = mem::with_capacity(full.len())?;
+        let mut blocked_by = mem::with_capacity(full.len())?;
+        for _ in full {
+            mem::push(&mut nodes, Node::new(peer, ())?)?;
+        }
+        let mut changed = false;
+        for full in full {
+            let Some(sock) = self.socks.get_mut(full.member.id()) else {
+                continue;
+            };
+            // Two copies for one queue: once is enough.
+            if sock.pollers.get(peer).is_some() {
+                continue;
+            }
+            if let Some(node) = nodes.pop() {
+                sock.pollers.insert(node, peer);
+                let _ = mem::push_reserved(&mut blocked_by, full.member.id());
+                changed |= !watch(full);
+            }
+        }
+        self.sock_mut(member)?.blocked_by = blocked_by;
+        member.with(|queue| queue.send_blocked = true);
+        if changed {
+            self.unblock(peer, wakes);
+        }
+        Ok(())
+    }
+
+    /// A socket may send again.
+    pub(super) fn unblock(&mut self, peer: u64, wakes: &mut Wakes<M>) {
+        let Some(sock) = self.socks.get_mut(peer) else {
+            return;
+        };
+        if sock.blocked_by.is_empty() {
+            return;
+        }
+        let blocked_by = core::mem::take(&mut sock.blocked_by);
+        let member = sock.member.clone();
+        for on in blocked_by.iter() {
+            if let Some(sock) = self.socks.get_mut(*on) {
+                drop(sock.pollers.remove(peer));
+            }
+        }
+        member.with(|queue| {
+            queue.send_blocked = false;
+            wakes.add(&member, queue.link(), WRITE);
+        });
+    }
+
+    /// All that could not send because of this socket may try again.
+    fn unblock_pollers(&mut self, on: u64, wakes: &mut Wakes<M>) {
+        while let Some(poller) = self
+            .socks
+            .get_mut(on)
+            .and_then(|sock| sock.pollers.pop_first())
+        {
+            self.unblock(poller.key(), wakes);
+        }
+    }
+}
+
+impl Letter {
+    fn is_request(&self) -> bool {
+        self.flags & super::message::KBUS_REQUEST != 0
+    }
+}
+
+/// Sees to it that the queue's reader tells the bus; false if it has read since `full` was seen.
+fn watch<M: Member>(full: &Full<M>) -> bool {
+    full.member.with(|queue| {
+        let watched = core::mem::replace(&mut queue.waited, true);
+        watched || queue.version() == full.version
+    })
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Sending and receiving.
+
+use std::mem;
+use std::os::fd::AsRawFd;
+
+use kbus_uapi::kbus_info;
+
+use super::address::message_address;
+use super::address::PATH_AT;
+use super::address::PATH_MAX;
+use super::bytes::from_bytes;
+use super::cmsg::Cmsg;
+use super::errno::check;
+use super::errno::Res;
+use super::message::Msg;
+use super::message::Out;
+use super::message::RecvOptions;
+use super::sock::Sock;
+use super::uapi;
+
+impl Sock {
+    /// `sendto()`.
+    pub fn send_to(&self, address: &str, data: &[u8]) -> Res<usize> {
+        self.send_raw(&message_address(address), data, 0)
+    }
+
+    /// `sendto()` with these very bytes as the address.
+    pub fn send_raw(&self, address: &[u8], data: &[u8], flags: i32) -> Res<usize> {
+        // SAFETY: Pointers and lengths are those of slices.
+        check(unsafe {
+            libc::sendto(
+                self.as_raw_fd(),
+                data.as_ptr().cast(),
+                data.len(),
+                flags,
+                address.as_ptr().cast(),
+                address.len() as u32,
+            )
+        })
+    }
+
+    /// `send()`: to the default address.
+    pub fn send(&self, data: &[u8]) -> Res<usize> {
+        // SAFETY: Pointer and length are those of a slice.
+        check(unsafe { libc::send(self.as_raw_fd(), data.as_ptr().cast(), data.len(), 0) })
+    }
+
+    /// `sendmsg()`.
+    pub fn send_msg(&self, out: &Out) -> Res<usize> {
+        let mut control = Vec::new();
+        for cmsg in &out.cmsgs {
+            cmsg.encode(&mut control);
+        }
+        self.send_msg_raw(out, &control)
+    }
+
+    /// `sendmsg()` with these very bytes as the control buffer.
+    pub fn send_msg_raw(&self, out: &Out, control: &[u8]) -> Res<usize> {
+        let mut iov = libc::iovec {
+            iov_base: out.data.as_ptr().cast_mut().cast(),
+            iov_len: out.data.len(),
+        };
+        // SAFETY: All zeros is a valid `msghdr`.
+        let mut header: libc::msghdr = unsafe { mem::zeroed() };
+        if let Some(address) = &out.address {
+            header.msg_name = address.as_ptr().cast_mut().cast();
+            header.msg_namelen = address.len() as u32;
+        }
+        header.msg_iov = &mut iov;
+        header.msg_iovlen = 1;
+        if !control.is_empty() {
+            header.msg_control = control.as_ptr().cast_mut().cast();
+            header.msg_controllen = control.len();
+        }
+        // SAFETY: Everything the header points at lives until the call returns,
+        // and the kernel only reads it.
+        check(unsafe { libc::sendmsg(self.as_raw_fd(), &header, out.flags) })
+    }
+
+    /// Sends with these flags in `SCM_KBUS_SEND` and returns the message's id.
+    ///
+    /// The id is right only while nobody else sends on this socket.
+    pub fn send_with(&self, address: &str, data: &[u8], flags: u32) -> Res<u64> {
+        self.send_msg(&Out::to(address, data).with(Cmsg::send(flags, 0, 0)))?;
+        Ok(self.last_sent())
+    }
+
+    /// The same without ever blocking: `MSG_DONTWAIT`.
+    pub fn try_send_with(&self, address: &str, data: &[u8], flags: u32) -> Res<u64> {
+        let out = Out::to(address, data).with(Cmsg::send(flags, 0, 0));
+        self.send_msg(&out.flags(libc::MSG_DONTWAIT))?;
+        Ok(self.last_sent())
+    }
+
+    /// Sends a request and returns its id.
+    pub fn request(&self, address: &str, data: &[u8]) -> Res<u64> {
+        self.request_with(address, data, 0, 0)
+    }
+
+    /// Sends a request with a room for the reply and a cookie.
+    pub fn request_with(
+        &self,
+        address: &str,
+        data: &[u8],
+        reply_max: u32,
+        cookie: u64,
+    ) -> Res<u64> {
+        let cmsg = Cmsg::send(uapi::KBUS_REQUEST, reply_max, cookie);
+        self.send_msg(&Out::to(address, data).with(cmsg))?;
+        Ok(self.last_sent())
+    }
+
+    /// Answers a request: sends to the address it came from.
+    pub fn reply(&self, request: &Msg, data: &[u8]) -> Res<usize> {
+        self.send_raw(&request.raw_from, data, 0)
+    }
+
+    /// Receives what is there; `EAGAIN` if nothing is.
+    ///
+    /// A send has put its message into every queue before it returns, so a
+    /// test in one process never has to wait.
+    pub fn recv(&self) -> Res<Msg> {
+        self.recv_with(RecvOptions::default())
+    }
+
+    /// Receives, and waits for it.
+    pub fn recv_wait(&self) -> Res<Msg> {
+        self.recv_with(RecvOptions {
+            flags: 0,
+            ..RecvOptions::default()
+        })
+    }
+
+    /// The payloads of everything that waits, read in order.
+    pub fn drain(&self) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| self.recv().ok())
+            .map(|msg| msg.data)
+            .collect()
+    }
+
+    /// Looks at the next message and leaves it there.
+    pub fn peek(&self) -> Res<Msg> {
+        self.recv_with(RecvOptions {
+            flags: libc::MSG_DONTWAIT | libc::MSG_PEEK,
+            ..RecvOptions::default()
+        })
+    }
+
+    /// `recvmsg()` in detail.
+    pub fn recv_with(&self, options: RecvOptions) -> Res<Msg> {
+        let mut data = vec![0_u8; options.room];
+        let mut address = [0_u8; PATH_AT + PATH_MAX + 2];
+        let mut control = vec![0_u64; options.control.div_ceil(8)];
+        let mut iov = libc::iovec {
+            iov_base: data.as_mut_ptr().cast(),
+            iov_len: data.len(),
+        };
+        // SAFETY: All zeros is a valid `msghdr`.
+        let mut header: libc::msghdr = unsafe { mem::zeroed() };
+        header.msg_name = address.as_mut_ptr().cast();
+        header.msg_namelen = address.len() as u32;
+        header.msg_iov = &mut iov;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = options.control;
+        // SAFETY: Everything the header points at is ours, and as long as said.
+        let len = check(unsafe { libc::recvmsg(self.as_raw_fd(), &mut header, options.flags) })?;
+        data.truncate(len.min(options.room));
+        let raw_from = address[..(header.msg_namelen as usize).min(address.len())].to_vec();
+        let path = raw_from.get(PATH_AT..).unwrap_or(&[]);
+        let end = path.iter().position(|&b| b == 0).unwrap_or(path.len());
+        let from = String::from_utf8_lossy(&path[..end]).into_owned();
+        let mut cmsgs = Vec::new();
+        // SAFETY: The kernel has filled in the control buffer and its length; the
+        // macros stay inside it.
+        unsafe {
+            let mut at = libc::CMSG_FIRSTHDR(&header);
+            while !at.is_null() {
+                let len = (*at).cmsg_len - libc::CMSG_LEN(0) as usize;
+                let bytes = std::slice::from_raw_parts(libc::CMSG_DATA(at), len);
+                cmsgs.push(Cmsg {
+                    level: (*at).cmsg_level,
+                    kind: (*at).cmsg_type,
+                    data: bytes.to_vec(),
+                });
+                at = libc::CMSG_NXTHDR(&header, at);
+            }
+        }
+        let mut msg = Msg {
+            from,
+            raw_from,
+            data,
+            len,
+            flags: header.msg_flags,
+            cmsgs,
+            info: kbus_info::default(),
+        };
+        if let Some(info) = msg.kbus_cmsg(uapi::SCM_KBUS_INFO) {
+            msg.info = from_bytes(info);
+        }
+        Ok(msg)
+    }
+}
