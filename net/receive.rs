@@ -88,10 +88,12 @@ fn copy_out(this: &Arc<Endpoint>, msg: &mut RecvMsg<'_>, flags: u32, view: &mut 
     if flags & MSG_PEEK == 0 {
         // The one step that turns "unread" into "read". Freed outside the lock.
         let consumed = this.queue.lock().consume(view.token);
-        match consumed {
-            Some(consumed) => Endpoint::has_read(this, consumed),
-            // Unbinding removed it meanwhile: it is read without debt.
-            None => view.flags &= !uapi::KBUS_YOU_REPLY,
+        // Unbinding may have removed it meanwhile, or made it a listener's copy: it is read without debt.
+        if !consumed.as_ref().is_some_and(|consumed| consumed.owed) {
+            view.flags &= !uapi::KBUS_YOU_REPLY;
+        }
+        if let Some(consumed) = consumed {
+            Endpoint::has_read(this, consumed);
         }
     }
     if view.flags & uapi::KBUS_URGENT != 0 {

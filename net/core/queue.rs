@@ -47,6 +47,8 @@ pub(super) enum Verdict {
 pub struct Consumed<M> {
     /// The entry, for the caller to drop when it holds no lock.
     pub slip: Option<Slip<M>>,
+    /// Whether it is a request that is owed from now on.
+    pub owed: bool,
     /// Whether the bus must be told, by [`Bus::after_read`](super::bus::Bus::after_read).
     pub tell_bus: bool,
 }
@@ -324,6 +326,7 @@ impl<M> Queue<M> {
                 }
                 return Some(Consumed {
                     slip: None,
+                    owed: false,
                     tell_bus: false,
                 });
             }
@@ -335,7 +338,9 @@ impl<M> Queue<M> {
             self.list.extract(|entry| entry.token == token).pop_front()
         }?;
         self.forget(&slip.value);
-        if let Some(debt) = slip.value.debt.take() {
+        let debt = slip.value.debt.take();
+        let owed = debt.is_some();
+        if let Some(debt) = debt {
             let id = debt.key();
             self.owed.insert(debt, id);
             self.unreplied = self.unreplied.saturating_add(1);
@@ -344,6 +349,7 @@ impl<M> Queue<M> {
         Some(Consumed {
             tell_bus: awaited || slip.value.origin != Origin::Made,
             slip: Some(slip),
+            owed,
         })
     }
 
