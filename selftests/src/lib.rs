@@ -7,5 +7,6 @@
 
 #![cfg(target_os = "linux")]
 
+pub mod history;
 pub mod process;
 pub mod sys;

@@ -11,6 +11,7 @@ mod descriptors;
 mod events;
 mod full;
 mod guarantee;
+mod histories;
 mod large;
 mod later;
 mod limits;
@@ -135,6 +136,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         bindings::TESTS,
         messages::TESTS,
         guarantee::TESTS,
+        histories::TESTS,
         sending::TESTS,
         ancillary::TESTS,
         reading::TESTS,
