@@ -4,6 +4,7 @@
 
 mod peer;
 
+use kbus_core::bus::Member;
 use kbus_core::error::Error;
 use kbus_core::mem;
 use kbus_core::name::Pattern;
@@ -22,6 +23,27 @@ fn scene() -> (World, Vec<Peer>, u64) {
     world.listen(&all[2], "$.A").unwrap();
     let id = world.request(&all[0], "$.A", b"hello").unwrap();
     assert_eq!(all[1].read().unwrap().id, id);
+    (world, all, id)
+}
+
+/// The same with bind events on, listeners to them, and sends that wait for a full queue.
+fn eventful_scene() -> (World, Vec<Peer>, u64) {
+    let (mut world, mut all, id) = scene();
+    all.extend((4..=5).map(|id| world.join(id, 1)));
+    world.listen(&all[3], "$.KBUS.*").unwrap();
+    world.listen(&all[4], "$.KBUS.ReplierBindEvent").unwrap();
+    world.listen(&all[4], "$.*").unwrap();
+    all[4].with(|queue| queue.set_once(true));
+    world.report_binds(&all[0], true).unwrap();
+    world.replier(&all[1], "$.B").unwrap();
+    world.listen(&all[1], "$.Full").unwrap();
+    all[1].with(|queue| queue.set_limit(1));
+    world.announce(&all[0], "$.Full", b"").unwrap();
+    assert_eq!(world.announce_all(&all[0], "$.Full", true), Ok(None));
+    assert_eq!(
+        world.announce_all(&all[2], "$.Full", false),
+        Err(Error::Again)
+    );
     (world, all, id)
 }
 
@@ -44,6 +66,13 @@ fn state(world: &World, peers: &[Peer]) -> String {
 
 /// Runs `op` with the k-th allocation failing, for each k; returns how many there were.
 fn each_failing(op: impl Fn(&mut World, &[Peer], u64) -> Result<(), Error>) -> u64 {
+    each_failing_in(scene, op)
+}
+
+fn each_failing_in(
+    scene: fn() -> (World, Vec<Peer>, u64),
+    op: impl Fn(&mut World, &[Peer], u64) -> Result<(), Error>,
+) -> u64 {
     for k in 0.. {
         let (mut world, peers, owed) = scene();
         let before = state(&world, &peers);
@@ -71,6 +100,61 @@ fn a_failed_allocation_changes_nothing() {
     assert!(each_failing(|w, p, _| w.request(&p[0], "$.A", b"x").map(drop)) >= 8);
     assert!(each_failing(|w, p, id| w.reply(&p[1], 1, id, b"x").map(drop)) >= 5);
     assert!(each_failing(|w, p, id| w.reply(&p[1], 1, id, &[0; 5000]).map(drop)) >= 5);
+}
+
+#[test]
+fn a_failed_allocation_changes_nothing_where_there_are_events_and_waits() {
+    let each = |op: fn(&mut World, &[Peer]) -> Result<(), Error>| {
+        each_failing_in(eventful_scene, move |w, p, _| op(w, p))
+    };
+    assert!(each(|w, p| w.report_binds(&p[3], true)) >= 4);
+    assert!(each(|w, p| w.replier(&p[2], "$.C")) >= 10);
+    assert!(each(|w, p| w.unreplier(&p[1], "$.B")) >= 2);
+    assert!(each(|w, p| w.listen(&p[0], "$.KBUS.%")) >= 3);
+    assert!(each(|w, p| w.announce(&p[0], "$.Z", b"").map(drop)) >= 4);
+}
+
+#[test]
+fn a_wait_that_finds_no_memory_has_not_begun() {
+    // Nothing that can be counted tells a wait from none: so the full queue is read, and must be
+    // empty then.
+    for blocking in [true, false] {
+        for k in 0.. {
+            let (mut world, peers, _) = scene();
+            world.listen(&peers[1], "$.Full").unwrap();
+            peers[1].with(|queue| queue.set_limit(1));
+            world.announce(&peers[0], "$.Full", b"").unwrap();
+            mem::fail_after(Some(k));
+            let result = world.announce_all(&peers[0], "$.Full", blocking);
+            mem::fail_after(None);
+            if result != Err(Error::NoMem) {
+                assert!(k >= 5);
+                break;
+            }
+            world.read(&peers[1]);
+            assert_eq!(peers[1].with(|queue| queue.unread()), 0);
+            assert!(peers[0].with(|queue| queue.is_writable()));
+        }
+    }
+}
+
+#[test]
+fn dying_allocates_nothing_where_there_are_events_and_waits() {
+    type Op = fn(&mut World, &Peer);
+    let ops: [(Op, &[usize]); 3] = [
+        (World::close, &[1, 3, 4]),
+        (World::shut_read, &[1, 3, 4]),
+        (World::shut_write, &[1]),
+    ];
+    for (op, sockets) in ops {
+        for who in sockets {
+            let count = each_failing_in(eventful_scene, |w, p, _| {
+                op(w, &p[*who]);
+                Ok(())
+            });
+            assert_eq!(count, 0, "closing {who} failed where there was no memory");
+        }
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use kbus_core::bus::Outgoing;
 use kbus_core::bus::Sent;
 use kbus_core::bus::Step;
 use kbus_core::error::Error;
+use kbus_core::message::KBUS_ALL_OR_WAIT;
 use kbus_core::name::Pattern;
 use kbus_core::queue::Queue;
 use kbus_core::queue::View;
@@ -91,6 +92,19 @@ impl World {
         self.bus.listen(peer, &Pattern::parse(text.as_bytes())?)
     }
 
+    /// Reads one message and tells the bus of it.
+    pub fn read(&mut self, peer: &Peer) -> Option<View> {
+        let view = peer.with(|q| q.front())?;
+        let consumed = peer.with(|q| q.consume(view.token)).unwrap();
+        if consumed.tell_bus {
+            let mut next = ids(&mut self.last_id);
+            let wakes = &mut Wakes::new();
+            let slip = consumed.slip;
+            drop(self.bus.after_read(peer, slip, &mut next, wakes));
+        }
+        Some(view)
+    }
+
     pub fn unlisten(&mut self, peer: &Peer, text: &str) -> Result<(), Error> {
         let pattern = Pattern::parse(text.as_bytes())?;
         let result = self.bus.unlisten(peer, &pattern, &mut Wakes::new());
@@ -155,6 +169,34 @@ impl World {
             Sent::Id(id) => Ok(id),
             Sent::Wait(_) => panic!("a send that must not wait waits"),
         }
+    }
+
+    /// An announcement that may wait, or not; `None` when it waits.
+    pub fn announce_all(
+        &mut self,
+        peer: &Peer,
+        name: &str,
+        blocking: bool,
+    ) -> Result<Option<u64>, Error> {
+        let mut next = ids(&mut self.last_id);
+        let mut out = Outgoing {
+            dest: Some(Dest::Name(name.as_bytes())),
+            flags: KBUS_ALL_OR_WAIT,
+            ..Default::default()
+        };
+        let wakes = &mut Wakes::new();
+        match self.bus.send(peer, &mut out, blocking, &mut next, wakes)? {
+            Sent::Id(id) => Ok(Some(id)),
+            Sent::Wait(_) => Ok(None),
+        }
+    }
+
+    pub fn report_binds(&mut self, peer: &Peer, on: bool) -> Result<(), Error> {
+        let mut next = ids(&mut self.last_id);
+        let wakes = &mut Wakes::new();
+        self.bus
+            .report_binds(peer, on, &mut next, wakes)
+            .map(drop)
     }
 
     pub fn announce(&mut self, peer: &Peer, name: &str, payload: &[u8]) -> Result<u64, Error> {
