@@ -18,6 +18,7 @@ use super::fill;
 use super::full_listener;
 use super::full_replier;
 use super::silent;
+use super::waiting::Epoll;
 
 super::tests! {
     wait_with_room_does_not_wait wait_with_nobody_listening_succeeds
@@ -39,10 +40,10 @@ super::tests! {
     pollout_on_when_the_target_closes pollout_on_when_the_target_shuts
     pollout_on_after_any_later_send pollout_stays_off_after_another_failure
     pollout_on_when_the_limit_is_raised pollout_waits_for_real_room
-    pollout_wakes_up pollout_for_a_full_replier pollout_is_the_sender_s_own
+    pollout_wakes_up pollout_is_an_edge_for_epoll pollout_for_a_full_replier pollout_is_the_sender_s_own
     plain_sends_go_on_meanwhile plain_send_may_take_the_slot
     sends_on_the_same_socket_go_on_meanwhile waiter_s_own_reading_goes_on
-    oldest_goes_first waiter_with_a_full_queue_is_passed_over
+    oldest_goes_first older_of_two_with_the_same_queues_goes_first waiter_with_a_full_queue_is_passed_over
     new_waiter_goes_behind_ready_ones two_waiters_on_one_socket
     all_waiters_go_when_all_is_read many_waiters_lose_nothing
     new_listener_gets_it_too new_full_listener_is_waited_for
@@ -58,6 +59,7 @@ super::tests! {
     raising_the_byte_limit_lets_it_go becoming_lossy_lets_it_go becoming_once_lets_it_go
     waiting_request_reserves_nothing own_queue_full_by_then_ends_a_request_s_wait
     smaller_largest_message_ends_the_wait
+    no_room_is_overlooked
 }
 
 const WAIT: u32 = uapi::KBUS_ALL_OR_WAIT;
@@ -624,6 +626,23 @@ fn pollout_wakes_up() {
     assert_eq!(poller.result(), Ok(libc::POLLOUT as u64));
 }
 
+/// Edge-triggered `epoll` reports `EPOLLOUT` each time that room appears.
+fn pollout_is_an_edge_for_epoll() {
+    let bus = fresh_bus();
+    let full = full_listener(&bus, "$.A");
+    let sock = Sock::on(&bus);
+    let epoll = Epoll::on(&sock, libc::EPOLLOUT | libc::EPOLLET);
+    assert_eq!(epoll.wait(0), libc::EPOLLOUT);
+    assert_eq!(epoll.wait(0), 0);
+    for _ in 0..3 {
+        fails!(EAGAIN, sock.try_send_with("$.A", b"w", WAIT));
+        assert_eq!(epoll.wait(0), 0);
+        full.recv().unwrap();
+        assert_eq!(epoll.wait(0), libc::EPOLLOUT);
+        sock.try_send_with("$.A", b"w", WAIT).unwrap();
+    }
+}
+
 /// A full replier turns it off and on in the same way.
 fn pollout_for_a_full_replier() {
     let bus = fresh_bus();
@@ -739,6 +758,34 @@ fn oldest_goes_first() {
     }
     for waiter in waiters {
         waiter.result().unwrap();
+    }
+}
+
+/// Of two that wait for the same queues the older goes first, whichever queue
+/// was full when they came and in whatever order these are read.
+fn older_of_two_with_the_same_queues_goes_first() {
+    for x_first in [true, false] {
+        let bus = fresh_bus();
+        let x = listener(&bus, "$.A");
+        x.set_queue_len(1);
+        let y = full_listener(&bus, "$.A");
+        let older = waiter(&bus, b"older");
+        fill(&x);
+        let newer = waiter(&bus, b"newer");
+        let socks = match x_first {
+            true => [&x, &y],
+            false => [&y, &x],
+        };
+        for sock in socks {
+            assert_eq!(sock.recv().unwrap().data, b"fill");
+        }
+        for data in [b"older", b"newer"] {
+            for sock in socks {
+                assert_eq!(sock.recv_wait().unwrap().data, data);
+            }
+        }
+        older.result().unwrap();
+        newer.result().unwrap();
     }
 }
 
@@ -1160,4 +1207,39 @@ fn smaller_largest_message_ends_the_wait() {
     full.recv().unwrap();
     fails!(EMSGSIZE, waiter.result());
     silent!(full);
+}
+
+/// However reads and sends fall together, no waiter overlooks that there is
+/// room: all that is sent arrives.
+fn no_room_is_overlooked() {
+    const EACH: u32 = 200;
+    let bus = fresh_bus();
+    let ready = Gate::new();
+    let readers: Vec<Child> = (0..2)
+        .map(|_| {
+            Child::fork(|| {
+                let sock = listener(&bus, "$.A");
+                sock.set_queue_len(1);
+                ready.open(1);
+                for _ in 0..2 * EACH {
+                    assert_eq!(sock.recv_wait().unwrap().info.lost, 0);
+                }
+                silent!(sock);
+            })
+        })
+        .collect();
+    ready.pass();
+    ready.pass();
+    let senders: Vec<Child> = (0..2)
+        .map(|_| {
+            Child::fork(|| {
+                let sock = Sock::on(&bus);
+                for _ in 0..EACH {
+                    sock.send_with("$.A", b"w", WAIT).unwrap();
+                }
+            })
+        })
+        .collect();
+    senders.into_iter().for_each(Child::join);
+    readers.into_iter().for_each(Child::join);
 }

@@ -26,7 +26,7 @@ super::tests! {
     urgent_reply urgent_reply_by_msg_oob urgent_reply_by_send_flags
     urgent_reply_has_its_reserved_slot urgent_reply_copies_go_to_the_front
     urgent_request urgent_request_does_not_make_its_reply_urgent
-    urgent_request_copies_for_listeners urgent_stateful_request statuses_are_never_urgent
+    urgent_request_copies_for_listeners urgent_stateful_request urgent_request_by_send_flags statuses_are_never_urgent
     urgent_copies_of_one_socket_are_all_in_front urgent_has_no_slot_of_its_own
     urgent_request_to_a_full_replier urgent_in_front_leaves_the_gap_where_it_is
     urgent_into_an_empty_queue_tells_the_gap urgent_is_the_next_length
@@ -362,6 +362,21 @@ fn urgent_stateful_request() {
         .unwrap();
     a.send_raw(&to, b"2", libc::MSG_OOB).unwrap();
     assert_eq!(b.drain(), [b"2", b"1"]);
+}
+
+/// `KBUS_SEND_FLAGS` makes plain sends urgent requests.
+fn urgent_request_by_send_flags() {
+    let bus = fresh_bus();
+    let (a, b) = (Sock::on(&bus), Sock::on(&bus));
+    b.replier("$.A").unwrap();
+    a.request("$.A", b"1").unwrap();
+    let flags = uapi::KBUS_REQUEST | uapi::KBUS_URGENT;
+    a.set_u32(uapi::KBUS_SEND_FLAGS, flags).unwrap();
+    a.send_to("$.A", b"2").unwrap();
+    let request = b.recv().unwrap();
+    assert_eq!(request.info.flags, flags | uapi::KBUS_YOU_REPLY);
+    assert_eq!(request.data, b"2");
+    assert_eq!(b.recv().unwrap().data, b"1");
 }
 
 /// A status is never urgent, whatever the request was.

@@ -28,7 +28,7 @@ super::tests! {
     shutdown_wakes_whoever_waits_for_it_only io_uring_receives io_uring_sends
 }
 
-/// `POLLIN` while a message waits; `POLLOUT` always.
+/// `POLLIN` while a message waits; `POLLOUT` unless a send was put off.
 fn poll_in() {
     let sock = Sock::on(&fresh_bus());
     sock.listen("$.A").unwrap();
@@ -84,10 +84,12 @@ fn select_works() {
     child.join();
 }
 
-struct Epoll(OwnedFd);
+/// An `epoll` instance for one socket.
+pub(super) struct Epoll(OwnedFd);
 
 impl Epoll {
-    fn on(sock: &Sock, events: i32) -> Epoll {
+    /// Waits for these events of the socket.
+    pub(super) fn on(sock: &Sock, events: i32) -> Epoll {
         // SAFETY: The descriptor is new; the event is made here.
         unsafe {
             let fd = libc::epoll_create1(libc::EPOLL_CLOEXEC);
@@ -108,7 +110,8 @@ impl Epoll {
         }
     }
 
-    fn wait(&self, ms: i32) -> i32 {
+    /// What happened within so many milliseconds.
+    pub(super) fn wait(&self, ms: i32) -> i32 {
         let mut event = libc::epoll_event { events: 0, u64: 0 };
         // SAFETY: There is room for one event.
         let n = unsafe { libc::epoll_wait(self.0.as_raw_fd(), &mut event, 1, ms) };
