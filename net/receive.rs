@@ -80,7 +80,12 @@ fn wait(this: &Endpoint, left: &mut Jiffies) -> Result<bool> {
     }
 }
 
-fn copy_out(this: &Arc<Endpoint>, msg: &mut RecvMsg<'_>, flags: u32, view: &mut View) -> Result<usize> {
+fn copy_out(
+    this: &Arc<Endpoint>,
+    msg: &mut RecvMsg<'_>,
+    flags: u32,
+    view: &mut View,
+) -> Result<usize> {
     let whole = view.payload().len();
     let copied = whole.min(msg.room());
     msg.write_payload(view.payload().get(..copied).ok_or(EINVAL)?)?;

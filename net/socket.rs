@@ -242,12 +242,7 @@ impl Operations for Endpoint {
         options::set(this, level, name, value)
     }
 
-    fn getsockopt(
-        this: &Arc<Self>,
-        level: i32,
-        name: i32,
-        value: &mut OptOut<'_>,
-    ) -> Result {
+    fn getsockopt(this: &Arc<Self>, level: i32, name: i32, value: &mut OptOut<'_>) -> Result {
         options::get(this, level, name, value)
     }
 

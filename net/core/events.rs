@@ -85,9 +85,7 @@ impl<M: Member> Bus<M> {
 
     /// Whether a socket has switched the events on.
     pub fn reports_binds(&self, member: &M) -> bool {
-        self.socks
-            .get(member.id())
-            .is_some_and(|sock| sock.reports)
+        self.socks.get(member.id()).is_some_and(|sock| sock.reports)
     }
 
     /// Switches the events on or off for a socket, which gets one for each replier binding there is.
@@ -146,14 +144,7 @@ impl<M: Member> Bus<M> {
                 if held.kind != Kind::Replier || result.is_err() {
                     return;
                 }
-                let mut make = || {
-                    let message = bind_event(&self.account, peer, true, &held.text)?;
-                    let mut slip = Item::new(Entry::blank(Cause::Own, Origin::Made))?;
-                    slip.value.body = Body::Message(message.clone());
-                    news.insert(Node::new(binding, (slip, message))?, binding);
-                    Ok(())
-                };
-                result = make();
+                result = describe(&self.account, peer, binding, &held.text, news);
             });
         });
         result
@@ -338,6 +329,25 @@ pub(super) fn notice<M>(binding: u64) -> Result<Slip<M>, Error> {
         nth: 0,
     };
     Ok(Item::new(Entry::blank(cause, Origin::Spare(binding)))?)
+}
+
+/// Adds the event of one replier binding that is there already.
+///
+/// # Errors
+///
+/// [`Error::NoMem`].
+fn describe<M: Member>(
+    account: &Arc<Account>,
+    peer: u64,
+    binding: u64,
+    text: &[u8],
+    news: &mut Tree<(Slip<M>, Arc<Message>)>,
+) -> Result<(), Error> {
+    let message = bind_event(account, peer, true, text)?;
+    let mut slip = Item::new(Entry::blank(Cause::Own, Origin::Made))?;
+    slip.value.body = Body::Message(message.clone());
+    news.insert(Node::new(binding, (slip, message))?, binding);
+    Ok(())
 }
 
 /// Makes `$.KBUS.ReplierBindEvent`, which has no id yet.

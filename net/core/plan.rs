@@ -7,8 +7,8 @@
 
 use super::bus::Bus;
 use super::bus::Member;
-use super::entry::Bond;
 use super::entry::Body;
+use super::entry::Bond;
 use super::entry::Cause;
 use super::entry::Entry;
 use super::entry::Origin;

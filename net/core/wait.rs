@@ -273,12 +273,7 @@ impl<M: Member> Bus<M> {
     }
 
     /// A queue has got room: those who wait for it go, oldest first, while there is some.
-    pub(super) fn room(
-        &mut self,
-        on: u64,
-        next_id: &mut dyn FnMut() -> u64,
-        wakes: &mut Wakes<M>,
-    ) {
+    pub(super) fn room(&mut self, on: u64, next_id: &mut dyn FnMut() -> u64, wakes: &mut Wakes<M>) {
         self.unblock_pollers(on, wakes);
         let Some(sock) = self.socks.get_mut(on) else {
             return;

@@ -50,7 +50,8 @@ impl<'a> OptIn<'a> {
         // flags may change meanwhile, hence the volatile read.
         unsafe {
             let file = (*self.sock).file;
-            !file.is_null() && (&raw const (*file).f_flags).read_volatile() & bindings::O_NONBLOCK != 0
+            !file.is_null()
+                && (&raw const (*file).f_flags).read_volatile() & bindings::O_NONBLOCK != 0
         }
     }
 

@@ -402,17 +402,26 @@ mod tests {
 
     #[test]
     fn a_hole_in_a_queue_is_found() {
-        assert!(broken(|e| drop(e.remove(5))).contains("of [1, 2, 3]"));
+        assert!(broken(|e| {
+            e.remove(5);
+        })
+        .contains("of [1, 2, 3]"));
     }
 
     #[test]
     fn a_message_missing_at_the_end_is_found() {
-        assert!(broken(|e| drop(e.remove(9))).contains("has not got 3"));
+        assert!(broken(|e| {
+            e.remove(9);
+        })
+        .contains("has not got 3"));
     }
 
     #[test]
     fn a_message_missing_at_the_beginning_is_found() {
-        assert!(broken(|e| drop(e.remove(4))).contains("has not got 1"));
+        assert!(broken(|e| {
+            e.remove(4);
+        })
+        .contains("has not got 1"));
     }
 
     #[test]
@@ -432,7 +441,10 @@ mod tests {
 
     #[test]
     fn an_answer_too_few_or_too_many_is_found() {
-        assert!(broken(|e| drop(e.remove(8))).contains("never answered"));
+        assert!(broken(|e| {
+            e.remove(8);
+        })
+        .contains("never answered"));
         let text = broken(|e| e.push(read(30, 3, 9, Role::Status(2, IGNORED))));
         assert!(text.contains("does not fit"), "{text}");
         let text = broken(|e| e.push(read(30, 3, 3, Role::Reply(2))));

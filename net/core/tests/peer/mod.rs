@@ -4,10 +4,10 @@
 
 #![allow(dead_code)] // Each test uses its part.
 
+use kbus_core::bus::Bound;
 use kbus_core::bus::Bus;
 use kbus_core::bus::Dest;
 use kbus_core::bus::Member;
-use kbus_core::bus::Bound;
 use kbus_core::bus::Outgoing;
 use kbus_core::bus::Sent;
 use kbus_core::bus::Step;
@@ -194,9 +194,7 @@ impl World {
     pub fn report_binds(&mut self, peer: &Peer, on: bool) -> Result<(), Error> {
         let mut next = ids(&mut self.last_id);
         let wakes = &mut Wakes::new();
-        self.bus
-            .report_binds(peer, on, &mut next, wakes)
-            .map(drop)
+        self.bus.report_binds(peer, on, &mut next, wakes).map(drop)
     }
 
     pub fn announce(&mut self, peer: &Peer, name: &str, payload: &[u8]) -> Result<u64, Error> {
