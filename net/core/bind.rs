@@ -149,7 +149,7 @@ impl<M: Member> Bus<M> {
         let event = bind_event(&self.account, member.id(), true, pattern.text())?;
         let plan = match self.plan_event(user, &event) {
             Ok(plan) => plan,
-            Err(refusal) => return self.wait_to_bind(member, refusal, blocking),
+            Err(refusal) => return self.wait_to_bind(member, refusal, blocking, next_id, wakes),
         };
         let binding = self.last_binding.saturating_add(1);
         let mut held = Node::new(binding, new_held(pattern, Kind::Replier)?)?;
@@ -203,7 +203,7 @@ impl<M: Member> Bus<M> {
         let plan = match &event {
             Some(event) => match self.plan_event(user, event) {
                 Ok(plan) => plan,
-                Err(refusal) => return self.wait_to_bind(member, refusal, blocking),
+                Err(refusal) => return self.wait_to_bind(member, refusal, blocking, next_id, wakes),
             },
             None => None,
         };
@@ -228,11 +228,16 @@ impl<M: Member> Bus<M> {
         member: &M,
         refusal: Refusal<M>,
         blocking: bool,
+        next_id: &mut dyn FnMut() -> u64,
+        wakes: &mut Wakes<M>,
     ) -> Result<Bound<M>, Error> {
         match refusal {
             Refusal::Error(error) => Err(error),
             Refusal::Full(_) if !blocking => Err(Error::Again),
-            Refusal::Full(full) => Ok(Bound::Wait(self.park(member, What::Bind, full)?)),
+            Refusal::Full(full) => {
+                let ticket = self.park(member, What::Bind, full, next_id, wakes)?;
+                Ok(Bound::Wait(ticket))
+            }
         }
     }
 

@@ -57,7 +57,8 @@ pub(super) struct Target<'a, M> {
 /// A queue that had no room.
 pub(super) struct Full<M> {
     pub(super) member: M,
-    /// The queue's version when that was seen.
+    /// The queue's version when it was seen that the message needs room there, and before it was
+    /// seen that there is none.
     pub(super) version: u64,
 }
 
@@ -90,6 +91,8 @@ struct Delivery<M> {
     /// Whether nobody gets the message if this one cannot.
     must: bool,
     cause: Cause,
+    /// The queue's version when `must` was found out.
+    version: u64,
 }
 
 /// The copies of one message for which room has been claimed.
@@ -111,13 +114,20 @@ impl<M: Member> Drop for Plan<M> {
 }
 
 impl<M: Member> Plan<M> {
-    fn push(&mut self, member: &M, cause: Cause, must: bool) -> Result<(), AllocError> {
+    fn push(
+        &mut self,
+        member: &M,
+        cause: Cause,
+        must: bool,
+        version: u64,
+    ) -> Result<(), AllocError> {
         let delivery = Delivery {
             member: member.clone(),
             slip: None,
             claimed: false,
             must,
             cause,
+            version,
         };
         mem::push(&mut self.list, delivery)
     }
@@ -174,17 +184,14 @@ impl<M: Member> Bus<M> {
         let mut plan = self.recipients(target)?;
         let mut full = Vec::new();
         for delivery in plan.list.iter_mut() {
-            let (claimed, version) = delivery
-                .member
-                .with(|queue| (queue.claim(target.len), queue.version()));
-            delivery.claimed = claimed;
-            if claimed || !delivery.must {
+            delivery.claimed = delivery.member.with(|queue| queue.claim(target.len));
+            if delivery.claimed || !delivery.must {
                 continue;
             }
             if matches!(target.policy, Policy::Miss | Policy::Fail) {
                 return Err(Error::Busy.into());
             }
-            let member = delivery.member.clone();
+            let (member, version) = (delivery.member.clone(), delivery.version);
             mem::push(&mut full, Full { member, version })?;
         }
         if !full.is_empty() {
@@ -207,7 +214,8 @@ impl<M: Member> Bus<M> {
         // Of sockets that want all once: where their copy is in the list.
         let mut merged = Tree::new();
         if let Some((member, binding)) = target.replier {
-            let (once, room) = member.with(|queue| (queue.once(), queue.has_room()));
+            let (once, room, version) =
+                member.with(|queue| (queue.once(), queue.has_room(), queue.version()));
             // Room is told before memory.
             if !room && target.policy != Policy::Wait {
                 return Err(Error::Busy.into());
@@ -220,7 +228,7 @@ impl<M: Member> Bus<M> {
                     nth: 0,
                 },
             };
-            plan.push(member, cause, true)?;
+            plan.push(member, cause, true, version)?;
             if once {
                 merged.insert(Node::new(member.id(), 0)?, member.id());
             }
@@ -235,7 +243,10 @@ impl<M: Member> Bus<M> {
             if listener.peer == target.served {
                 return Ok(());
             }
-            let (once, lossy) = listener.member.with(|queue| (queue.once(), queue.lossy()));
+            // In one look: the version tells whether a setting has changed after it.
+            let (once, lossy, version) = listener
+                .member
+                .with(|queue| (queue.once(), queue.lossy(), queue.version()));
             let user = listener.member.user();
             let must = !lossy
                 && match target.policy {
@@ -248,7 +259,12 @@ impl<M: Member> Bus<M> {
             if !once {
                 let id = listener.binding;
                 return Ok((0..listener.count).try_for_each(|nth| {
-                    plan.push(&listener.member, Cause::Binding { id, nth }, must)
+                    plan.push(
+                        &listener.member,
+                        Cause::Binding { id, nth },
+                        must,
+                        version,
+                    )
                 })?);
             }
             if let Some(at) = merged.get(listener.peer) {
@@ -259,7 +275,7 @@ impl<M: Member> Bus<M> {
             }
             merged.insert(Node::new(listener.peer, plan.list.len())?, listener.peer);
             let cause = Cause::Once { last, replier: 0 };
-            Ok(plan.push(&listener.member, cause, must)?)
+            Ok(plan.push(&listener.member, cause, must, version)?)
         })?;
         Ok(plan)
     }

@@ -282,6 +282,14 @@ impl<M> Queue<M> {
         !self.read_shut() && self.has_slot() && self.has_bytes()
     }
 
+    /// Whether somebody waits for what a read has just given back.
+    ///
+    /// Slots that a send has claimed or reserved are not looked at: it may give them back, and then
+    /// nobody else would tell the bus of this read.
+    fn is_news_to_bus(&self) -> bool {
+        self.waited && self.unread < self.limit && self.bytes < self.byte_limit
+    }
+
     fn has_slot(&self) -> bool {
         let held = self.unread.saturating_add(self.claimed);
         held.saturating_add(self.reserved) < self.limit
@@ -345,9 +353,8 @@ impl<M> Queue<M> {
             self.owed.insert(debt, id);
             self.unreplied = self.unreplied.saturating_add(1);
         }
-        let awaited = self.waited && self.has_room();
         Some(Consumed {
-            tell_bus: awaited || slip.value.origin != Origin::Made,
+            tell_bus: self.is_news_to_bus() || slip.value.origin != Origin::Made,
             slip: Some(slip),
             owed,
         })

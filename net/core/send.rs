@@ -97,8 +97,7 @@ impl<M: Member> Bus<M> {
             return Err(Error::Again);
         }
         let what = What::Send(Letter::new(out, dest)?);
-        let ticket = self.park(member, what, full)?;
-        while self.retry_ready(next_id, wakes) {}
+        let ticket = self.park(member, what, full, next_id, wakes)?;
         Ok(Sent::Wait(ticket))
     }
 

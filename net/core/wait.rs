@@ -155,7 +155,9 @@ impl<M: Member> Bus<M> {
         }
     }
 
-    /// Begins a wait for queues that were full. [`Bus::retry_ready`] is to be called then.
+    /// Begins a wait for queues that were full.
+    ///
+    /// A reader may have made room since that was seen: then what waits is tried once more at once.
     ///
     /// # Errors
     ///
@@ -165,6 +167,8 @@ impl<M: Member> Bus<M> {
         member: &M,
         what: What,
         full: Vec<Full<M>>,
+        next_id: &mut dyn FnMut() -> u64,
+        wakes: &mut Wakes<M>,
     ) -> Result<Ticket, Error> {
         if full.iter().any(|full| full.member.id() == member.id()) {
             return Err(Error::DeadLk);
@@ -177,6 +181,7 @@ impl<M: Member> Bus<M> {
             .insert(Node::new(ticket, Wait::Under(0))?, ticket);
         self.last_ticket = ticket;
         self.file(parked, on);
+        while self.retry_ready(next_id, wakes) {}
         Ok(ticket)
     }
 
