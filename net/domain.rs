@@ -7,12 +7,14 @@
 use crate::{
     bus_core::Bus,
     endpoint::Endpoint,
+    proc,
     sys::{
         net_ns::{
             Net,
             NetCell,
             NetState, //
         },
+        proc::FileOf,
         sock::Sock,
         sysctl::{
             IntSysctl,
@@ -25,6 +27,10 @@ use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
     new_mutex,
     prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNode, //
+    },
     sync::{
         atomic::{
             Atomic,
@@ -50,6 +56,9 @@ pub(crate) struct Domain {
     /// Lock order: before the lock of any bus.
     #[pin]
     buses: Mutex<KVVec<Member>>,
+    /// Every socket made here and not yet closed, by its peer id. Taken alone.
+    #[pin]
+    sockets: Mutex<RBTree<u64, Arc<Endpoint>>>,
 }
 
 /// A bus, and how many sockets are bound to it.
@@ -84,9 +93,14 @@ impl NetState for Domain {
                 last_message: Atomic::new(0),
                 literal <- IntSysctl::new(net, c"net/kbus", c"literal", literal, range),
                 buses <- new_mutex!(KVVec::new(), "kbus::buses"),
+                sockets <- new_mutex!(RBTree::new(), "kbus::sockets"),
             }? Error),
             GFP_KERNEL,
         )
+    }
+
+    fn files() -> &'static [FileOf<Self>] {
+        &proc::FILES
     }
 }
 
@@ -111,6 +125,30 @@ impl Domain {
     /// The id of a new socket; 0 is the bus itself.
     pub(crate) fn next_peer(&self) -> u64 {
         LAST_PEER.fetch_add(1, Relaxed).wrapping_add(1)
+    }
+
+    /// Adds a socket to those that are listed; it must be removed before it goes.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn add(&self, endpoint: &Arc<Endpoint>) -> Result {
+        let node = RBTreeNode::new(endpoint.peer_id(), endpoint.clone(), GFP_KERNEL_ACCOUNT)?;
+        let before = self.sockets.lock().insert(node);
+        drop(before);
+        Ok(())
+    }
+
+    /// Removes a socket from those that are listed.
+    pub(crate) fn remove(&self, peer: u64) -> Option<Arc<Endpoint>> {
+        self.sockets.lock().remove(&peer)
+    }
+
+    /// The first socket whose peer id is `peer` or greater.
+    pub(crate) fn socket_from(&self, peer: u64) -> Option<Arc<Endpoint>> {
+        let sockets = self.sockets.lock();
+        let cursor = sockets.cursor_lower_bound(&peer)?;
+        Some(cursor.current().1.clone())
     }
 
     /// Whether the current task may make a socket by the literal form, `socket(AF_UNIX, SOCK_DGRAM, PROTO_KBUS)`.

@@ -24,6 +24,7 @@ use crate::{
         SharedBus, //
     },
     sys::{
+        pid::Pid,
         sock::Sock,
         task, //
     }, //
@@ -60,6 +61,8 @@ pub(crate) struct Endpoint {
     pub(crate) address_family: u16,
     /// Who made it, as a number of the initial user namespace.
     user: u32,
+    /// The process that made it.
+    maker: Pid,
     pub(crate) domain: Arc<Domain>,
     /// Its reference keeps the wait queue in place for wake-ups that come after the close.
     pub(crate) sock: ARef<Sock>,
@@ -99,16 +102,22 @@ pub(crate) struct Settings {
 
 impl Endpoint {
     /// Makes an unbound one.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub(crate) fn new(
         address_family: u16,
         domain: Arc<Domain>,
         sock: ARef<Sock>,
     ) -> Result<Arc<Self>> {
+        let maker = Pid::of_current_process()?;
         Arc::pin_init(
             pin_init!(Self {
                 id: domain.next_peer(),
                 address_family,
                 user: task::current_euid(),
+                maker,
                 domain,
                 sock,
                 send_flags: Atomic::new(0),
@@ -308,6 +317,16 @@ impl Endpoint {
     /// Peer id.
     pub(crate) fn peer_id(&self) -> u64 {
         self.id
+    }
+
+    /// Who made it, as a number of the initial user namespace.
+    pub(crate) fn maker_uid(&self) -> u32 {
+        self.user
+    }
+
+    /// The process that made it, as the current task's pid namespace has it.
+    pub(crate) fn maker(&self) -> Option<u32> {
+        self.maker.number_here()
     }
 
     /// Records the id of a send that succeeded.

@@ -16,6 +16,7 @@ mod bus_core;
 mod domain;
 mod endpoint;
 mod options;
+mod proc;
 mod receive;
 mod send;
 mod sockaddr;

@@ -22,6 +22,7 @@ use crate::{
         Endpoint, //
     },
     options,
+    proc,
     receive,
     send,
     sockaddr,
@@ -32,6 +33,7 @@ use crate::{
             ADDR_MAX, //
         },
         probe::Redirected,
+        proc::Out,
         sock::Sock,
         socket::{
             Operations,
@@ -109,10 +111,13 @@ impl Operations for Endpoint {
         } else {
             Self::number()
         };
-        Endpoint::new(family, domain, sock)
+        let endpoint = Endpoint::new(family, domain, sock)?;
+        endpoint.domain.add(&endpoint)?;
+        Ok(endpoint)
     }
 
     fn release(this: Arc<Self>) {
+        drop(this.domain.remove(this.peer_id()));
         let bus = this.settings.lock().bus.take();
         if let Some(bus) = bus {
             // From this step on the socket is no target, no replier and no owner of a name.
@@ -211,6 +216,10 @@ impl Operations for Endpoint {
         mask
     }
 
+    fn show(&self, out: &Out<'_>) {
+        proc::show_fdinfo(self, out);
+    }
+
     fn next_len(&self) -> Result<i32> {
         let len = self.queue.lock().next_len().unwrap_or(0);
         Ok(len.try_into().unwrap_or(i32::MAX))
@@ -256,7 +265,8 @@ impl Operations for Endpoint {
 }
 
 impl Endpoint {
-    fn number() -> u16 {
+    /// The number of the address family.
+    pub(crate) fn number() -> u16 {
         crate::module_parameters::family
             .value()
             .try_into()

@@ -31,6 +31,8 @@ if [ ! -e "$base" ]; then
 fi
 
 dir=$(mktemp -d)
+# It becomes "/", where other users than root are to look too.
+chmod 755 "$dir"
 release=$(modinfo -F vermagic "$module" | cut -d' ' -f1)
 mkdir -p "$dir"/{demo,sbin,"lib/modules/$release"}
 cp qemu/init "$dir/init"

@@ -203,7 +203,9 @@ impl<M: Member> Bus<M> {
         let plan = match &event {
             Some(event) => match self.plan_event(user, event) {
                 Ok(plan) => plan,
-                Err(refusal) => return self.wait_to_bind(member, refusal, blocking, next_id, wakes),
+                Err(refusal) => {
+                    return self.wait_to_bind(member, refusal, blocking, next_id, wakes)
+                }
             },
             None => None,
         };

@@ -294,15 +294,6 @@ impl<M: Member> Bus<M> {
         self.routes.replier(name).map_or(0, |r| r.member.id())
     }
 
-    /// Calls `f` for each binding with its kind, its pattern and how many there are like it.
-    pub fn for_each_binding(&self, mut f: impl FnMut(&M, Kind, &[u8], u32)) {
-        self.socks.for_each(|_, sock| {
-            sock.held.for_each(|_, held| {
-                f(&sock.member, held.kind, &held.text, held.count);
-            });
-        });
-    }
-
     /// The socket, which must be on the bus.
     pub(super) fn sock_mut(&mut self, member: &M) -> Result<&mut Sock<M>, Error> {
         self.socks.get_mut(member.id()).ok_or(Error::NotConn)

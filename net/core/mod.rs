@@ -20,6 +20,7 @@ mod close;
 mod entry;
 pub mod error;
 mod events;
+pub mod inspect;
 pub mod list;
 pub mod mem;
 pub mod message;

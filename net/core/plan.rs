@@ -259,12 +259,7 @@ impl<M: Member> Bus<M> {
             if !once {
                 let id = listener.binding;
                 return Ok((0..listener.count).try_for_each(|nth| {
-                    plan.push(
-                        &listener.member,
-                        Cause::Binding { id, nth },
-                        must,
-                        version,
-                    )
+                    plan.push(&listener.member, Cause::Binding { id, nth }, must, version)
                 })?);
             }
             if let Some(at) = merged.get(listener.peer) {

@@ -167,6 +167,37 @@ impl<V> Tree<V> {
         take(&mut self.root)
     }
 
+    /// The number and value that come after `key`, or first of all; in an order of the tree's own.
+    ///
+    /// That is the order of the numbers read backwards, bit by bit: it does not depend on what else
+    /// is in the tree. So who goes from one to the next meets all that stay there meanwhile, once each,
+    /// whatever comes and goes.
+    pub fn after(&self, key: Option<u64>) -> Option<(u64, &V)> {
+        let Some(key) = key else {
+            return first(&self.root);
+        };
+        let mut best = None;
+        // The last subtree that was passed by and comes after: the nearest of them.
+        let mut passed = &None;
+        let mut slot = &self.root;
+        let mut depth = 0;
+        while let Some(node) = slot {
+            if before(key, node.key) {
+                nearer(&mut best, (node.key, &node.value));
+            }
+            let one = bit(key, depth);
+            if !one && node.kids.one.is_some() {
+                passed = &node.kids.one;
+            }
+            slot = node.kids.side(one);
+            depth = depth.saturating_add(1);
+        }
+        if let Some(found) = first(passed) {
+            nearer(&mut best, found);
+        }
+        best
+    }
+
     /// Calls `f` for each number and value, in no particular order.
     pub fn for_each(&self, mut f: impl FnMut(u64, &V)) {
         let mut waiting: [Option<&Node<V>>; DEPTH] = [None; DEPTH];
@@ -189,6 +220,31 @@ impl<V> Tree<V> {
             }
         }
     }
+}
+
+/// Whether `a` comes before `b` in the order of [`Tree::after`].
+fn before(a: u64, b: u64) -> bool {
+    a.reverse_bits() < b.reverse_bits()
+}
+
+/// Keeps the one that comes first.
+fn nearer<'a, V>(best: &mut Option<(u64, &'a V)>, found: (u64, &'a V)) {
+    if best.is_none_or(|(key, _)| before(found.0, key)) {
+        *best = Some(found);
+    }
+}
+
+/// What comes first in a subtree: one of those on the way to its end.
+fn first<V>(mut slot: &Link<V>) -> Option<(u64, &V)> {
+    let mut best = None;
+    while let Some(node) = slot {
+        nearer(&mut best, (node.key, &node.value));
+        slot = match node.kids.zero {
+            Some(_) => &node.kids.zero,
+            None => &node.kids.one,
+        };
+    }
+    best
 }
 
 fn bit(key: u64, depth: u32) -> bool {
@@ -252,6 +308,16 @@ mod tests {
                 all.sort_unstable();
                 prop_assert!(all.iter().eq(map.keys()));
                 prop_assert_eq!(tree.is_empty(), map.is_empty());
+                // `after` has an order of its own, and from anywhere in it finds the next.
+                all.sort_unstable_by_key(|key| key.reverse_bits());
+                let mut at = None;
+                for key in all.iter() {
+                    prop_assert_eq!(tree.after(at), Some((*key, key)));
+                    at = Some(*key);
+                }
+                prop_assert_eq!(tree.after(at), None);
+                let next = all.iter().find(|k| before(!key, **k)).map(|k| (*k, k));
+                prop_assert_eq!(tree.after(Some(!key)), next);
             }
         }
     }

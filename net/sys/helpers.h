@@ -27,6 +27,8 @@
  * @bind sk_net_capable
  * @bind in_egroup_p
  * @bind from_kgid_munged
+ * @bind proc_create_net_data
+ * @bind remove_proc_entry
  *
  * Inline functions and macros, each wrapped by a helper of one call:
  */
@@ -39,9 +41,11 @@
 #include <linux/module.h>
 #include <linux/net.h>
 #include <linux/nsproxy.h>
+#include <linux/proc_fs.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <linux/seq_file.h>
 #include <linux/sockptr.h>
 #include <linux/sysctl.h>
 #include <linux/uidgid.h>

@@ -28,7 +28,9 @@ mod bindings {
 
 pub(crate) mod msg;
 pub(crate) mod net_ns;
+pub(crate) mod pid;
 pub(crate) mod probe;
+pub(crate) mod proc;
 pub(crate) mod sock;
 pub(crate) mod socket;
 pub(crate) mod sockopt;

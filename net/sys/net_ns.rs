@@ -4,7 +4,10 @@
 //!
 //! C header: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h).
 
-use super::bindings;
+use super::{
+    bindings,
+    proc::FileOf, //
+};
 use kernel::{
     error::{
         from_result,
@@ -81,6 +84,9 @@ pub(crate) trait NetState: Sized + Send + Sync + 'static {
 
     /// Makes the state of `net`. `maker` is that of the namespace it is made from, where there is one.
     fn create(net: &Net, maker: Option<Arc<Self>>) -> Result<Arc<Self>>;
+
+    /// The files of `/proc/net` that show it; always the same.
+    fn files() -> &'static [FileOf<Self>];
 }
 
 /// Storage for a registration, for a `static`.
@@ -156,8 +162,36 @@ impl<T: NetState> NetRegistration<T> {
                 let cell = bindings::net_generic(net, *T::cell().id.get()).cast::<*const T>();
                 cell.write(Arc::into_raw(state));
             }
+            // SAFETY: As above.
+            let net = unsafe { Net::from_raw(net) };
+            for (made, file) in T::files().iter().enumerate() {
+                file.create(net).inspect_err(|_| {
+                    T::files()
+                        .iter()
+                        .take(made)
+                        .for_each(|file| file.remove(net));
+                    // SAFETY: The kernel does not call `exit` for a namespace whose `init` failed.
+                    unsafe { Self::forget(net) };
+                })?;
+            }
             Ok(0)
         })
+    }
+
+    /// Drops the state of a namespace.
+    ///
+    /// # Safety
+    ///
+    /// Nobody may ask for it any more.
+    unsafe fn forget(net: &Net) {
+        // SAFETY: The namespace has a cell, in which `init` put an `Arc` or nothing.
+        unsafe {
+            let cell = bindings::net_generic(net.as_raw(), *T::cell().id.get()).cast::<*const T>();
+            let raw = cell.replace(core::ptr::null());
+            if !raw.is_null() {
+                drop(Arc::from_raw(raw));
+            }
+        }
     }
 
     /// Callback `exit`.
@@ -166,14 +200,11 @@ impl<T: NetState> NetRegistration<T> {
     ///
     /// To be called by the network namespace code only.
     unsafe extern "C" fn exit(net: *mut bindings::net) {
-        // SAFETY: The kernel's own call, after which nobody asks for the state. `init` put an `Arc` there.
-        unsafe {
-            let cell = bindings::net_generic(net, *T::cell().id.get()).cast::<*const T>();
-            let raw = cell.replace(core::ptr::null());
-            if !raw.is_null() {
-                drop(Arc::from_raw(raw));
-            }
-        }
+        // SAFETY: The kernel's own call: `net` is valid.
+        let net = unsafe { Net::from_raw(net) };
+        T::files().iter().for_each(|file| file.remove(net));
+        // SAFETY: There are no sockets and, now, no readers of its files in the namespace.
+        unsafe { Self::forget(net) };
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
         ADDR_MAX, //
     },
     net_ns::Net,
+    proc::Out,
     sock::Sock,
     sockopt::{
         OptIn,
@@ -83,7 +84,7 @@ pub(crate) trait Operations: Sized + Send + Sync + 'static {
     /// Decides whether such a socket may be made, before anything is allocated.
     fn admit(request: Request<'_>) -> Result;
 
-    /// Makes the state of a socket.
+    /// Makes the state of a socket. If it succeeds, [`Operations::release`] will be called for it.
     fn create(request: Request<'_>, sock: ARef<Sock>) -> Result<Arc<Self>>;
 
     /// The last file reference has gone: no other operation is under way or will follow.
@@ -100,6 +101,9 @@ pub(crate) trait Operations: Sized + Send + Sync + 'static {
 
     /// `poll(2)`: the `EPOLL*` mask.
     fn poll(&self) -> u32;
+
+    /// Writes what `/proc/PID/fdinfo/FD` says of it.
+    fn show(&self, out: &Out<'_>);
 
     /// `FIONREAD`.
     fn next_len(&self) -> Result<i32>;
@@ -224,6 +228,7 @@ impl<T: Operations> Adapter<T> {
             gettstamp: Some(bindings::sock_gettstamp),
             listen: Some(bindings::sock_no_listen),
             shutdown: Some(Self::shutdown),
+            show_fdinfo: Some(Self::show_fdinfo),
             setsockopt: Some(Self::setsockopt),
             getsockopt_iter: Some(Self::getsockopt),
             sendmsg: Some(Self::sendmsg),
@@ -296,8 +301,13 @@ impl<T: Operations> Adapter<T> {
         }
         // SAFETY: `sk` is valid, and the reference that `sk_alloc()` gave is ours until the end of this function.
         let lower = unsafe { Sock::from_raw(sk) }.to_owned();
-        let state = T::create(request, lower)
-            .and_then(|state| Ok(KBox::new(State { state, redirected }, GFP_KERNEL)?));
+        // The memory first: what has been created is released only by `release`.
+        let state = KBox::<State<T>>::new_uninit(GFP_KERNEL)
+            .map_err(Error::from)
+            .and_then(|place| {
+                let state = T::create(request, lower)?;
+                Ok(KBox::write(place, State { state, redirected }))
+            });
         match state {
             Ok(state) => {
                 // SAFETY: `sk` is valid. The reference of `sk_alloc()` now belongs to the socket.
@@ -408,6 +418,16 @@ impl<T: Operations> Adapter<T> {
             bindings::sock_poll_wait(file, sock, wait);
             Self::state(sock).poll()
         }
+    }
+
+    /// Callback `show_fdinfo`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the socket layer only.
+    unsafe extern "C" fn show_fdinfo(file: *mut bindings::seq_file, sock: *mut bindings::socket) {
+        // SAFETY: The socket layer's own call, for a socket that an open file refers to.
+        unsafe { Self::state(sock).show(&Out::new(file)) };
     }
 
     /// Callback `ioctl`.

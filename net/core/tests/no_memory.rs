@@ -49,9 +49,13 @@ fn eventful_scene() -> (World, Vec<Peer>, u64) {
 
 fn state(world: &World, peers: &[Peer]) -> String {
     let mut bindings = vec![];
-    world.bus.for_each_binding(|m, kind, text, n| {
-        bindings.push(format!("{}{kind:?}{text:?}{n}", m.0.id))
-    });
+    for peer in peers {
+        let mut last = None;
+        while let Some(seen) = world.bus.binding_after(peer.id(), last) {
+            bindings.push(format!("{} {seen:?}", peer.id()));
+            last = Some(seen.id);
+        }
+    }
     bindings.sort();
     let counters: Vec<_> = peers.iter().map(Peer::counters).collect();
     let bus = &world.bus;

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Looking inside: `/proc/net/kbus`, `/proc/net/kbus_bindings`, and `fdinfo` of a socket.
+//!
+//! Each line is a snapshot of its own. No lock is held between two of them, and what was there all the time is listed
+//! exactly once: sockets are gone through by their peer ids, and the bindings of each in an order that does not change.
+
+use crate::{
+    bus_core::{
+        bus::Kind,
+        name, //
+    },
+    domain::Domain,
+    endpoint::Endpoint,
+    sys::{
+        net_ns::Net,
+        proc::{
+            FileOf,
+            NetFile,
+            Out, //
+        },
+    },
+};
+use kernel::{
+    prelude::*,
+    seq_print,
+    sync::Arc, //
+};
+
+/// The files of a network namespace.
+pub(crate) static FILES: [FileOf<Domain>; 2] =
+    [FileOf::new::<Sockets>(), FileOf::new::<Bindings>()];
+
+/// `/proc/net/kbus`: the sockets, bound or not.
+struct Sockets;
+
+/// `/proc/net/kbus_bindings`: the bindings, each as often as its socket has it.
+struct Bindings;
+
+/// Bytes of the longest bus name, without its leading NUL.
+const BUS_NAME_MAX: usize = 107;
+
+/// The columns that both files begin with.
+#[derive(Clone, Copy, Zeroable)]
+struct Owner {
+    peer: u64,
+    /// 0 when the reader's pid namespace does not have it.
+    pid: u32,
+    uid: u32,
+    /// Bytes of `bus`; with `bound` 0 there is none.
+    bus_len: u8,
+    bound: u8,
+    bus: [u8; BUS_NAME_MAX],
+}
+
+impl Owner {
+    /// # Locks
+    ///
+    /// Takes and releases `settings`.
+    fn of(endpoint: &Endpoint) -> Self {
+        let mut owner: Self = pin_init::zeroed();
+        owner.peer = endpoint.peer_id();
+        owner.pid = endpoint.maker().unwrap_or(0);
+        owner.uid = endpoint.maker_uid();
+        if let Some(bus) = &endpoint.settings.lock().bus {
+            owner.bound = 1;
+            for (to, from) in owner.bus.iter_mut().zip(bus.name.iter()) {
+                *to = *from;
+                owner.bus_len = owner.bus_len.saturating_add(1);
+            }
+        }
+        owner
+    }
+
+    /// Writes the columns `bus peer pid uid`.
+    fn show(&self, net: &Net, out: &Out<'_>) {
+        if self.bound == 0 {
+            out.bytes(b"-");
+        } else {
+            show_bus(self.bus.get(..self.bus_len.into()).unwrap_or(&[]), out);
+        }
+        seq_print!(out.text(), " {:x}", self.peer);
+        // Who runs what is nobody's business but their own and the administrator's.
+        if self.uid != out.opener() && !out.is_net_admin(net) {
+            out.bytes(b" - -");
+            return;
+        }
+        match self.pid {
+            0 => out.bytes(b" -"),
+            pid => seq_print!(out.text(), " {pid}"),
+        }
+        seq_print!(out.text(), " {}", out.as_opener_sees(self.uid));
+    }
+}
+
+/// Writes the name of a bus: `@` for each NUL as in `/proc/net/unix`, and what would break the line as `\\ooo`.
+fn show_bus(name: &[u8], out: &Out<'_>) {
+    out.bytes(b"@");
+    for byte in name {
+        match *byte {
+            0 => out.bytes(b"@"),
+            b'!'..=b'[' | b']'..=b'~' | 0x80.. => out.bytes(&[*byte]),
+            byte => seq_print!(out.text(), "\\{byte:03o}"),
+        }
+    }
+}
+
+/// The numbers of a socket.
+#[derive(Clone, Copy, Zeroable)]
+struct Counts {
+    unread: u32,
+    limit: u32,
+    bytes: u64,
+    reserved: u32,
+    owed: u32,
+    lost: u64,
+}
+
+impl Counts {
+    /// # Locks
+    ///
+    /// Takes and releases `queue`.
+    fn of(endpoint: &Endpoint) -> Self {
+        let queue = endpoint.queue.lock();
+        Self {
+            unread: queue.unread(),
+            limit: queue.limit(),
+            bytes: queue.bytes(),
+            reserved: queue.reserved(),
+            owed: queue.unreplied(),
+            lost: queue.lost(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Zeroable)]
+struct SocketItem {
+    owner: Owner,
+    counts: Counts,
+}
+
+impl NetFile for Sockets {
+    type State = Domain;
+    type Item = SocketItem;
+
+    const NAME: &'static CStr = c"kbus";
+
+    fn head(out: &Out<'_>) {
+        seq_print!(out.text(), "# family {}\n", Endpoint::number());
+        out.bytes(b"bus peer pid uid unread limit bytes reserved owed lost\n");
+    }
+
+    fn advance(domain: &Domain, item: &mut SocketItem) -> bool {
+        let Some(endpoint) = domain.socket_from(item.owner.peer.saturating_add(1)) else {
+            return false;
+        };
+        *item = SocketItem {
+            owner: Owner::of(&endpoint),
+            counts: Counts::of(&endpoint),
+        };
+        true
+    }
+
+    fn show(item: &SocketItem, net: &Net, out: &Out<'_>) {
+        item.owner.show(net, out);
+        let Counts {
+            unread,
+            limit,
+            bytes,
+            reserved,
+            owed,
+            lost,
+        } = item.counts;
+        seq_print!(
+            out.text(),
+            " {unread} {limit} {bytes} {reserved} {owed} {lost}\n"
+        );
+    }
+}
+
+#[derive(Clone, Copy, Zeroable)]
+struct BindingItem {
+    owner: Owner,
+    /// The binding's number, which is never 0.
+    binding: u64,
+    /// Of so many identical ones these are still to be listed.
+    left: u32,
+    replier: u32,
+    len: u32,
+    text: [u8; name::NAME_MAX],
+}
+
+impl BindingItem {
+    /// Goes on to the next binding of a socket; false if there is none.
+    ///
+    /// # Locks
+    ///
+    /// Takes and releases `settings`, then the lock of the bus.
+    fn next_of(&mut self, endpoint: &Arc<Endpoint>, last: Option<u64>) -> bool {
+        let Ok(bus) = endpoint.bus() else {
+            return false;
+        };
+        let state = bus.state.lock();
+        let Some(seen) = state.binding_after(endpoint.peer_id(), last) else {
+            return false;
+        };
+        self.binding = seen.id;
+        self.left = seen.count.saturating_sub(1);
+        self.replier = u32::from(seen.kind == Kind::Replier);
+        self.len = 0;
+        for (to, from) in self.text.iter_mut().zip(seen.text) {
+            *to = *from;
+            self.len = self.len.saturating_add(1);
+        }
+        true
+    }
+}
+
+impl NetFile for Bindings {
+    type State = Domain;
+    type Item = BindingItem;
+
+    const NAME: &'static CStr = c"kbus_bindings";
+
+    fn head(out: &Out<'_>) {
+        out.bytes(b"bus peer pid uid kind name\n");
+    }
+
+    fn advance(domain: &Domain, item: &mut BindingItem) -> bool {
+        if item.left > 0 {
+            item.left = item.left.saturating_sub(1);
+            return true;
+        }
+        let mut from = item.owner.peer;
+        let mut last = Some(item.binding).filter(|binding| *binding != 0);
+        while let Some(endpoint) = domain.socket_from(from) {
+            let peer = endpoint.peer_id();
+            if peer != from {
+                last = None;
+            }
+            if item.next_of(&endpoint, last) {
+                item.owner = Owner::of(&endpoint);
+                return true;
+            }
+            last = None;
+            from = peer.saturating_add(1);
+        }
+        false
+    }
+
+    fn show(item: &BindingItem, net: &Net, out: &Out<'_>) {
+        item.owner.show(net, out);
+        out.bytes(match item.replier {
+            0 => b" L ",
+            _ => b" R ",
+        });
+        let len = usize::try_from(item.len).unwrap_or(0);
+        out.bytes(item.text.get(..len).unwrap_or(&[]));
+        out.bytes(b"\n");
+    }
+}
+
+/// Writes what `/proc/PID/fdinfo/FD` says of a socket, beyond what it says of every file.
+///
+/// # Locks
+///
+/// Takes and releases `settings`, then `queue`.
+pub(crate) fn show_fdinfo(endpoint: &Endpoint, out: &Out<'_>) {
+    let bus = endpoint.settings.lock().bus.clone();
+    if let Some(bus) = &bus {
+        out.bytes(b"kbus-bus:\t");
+        show_bus(&bus.name, out);
+        out.bytes(b"\n");
+    }
+    let counts = Counts::of(endpoint);
+    let text = out.text();
+    seq_print!(text, "kbus-peer:\t{:x}\n", endpoint.peer_id());
+    seq_print!(text, "kbus-unread:\t{}\n", counts.unread);
+    seq_print!(text, "kbus-limit:\t{}\n", counts.limit);
+    seq_print!(text, "kbus-bytes:\t{}\n", counts.bytes);
+    seq_print!(text, "kbus-reserved:\t{}\n", counts.reserved);
+    seq_print!(text, "kbus-owed:\t{}\n", counts.owed);
+    seq_print!(text, "kbus-lost:\t{}\n", counts.lost);
+}
