@@ -279,11 +279,16 @@ impl<M: Member> Bus<M> {
 
     /// A queue has got room: those who wait for it go, oldest first, while there is some.
     pub(super) fn room(&mut self, on: u64, next_id: &mut dyn FnMut() -> u64, wakes: &mut Wakes<M>) {
-        self.unblock_pollers(on, wakes);
         let Some(sock) = self.socks.get_mut(on) else {
             return;
         };
         let member = sock.member.clone();
+        if member.with(|queue| queue.has_room()) {
+            self.unblock_pollers(on, wakes);
+        }
+        let Some(sock) = self.socks.get_mut(on) else {
+            return;
+        };
         let mut left = core::mem::take(&mut sock.blocked);
         let mut passed_over = Tree::new();
         while member.with(|queue| queue.has_room()) {
@@ -304,8 +309,11 @@ impl<M: Member> Bus<M> {
             let ticket = parked.key();
             left.insert(parked, ticket);
         }
-        let waited = !left.is_empty();
-        *self.filed(on) = left;
+        let mut waited = !left.is_empty();
+        if let Some(sock) = self.socks.get_mut(on) {
+            sock.blocked = left;
+            waited |= !sock.pollers.is_empty();
+        }
         // All the while readers have told us of what they read. Only now they may be silent.
         member.with(|queue| queue.waited = waited);
         while self.retry_ready(next_id, wakes) {}

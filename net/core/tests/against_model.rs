@@ -1,285 +1,467 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Random operations on the bus and on a model made of flat lists: they must not differ.
+//! Random programs on the bus and on the model of `model/`: they must not differ.
+//!
+//! `N=` sets how many steps there are in all, `SEED=` repeats a run.
 
-mod model;
 mod peer;
 
+use kbus_core::bus::Bound;
+use kbus_core::bus::Bus;
 use kbus_core::bus::Dest;
 use kbus_core::bus::Member;
 use kbus_core::bus::Outgoing;
+use kbus_core::bus::Sent;
+use kbus_core::bus::Step as Settled;
+use kbus_core::bus::Ticket;
+use kbus_core::error::Error;
+use kbus_core::name::Pattern;
 use kbus_core::queue::View;
-use model::Copy;
-use model::Model;
+use kbus_core::wakes::Wakes;
+use kbus_model::message::flags;
+use kbus_model::op;
+use kbus_model::op::Setting;
+use kbus_model::run::Seen;
+use kbus_model::run::SeenBus;
+use kbus_model::run::Step;
+use kbus_model::run::Tally;
+use kbus_model::run::MUST_HAPPEN;
+use kbus_model::Config;
+use kbus_model::Done;
+use kbus_model::Errno;
+use kbus_model::Msg;
+use kbus_model::Op;
+use kbus_model::Outcome;
+use kbus_model::Subject;
 use peer::Peer;
-use peer::World;
 use proptest::prelude::*;
+use proptest::test_runner::RngAlgorithm;
+use proptest::test_runner::TestCaseError;
+use proptest::test_runner::TestError;
+use proptest::test_runner::TestRng;
+use proptest::test_runner::TestRunner;
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::time::Instant;
 
-const SOCKS: usize = 4;
-const USERS: [u32; SOCKS] = [1, 1, 2, 9];
+/// The payload of every message.
+const BYTE: u8 = 7;
 
-#[derive(Clone, Debug)]
-enum Op {
-    Listen(usize, String),
-    Unlisten(usize, String),
-    Replier(usize, String),
-    Unreplier(usize, String),
-    Announce(usize, String, usize),
-    Request(usize, String, u64, usize, usize),
-    Reply(usize, usize, usize, u8),
-    Ignore(usize, usize),
-    Read(usize),
-    Close(usize),
-    ShutRead(usize),
-    ShutWrite(usize),
-    WhoReplies(String),
+struct Socket {
+    peer: Peer,
+    bus: usize,
+    /// What waits: a send, or a binding or its end.
+    waits: Option<(Ticket, Option<(bool, String)>)>,
 }
 
-fn name() -> impl Strategy<Value = String> {
-    prop_oneof![
-        30 => prop::collection::vec(prop::sample::select(vec!["A", "B"]), 1..4)
-            .prop_map(|words| format!("$.{}", words.join("."))),
-        1 => Just("$.KBUS".to_string()),
-    ]
+/// The buses of `net/core/`, called directly.
+struct Core {
+    buses: Vec<Bus<Peer>>,
+    last_id: u64,
+    sockets: Vec<Option<Socket>>,
 }
 
-fn pattern() -> impl Strategy<Value = String> {
-    prop_oneof![
-        3 => name(),
-        2 => name().prop_map(|n| n + ".*"),
-        2 => name().prop_map(|n| n + ".%"),
-        1 => Just("$.*".to_string()),
-        1 => Just("$.%".to_string()),
-    ]
+fn ids(last: &mut u64) -> impl FnMut() -> u64 + '_ {
+    || {
+        *last += 1;
+        *last
+    }
 }
 
-fn op() -> impl Strategy<Value = Op> {
-    let s = || 0..SOCKS;
-    prop_oneof![
-        6 => (s(), pattern()).prop_map(|(s, p)| Op::Listen(s, p)),
-        5 => (s(), pattern()).prop_map(|(s, p)| Op::Unlisten(s, p)),
-        8 => (s(), pattern()).prop_map(|(s, p)| Op::Replier(s, p)),
-        4 => (s(), pattern()).prop_map(|(s, p)| Op::Unreplier(s, p)),
-        8 => (s(), name(), 0..55usize).prop_map(|(s, n, l)| Op::Announce(s, n, l)),
-        16 => (s(), name(), prop_oneof![4 => Just(0), 1 => 1..5u64], 0..40usize, 0..30usize)
-            .prop_map(|(s, n, p, l, r)| Op::Request(s, n, p, l, r)),
-        12 => (s(), 0..6usize, 0..52usize, 0..8u8).prop_map(|(s, i, l, k)| Op::Reply(s, i, l, k)),
-        2 => (s(), 0..6usize).prop_map(|(s, i)| Op::Ignore(s, i)),
-        16 => s().prop_map(Op::Read),
-        1 => s().prop_map(Op::Close),
-        1 => s().prop_map(Op::ShutRead),
-        1 => s().prop_map(Op::ShutWrite),
-        3 => name().prop_map(Op::WhoReplies),
-    ]
-}
-
-fn seen(view: &View) -> Copy {
-    Copy {
+fn seen(view: &View) -> Msg {
+    let name = String::from_utf8(view.name().to_vec()).unwrap();
+    let event = (name == kbus_model::name::BIND_EVENT).then(|| {
+        let (peer, rest) = view.payload().split_first_chunk().unwrap();
+        let (is_bind, rest) = rest.split_first_chunk().unwrap();
+        let (len, text) = rest.split_first_chunk().unwrap();
+        assert_eq!(u32::from_ne_bytes(*len) as usize, text.len());
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        let is_bind = u32::from_ne_bytes(*is_bind);
+        (u64::from_ne_bytes(*peer), is_bind == 1, text)
+    });
+    if event.is_none() {
+        assert!(view.payload().iter().all(|byte| *byte == BYTE));
+    }
+    Msg {
         id: view.id,
-        name: String::from_utf8(view.name().to_vec()).unwrap(),
+        name,
         flags: view.flags,
         sender: view.sender,
         to: view.to,
         in_reply_to: view.in_reply_to,
         cookie: view.cookie,
-        len: view.payload().len(),
+        len: view.len,
         lost: view.lost,
         error: view.error,
-        binding: 0,
-        debt: None,
+        event,
     }
 }
 
-struct Pair {
-    world: World,
-    peers: Vec<Peer>,
-    model: Model,
+fn done<T>(result: Result<T, Error>) -> Done {
+    match result {
+        Ok(_) => Done::Ok(0),
+        Err(error) => Done::Err(error.errno()),
+    }
 }
 
-impl Pair {
-    fn new(limits: &[(u32, usize)], bytes_max: usize) -> Self {
-        let mut world = World::new(9, bytes_max as u64);
-        world.bus.set_max_msg(50);
-        let mut model = Model::new(9, 50, bytes_max);
-        let mut peers = vec![];
-        for (at, user) in USERS.into_iter().enumerate() {
-            let (limit, byte_limit) = limits[at];
-            let peer = world.join(at as u64 + 1, user);
-            peer.with(|q| q.set_limit(limit));
-            peer.with(|q| q.set_byte_limit(byte_limit as u64));
-            peers.push(peer);
-            model.socks.push(model::Sock {
-                user,
-                limit,
-                byte_limit,
-                ..Default::default()
-            });
-        }
-        // Names enough to tell any two patterns apart: Z is in no pattern.
-        let mut stems = vec!["$".to_string()];
-        for from in 0..7 {
-            stems.extend(["A", "B"].map(|w| format!("{}.{w}", stems[from])));
-        }
-        let tails = ["", ".Z", ".Z.Z"];
-        let names = stems.iter().flat_map(|s| tails.map(|t| format!("{s}{t}")));
-        let names = names.filter(|name| name != "$").collect();
-        model.names = names;
-        Pair {
-            world,
-            peers,
-            model,
-        }
-    }
-
-    /// A request that `s` owes, or one it does not.
-    fn owed(&self, s: usize, at: usize) -> (u64, u64, String) {
-        match self.model.socks[s].owed.iter().nth(at / 2) {
-            Some((id, debt)) => (*id, debt.requester as u64 + 1, debt.name.clone()),
-            None => (at as u64, 1, "$.A".to_string()),
-        }
-    }
-
-    fn read(&mut self, s: usize) -> Option<Copy> {
-        let got = self.peers[s].read().map(|view| seen(&view));
-        let want = self.model.read(s).map(|copy| Copy {
-            binding: 0,
-            debt: None,
-            ..copy
+impl Core {
+    fn new(config: &Config) -> Self {
+        let buses = (0..config.buses).map(|_| {
+            let mut bus = Bus::new(config.owner, config.bytes_max as u64).unwrap();
+            bus.set_max_msg(config.max_msg as u32);
+            bus.set_pool(config.pool.0 as u32, config.pool.1 as u32);
+            bus
         });
-        assert_eq!(got, want);
-        got
+        Core {
+            buses: buses.collect(),
+            last_id: 0,
+            sockets: config.users.iter().map(|_| None).collect(),
+        }
     }
 
-    fn run(&mut self, op: &Op) {
-        let (world, model) = (&mut self.world, &mut self.model);
-        let peers = &self.peers;
-        match op {
-            Op::Listen(s, p) => assert_eq!(world.listen(&peers[*s], p), model.listen(*s, p)),
-            Op::Unlisten(s, p) => {
-                assert_eq!(world.unlisten(&peers[*s], p), model.unbind(*s, false, p))
+    fn at(&self, slot: usize) -> (usize, Peer) {
+        let socket = self.sockets[slot].as_ref().unwrap();
+        (socket.bus, socket.peer.clone())
+    }
+
+    fn settle(&mut self, bus: usize, peer: &Peer) {
+        let mut next = ids(&mut self.last_id);
+        let bus = &mut self.buses[bus];
+        while let Settled::More(_) = bus.settle_step(peer, &mut next, &mut Wakes::new()) {}
+    }
+
+    fn bind(&mut self, slot: usize, is_bind: bool, text: &str, blocking: bool) -> Done {
+        let (at, peer) = self.at(slot);
+        let pattern = Pattern::parse(text.as_bytes()).unwrap();
+        let (bus, wakes) = (&mut self.buses[at], &mut Wakes::new());
+        let mut next = ids(&mut self.last_id);
+        let bound = match is_bind {
+            true => bus.bind_replier(&peer, &pattern, blocking, &mut next, wakes),
+            false => bus.unbind_replier(&peer, &pattern, blocking, &mut next, wakes),
+        };
+        drop(next);
+        match bound {
+            Ok(Bound::Done(_)) => {
+                self.settle(at, &peer);
+                Done::Ok(0)
             }
-            Op::Replier(s, p) => assert_eq!(world.replier(&peers[*s], p), model.replier(*s, p)),
-            Op::Unreplier(s, p) => {
-                assert_eq!(world.unreplier(&peers[*s], p), model.unbind(*s, true, p))
+            Ok(Bound::Wait(ticket)) => {
+                let waits = Some((ticket, Some((is_bind, text.to_string()))));
+                self.sockets[slot].as_mut().unwrap().waits = waits;
+                Done::Waits
             }
-            Op::Announce(s, n, len) => {
-                let payload = vec![7; *len];
-                assert_eq!(
-                    world.announce(&peers[*s], n, &payload),
-                    model.announce(*s, n, *len)
-                );
+            Err(error) => Done::Err(error.errno()),
+        }
+    }
+
+    fn send(&mut self, slot: usize, mut out: Outgoing<'_>, blocking: bool) -> Done {
+        let (at, peer) = self.at(slot);
+        let mut next = ids(&mut self.last_id);
+        let wakes = &mut Wakes::new();
+        match self.buses[at].send(&peer, &mut out, blocking, &mut next, wakes) {
+            Ok(Sent::Id(id)) => Done::Ok(id),
+            Ok(Sent::Wait(ticket)) => {
+                self.sockets[slot].as_mut().unwrap().waits = Some((ticket, None));
+                Done::Waits
             }
-            Op::Request(s, n, peer, len, reply_max) => {
-                let name = n.as_bytes();
-                let dest = match *peer {
-                    0 => Dest::Name(name),
-                    peer => Dest::Stateful { name, peer },
-                };
-                let cookie = 1000 + *len as u64;
+            Err(error) => Done::Err(error.errno()),
+        }
+    }
+
+    fn read(&mut self, slot: usize) -> Option<Msg> {
+        let (at, peer) = self.at(slot);
+        let view = peer.with(|queue| queue.front())?;
+        assert_eq!(peer.with(|queue| queue.next_len()), Some(view.len));
+        let consumed = peer.with(|queue| queue.consume(view.token)).unwrap();
+        assert_eq!(consumed.owed, view.must_reply());
+        if consumed.tell_bus {
+            let mut next = ids(&mut self.last_id);
+            let wakes = &mut Wakes::new();
+            drop(self.buses[at].after_read(&peer, consumed.slip, &mut next, wakes));
+        }
+        Some(seen(&view))
+    }
+
+    fn set(&mut self, slot: usize, setting: Setting) {
+        let (at, peer) = self.at(slot);
+        let waited_for = peer.with(|queue| {
+            match setting {
+                Setting::QueueLen(len) => queue.set_limit(len as u32),
+                Setting::QueueBytes(bytes) => queue.set_byte_limit(bytes as u64),
+                Setting::Once(on) => queue.set_once(on),
+                Setting::Lossy(on) => queue.set_lossy(on),
+                Setting::ReportLost(on) => queue.set_report_lost(on),
+                Setting::ReportBinds(_) => {}
+            }
+            queue.is_waited_for()
+        });
+        if let Setting::ReportBinds(on) = setting {
+            let mut next = ids(&mut self.last_id);
+            let wakes = &mut Wakes::new();
+            drop(self.buses[at].report_binds(&peer, on, &mut next, wakes).unwrap());
+        } else if waited_for && !matches!(setting, Setting::ReportLost(_)) {
+            self.buses[at].settings_changed(&peer, &mut Wakes::new());
+            self.settle(at, &peer);
+        }
+    }
+
+    fn step(&mut self, step: &Step<'_>) -> Done {
+        let slot = step.op.slot();
+        if let Op::Open { bus, .. } = step.op {
+            let peer = Peer::new(step.key, USERS[slot]);
+            self.buses[*bus].join(&peer).unwrap();
+            let waits = None;
+            self.sockets[slot] = Some(Socket {
+                peer,
+                bus: *bus,
+                waits,
+            });
+            return Done::Ok(0);
+        }
+        let (at, peer) = self.at(slot);
+        let wakes = &mut Wakes::new();
+        match step.op {
+            Op::Open { .. } => unreachable!(),
+            Op::Close { .. } | Op::Kill { .. } => {
+                drop(self.buses[at].close_begin(&peer, wakes));
+                self.settle(at, &peer);
+                self.sockets[slot] = None;
+                Done::Ok(0)
+            }
+            Op::ShutRead { .. } => {
+                drop(self.buses[at].shutdown_read(&peer, wakes));
+                self.settle(at, &peer);
+                Done::Ok(0)
+            }
+            Op::ShutWrite { .. } => {
+                drop(self.buses[at].shutdown_write(&peer, wakes));
+                self.settle(at, &peer);
+                Done::Ok(0)
+            }
+            Op::Listen { text, .. } => {
+                let pattern = Pattern::parse(text.as_bytes()).unwrap();
+                done(self.buses[at].listen(&peer, &pattern))
+            }
+            Op::Unlisten { text, .. } => {
+                let pattern = Pattern::parse(text.as_bytes()).unwrap();
+                let result = done(self.buses[at].unlisten(&peer, &pattern, wakes));
+                self.settle(at, &peer);
+                result
+            }
+            Op::Bind { text, blocking, .. } => self.bind(slot, true, text, *blocking),
+            Op::Unbind { text, blocking, .. } => self.bind(slot, false, text, *blocking),
+            Op::Send {
+                all,
+                urgent,
+                blocking,
+                ..
+            } => {
+                let send = step.send.as_ref().unwrap();
+                let name = send.name.as_bytes();
+                let request = if send.request { flags::REQUEST } else { 0 };
+                let urgent = if *urgent { flags::URGENT } else { 0 };
                 let out = Outgoing {
-                    dest: Some(dest),
-                    flags: 1,
-                    reply_max: *reply_max as u32,
-                    cookie,
-                    payload: vec![7; *len],
+                    dest: Some(match send.peer {
+                        Some(peer) => Dest::Stateful { name, peer },
+                        None => Dest::Name(name),
+                    }),
+                    flags: all | request | urgent,
+                    explicit: true,
+                    reply_max: send.reply_max as u32,
+                    cookie: send.cookie,
+                    payload: vec![BYTE; send.len],
                     ..Default::default()
                 };
-                let got = world.send(&peers[*s], out);
-                assert_eq!(got, model.request(*s, n, *peer, *len, *reply_max, cookie));
+                self.send(slot, out, *blocking)
             }
-            Op::Reply(s, at, len, kind) => {
-                let (request, peer, name) = self.owed(*s, *at);
-                let (world, model) = (&mut self.world, &mut self.model);
-                let peer = if *kind == 0 { peer + 1 } else { peer };
-                let name = match kind {
-                    1 => Some("$.Q"),
-                    2..=4 => Some(&*name),
-                    _ => None,
-                };
+            Op::Reply { len, urgent, .. } => {
+                let (peer, request, name) = &step.debt;
                 let out = Outgoing {
                     dest: Some(Dest::Reply {
-                        peer,
-                        request,
-                        name: name.map(str::as_bytes),
+                        peer: *peer,
+                        request: *request,
+                        name: name.as_deref().map(str::as_bytes),
                     }),
-                    payload: vec![7; *len],
+                    flags: if *urgent { flags::URGENT } else { 0 },
+                    payload: vec![BYTE; *len],
                     ..Default::default()
                 };
-                let got = world.send(&peers[*s], out);
-                assert_eq!(got, model.reply(*s, peer, request, name, *len));
+                self.send(slot, out, true)
             }
-            Op::Ignore(s, at) => {
-                let id = self.owed(*s, *at).0;
-                assert_eq!(self.world.ignore(&peers[*s], id), self.model.ignore(*s, id));
+            Op::Ignore { .. } => {
+                let mut next = ids(&mut self.last_id);
+                done(self.buses[at].ignore(&peer, step.debt.1, &mut next, wakes))
             }
-            Op::Read(s) => drop(self.read(*s)),
-            Op::Close(s) => {
-                world.close(&peers[*s]);
-                model.close(*s);
+            Op::Read { .. } => Done::Read(self.read(slot)),
+            Op::Set { setting, .. } => {
+                self.set(slot, *setting);
+                Done::Ok(0)
             }
-            Op::ShutRead(s) => {
-                world.shut_read(&peers[*s]);
-                model.shut_read(*s);
+            Op::GiveUp { .. } => {
+                let waits = self.sockets[slot].as_mut().unwrap().waits.take();
+                let ended = self.buses[at].give_up(waits.unwrap().0);
+                done(ended.result)
             }
-            Op::ShutWrite(s) => {
-                world.shut_write(&peers[*s]);
-                model.shut_write(*s);
-            }
-            Op::WhoReplies(n) => {
-                assert_eq!(world.bus.replier_for(n.as_bytes()), model.replier_for(n))
-            }
+            Op::WhoReplies { name, .. } => Done::Ok(self.buses[at].replier_for(name.as_bytes())),
         }
-        self.compare();
     }
 
-    fn compare(&self) {
-        assert_eq!(self.world.last_id, self.model.last_id);
-        for (s, peer) in self.peers.iter().enumerate() {
-            let sock = &self.model.socks[s];
-            let owed = sock.owed.len() as u32;
-            let bytes = self.model.bytes(s) as u64;
-            let want = (
-                sock.queue.len() as u32,
-                sock.reserved,
-                bytes,
-                owed,
-                sock.lost,
-            );
-            assert_eq!(peer.counters(), want, "socket {s}");
+    /// The waits that have ended; a binding is tried again.
+    fn ended(&mut self) -> Vec<(usize, Result<u64, Errno>)> {
+        let mut all = vec![];
+        for slot in 0..self.sockets.len() {
+            let Some(socket) = &mut self.sockets[slot] else {
+                continue;
+            };
+            let Some((ticket, what)) = &socket.waits else {
+                continue;
+            };
+            let Some(ended) = self.buses[socket.bus].finished(&socket.peer, *ticket) else {
+                continue;
+            };
+            let what = what.clone();
+            socket.waits = None;
+            match (what, ended.result) {
+                (_, Err(error)) => all.push((slot, Err(error.errno()))),
+                (None, Ok(id)) => all.push((slot, Ok(id))),
+                (Some((is_bind, text)), Ok(_)) => match self.bind(slot, is_bind, &text, true) {
+                    Done::Ok(_) => all.push((slot, Ok(0))),
+                    Done::Err(error) => all.push((slot, Err(error))),
+                    _ => {}
+                },
+            }
         }
-        assert_eq!(self.world.bus.account().used(), self.model.used() as u64);
-    }
-
-    /// Reads all that is left, closes everything: nothing may remain.
-    fn finish(mut self) {
-        for s in 0..SOCKS {
-            while self.read(s).is_some() {}
-        }
-        for s in 0..SOCKS {
-            self.run(&Op::Close(s));
-        }
-        let bus = &self.world.bus;
-        assert_eq!((bus.members(), bus.bindings()), (0, 0));
-        for s in 0..SOCKS {
-            assert_eq!(self.peers[s].counters().1, 0, "a slot stays reserved");
-        }
-        assert_eq!(self.world.bus.account().used(), 0);
+        all
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..Default::default() })]
-
-    #[test]
-    fn the_bus_does_what_the_model_does(
-        limits in prop::collection::vec((1..6u32, 20..120usize), SOCKS),
-        bytes_max in 100..500usize,
-        ops in prop::collection::vec(op(), 1..120),
-    ) {
-        let mut pair = Pair::new(&limits, bytes_max);
-        for op in &ops {
-            pair.run(op);
+impl Subject for Core {
+    fn apply(&mut self, step: &Step<'_>) -> Outcome {
+        let done = self.step(step);
+        let mut ended = self.ended();
+        loop {
+            match self.ended() {
+                more if more.is_empty() => break,
+                more => ended.extend(more),
+            }
         }
-        pair.finish();
+        ended.sort();
+        Outcome { done, ended }
+    }
+
+    fn look(&mut self, slot: usize) -> Seen {
+        self.at(slot).1.with(|queue| Seen {
+            unread: queue.unread() as usize,
+            bytes: queue.bytes() as usize,
+            reserved: queue.reserved() as usize,
+            owed: queue.unreplied() as usize,
+            lost: queue.lost(),
+            readable: queue.is_readable(),
+            urgent: queue.is_urgent(),
+            writable: queue.is_writable(),
+        })
+    }
+
+    fn look_at_bus(&mut self, bus: usize) -> SeenBus {
+        let bus = &self.buses[bus];
+        SeenBus {
+            used: bus.account().used() as usize,
+            members: bus.members() as usize,
+            bindings: bus.bindings() as usize,
+        }
+    }
+}
+
+/// One who made the buses, two sockets of another user, and others.
+const USERS: [u32; 5] = [9, 1, 1, 2, 9];
+
+fn config(bytes_max: usize, pool: (usize, usize)) -> Config {
+    Config {
+        users: USERS.to_vec(),
+        buses: 2,
+        owner: 9,
+        max_msg: 50,
+        bytes_max,
+        pool,
+        reply_max: 4096,
+    }
+}
+
+/// At the end of every program: all sockets are closed, and nothing may remain.
+fn nothing_remains(core: &mut Core) {
+    for slot in 0..core.sockets.len() {
+        let Some(socket) = &core.sockets[slot] else {
+            continue;
+        };
+        let (at, peer) = (socket.bus, socket.peer.clone());
+        if let Some((ticket, _)) = &socket.waits {
+            let ticket = *ticket;
+            drop(core.buses[at].give_up(ticket));
+        }
+        drop(core.buses[at].close_begin(&peer, &mut Wakes::new()));
+        core.settle(at, &peer);
+        core.sockets[slot] = None;
+    }
+    for bus in &core.buses {
+        assert_eq!((bus.members(), bus.bindings()), (0, 0));
+        assert_eq!(bus.account().used(), 0, "bytes stay charged");
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+#[test]
+fn the_bus_does_what_the_model_does() {
+    let wanted = number("N").unwrap_or(100_000);
+    let seed = number("SEED").unwrap_or_else(|| {
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap();
+        now.as_nanos() as u64
+    });
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let config_of_runs = ProptestConfig {
+        cases: u32::MAX,
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..Default::default()
+    };
+    let mut runner = TestRunner::new_with_rng(config_of_runs, rng);
+    let programs = (
+        prop_oneof![3 => 100..500usize, 1 => Just(1_000_000usize)],
+        (0..6usize, 0..3usize),
+        prop::collection::vec(op::strategy(USERS.len(), 2), 1..300),
+    );
+    let (steps, tally, begun) = (Cell::new(0), RefCell::new(Tally::default()), Instant::now());
+    while steps.get() < wanted {
+        let tree = programs.new_tree(&mut runner).unwrap();
+        let result = runner.run_one(tree, |(bytes_max, pool, ops)| {
+            let config = config(bytes_max, pool);
+            let mut core = Core::new(&config);
+            match kbus_model::run(&config, &mut core, &ops, &mut tally.borrow_mut()) {
+                Ok(done) => steps.set(steps.get() + done),
+                Err(difference) => return Err(TestCaseError::fail(difference)),
+            }
+            nothing_remains(&mut core);
+            Ok(())
+        });
+        if let Err(TestError::Fail(reason, (bytes_max, pool, ops))) = result {
+            let program = op::print(&ops);
+            panic!(
+                "a bus of {bytes_max} bytes and a pool {pool:?} differs from the model (SEED={seed}):\n\
+                 {program}{reason}"
+            );
+        }
+    }
+    let (steps, tally) = (steps.get(), tally.into_inner());
+    println!("{steps} steps in {:.1} s, SEED={seed}", begun.elapsed().as_secs_f64());
+    for (what, times) in &tally.0 {
+        println!("{times:>9} {what}");
+    }
+    for what in MUST_HAPPEN {
+        assert!(tally.0.contains_key(*what), "{what} never happened in {steps} steps (SEED={seed})");
     }
 }

@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Announcements, requests and replies.
+
+use crate::errno::*;
+use crate::message::flags;
+use crate::message::Copy;
+use crate::message::Debt;
+use crate::message::Msg;
+use crate::name;
+use crate::state::Binding;
+use crate::state::Model;
+use crate::wait::What;
+use crate::Errno;
+
+/// What a full listener means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// It misses the message.
+    Miss,
+    /// `KBUS_ALL_OR_FAIL`.
+    Fail,
+    /// `KBUS_ALL_OR_WAIT`.
+    Wait,
+    /// A bind event of this user.
+    Event(u32),
+}
+
+/// An announcement or a request.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // As their names say.
+pub struct Send {
+    pub name: String,
+    /// Key of the peer that a stateful request is for.
+    pub peer: Option<u64>,
+    pub request: bool,
+    pub policy: Policy,
+    pub urgent: bool,
+    pub len: usize,
+    pub reply_max: usize,
+    pub cookie: u64,
+}
+
+/// Why something was not sent.
+#[derive(Debug)]
+pub enum Refusal {
+    /// For good.
+    Error(Errno),
+    /// Until these slots have room.
+    Full(Vec<usize>),
+}
+
+impl From<Errno> for Refusal {
+    fn from(error: Errno) -> Self {
+        Refusal::Error(error)
+    }
+}
+
+/// A copy that is to be made.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    slot: usize,
+    listens: Vec<u64>,
+    replier: Option<u64>,
+    must: bool,
+    fits: bool,
+}
+
+/// Whom a message is for.
+pub(crate) struct Target<'a> {
+    pub bus: usize,
+    pub name: &'a str,
+    pub replier: Option<(usize, u64)>,
+    pub len: usize,
+    /// Has got its one copy already.
+    pub served: Option<usize>,
+    pub policy: Policy,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It has this id.
+    Id(u64),
+    /// It waits.
+    Waits,
+}
+
+impl Model {
+    /// Who gets a copy, the replier first.
+    fn recipients(&self, target: &Target<'_>) -> Vec<Delivery> {
+        let listeners = self.listeners(target.bus, target.name);
+        let of = |slot: usize| -> Vec<u64> {
+            let mine = listeners.iter().filter(|b| b.slot == slot);
+            mine.map(|b| b.seq).collect()
+        };
+        let mut list: Vec<Delivery> = vec![];
+        if let Some((slot, seq)) = target.replier {
+            let once = self.sock(slot).once;
+            list.push(Delivery {
+                slot,
+                listens: if once { of(slot) } else { vec![] },
+                replier: Some(seq),
+                must: true,
+                fits: false,
+            });
+        }
+        for binding in &listeners {
+            let slot = binding.slot;
+            if target.served == Some(slot) {
+                continue;
+            }
+            let must = self.must_get(binding, target.policy);
+            let once = self.sock(slot).once;
+            if let Some(merged) = list.iter_mut().find(|d| once && d.slot == slot) {
+                merged.must |= must;
+                continue;
+            }
+            list.push(Delivery {
+                slot,
+                listens: if once { of(slot) } else { vec![binding.seq] },
+                replier: None,
+                must,
+                fits: false,
+            });
+        }
+        list
+    }
+
+    /// Whether nobody gets the message if this listener cannot.
+    fn must_get(&self, binding: &Binding, policy: Policy) -> bool {
+        let sock = self.sock(binding.slot);
+        !sock.lossy
+            && match policy {
+                Policy::Miss => false,
+                Policy::Fail | Policy::Wait => true,
+                Policy::Event(user) => {
+                    let trusted = sock.user == user || sock.user == self.config.owner;
+                    name::tail(&binding.text) == 2 && trusted
+                }
+            }
+    }
+
+    /// All copies of a message, and whether each has room.
+    pub(crate) fn plan(&self, target: &Target<'_>) -> Result<Vec<Delivery>, Refusal> {
+        let mut list = self.recipients(target);
+        let mut full = vec![];
+        for at in 0..list.len() {
+            let slot = list[at].slot;
+            let before = list[..at].iter().filter(|d| d.fits && d.slot == slot).count();
+            list[at].fits = self.has_room(slot, before, before * target.len);
+            if !list[at].fits && list[at].must {
+                full.push(slot);
+            }
+        }
+        if full.is_empty() {
+            return Ok(list);
+        }
+        match target.policy {
+            Policy::Miss | Policy::Fail => Err(EBUSY.into()),
+            Policy::Wait | Policy::Event(_) => Err(Refusal::Full(full)),
+        }
+    }
+
+    /// Puts the copies in the queues; a debt goes with the first of them.
+    pub(crate) fn deliver(&mut self, plan: Vec<Delivery>, msg: &Msg, mut debt: Option<Debt>, charged: bool) {
+        for delivery in plan {
+            if !delivery.fits {
+                self.miss(delivery.slot, msg.id);
+                continue;
+            }
+            let copy = Copy {
+                listens: delivery.listens,
+                replier: delivery.replier,
+                debt: debt.take(),
+                charged,
+                ..Copy::own(msg.clone())
+            };
+            self.push(delivery.slot, copy);
+        }
+    }
+
+    /// What holds for all sends.
+    fn check(&self, slot: usize, len: usize, request: bool) -> Result<(), Errno> {
+        let sock = self.sock(slot);
+        if len > self.config.max_msg {
+            return Err(EMSGSIZE);
+        }
+        if sock.write_shut || (request && sock.read_shut) {
+            return Err(EPIPE);
+        }
+        Ok(())
+    }
+
+    /// Sends an announcement or a request.
+    ///
+    /// # Errors
+    ///
+    /// As the table of the contract has them, in its order.
+    pub fn send(&mut self, slot: usize, send: &Send, blocking: bool) -> Result<Sent, Errno> {
+        self.check(slot, send.len, send.request)?;
+        if name::is_bus_own(&send.name) {
+            return Err(EPERM);
+        }
+        self.sock_mut(slot).blocked_by.clear();
+        match self.try_send(slot, send) {
+            Ok(id) => Ok(Sent::Id(id)),
+            Err(Refusal::Error(error)) => Err(error),
+            Err(Refusal::Full(full)) if !blocking => {
+                self.sock_mut(slot).blocked_by = full;
+                Err(EAGAIN)
+            }
+            Err(Refusal::Full(full)) => self.wait(slot, What::Send(send.clone()), &full),
+        }
+    }
+
+    /// One try of a send.
+    pub(crate) fn try_send(&mut self, slot: usize, send: &Send) -> Result<u64, Refusal> {
+        self.check(slot, send.len, send.request)?;
+        if send.request {
+            self.sock_mut(slot).reserved += 1;
+            let result = self.try_request(slot, send);
+            if result.is_err() {
+                self.sock_mut(slot).reserved -= 1;
+            }
+            return result;
+        }
+        let bus = self.sock(slot).bus;
+        let plan = self.plan(&Target {
+            bus,
+            name: &send.name,
+            replier: None,
+            len: send.len,
+            served: None,
+            policy: send.policy,
+        })?;
+        self.check_bytes(bus, &plan, send.len, 0)?;
+        let msg = self.message(slot, send, 0);
+        let id = msg.id;
+        self.deliver(plan, &msg, None, true);
+        Ok(id)
+    }
+
+    /// Whether the bus has the bytes for a message that somebody will get.
+    fn check_bytes(&self, bus: usize, plan: &[Delivery], len: usize, more: usize) -> Result<(), Errno> {
+        let len = if plan.iter().any(|d| d.fits) { len } else { 0 };
+        match self.used(bus) + more + len > self.config.bytes_max {
+            true => Err(EDQUOT),
+            false => Ok(()),
+        }
+    }
+
+    /// A request whose slot for the reply is counted already.
+    fn try_request(&mut self, slot: usize, send: &Send) -> Result<u64, Refusal> {
+        let sock = self.sock(slot);
+        let bus = sock.bus;
+        if sock.queue.len() + sock.reserved > sock.limit {
+            return Err(ENOBUFS.into());
+        }
+        let reserved = match send.reply_max {
+            0 => self.config.reply_max,
+            bytes => bytes,
+        };
+        let reserved = reserved.min(self.config.max_msg);
+        if self.used(bus) + reserved > self.config.bytes_max {
+            return Err(ENOBUFS.into());
+        }
+        let replier = self.replier(bus, &send.name).cloned().ok_or(EADDRNOTAVAIL)?;
+        let asked = self.sock(replier.slot).key;
+        if send.peer.is_some_and(|peer| peer != asked) {
+            return Err(EPIPE.into());
+        }
+        let plan = self.plan(&Target {
+            bus,
+            name: &send.name,
+            replier: Some((replier.slot, replier.seq)),
+            len: send.len,
+            served: None,
+            policy: send.policy,
+        })?;
+        self.check_bytes(bus, &plan, send.len, reserved)?;
+        let msg = self.message(slot, send, flags::REQUEST);
+        let id = msg.id;
+        let debt = Debt {
+            requester: (slot, self.sock(slot).key),
+            id,
+            replier: asked,
+            name: send.name.clone(),
+            reserved,
+            cookie: send.cookie,
+        };
+        self.deliver(plan, &msg, Some(debt), true);
+        Ok(id)
+    }
+
+    fn message(&mut self, slot: usize, send: &Send, kind: u32) -> Msg {
+        let urgent = if send.urgent { flags::URGENT } else { 0 };
+        Msg {
+            id: self.next_id(),
+            name: send.name.clone(),
+            flags: kind | urgent,
+            sender: self.sock(slot).key,
+            to: send.peer.unwrap_or(0),
+            len: send.len,
+            ..Msg::default()
+        }
+    }
+
+    /// Sends the reply to `request` of the socket with key `peer`.
+    ///
+    /// # Errors
+    ///
+    /// `EMSGSIZE`, `EPIPE`, `ECONNREFUSED`, `EADDRNOTAVAIL`, `EINVAL`, in this order, and `EMSGSIZE` again.
+    pub fn reply(
+        &mut self,
+        slot: usize,
+        (peer, request): (u64, u64),
+        name: Option<&str>,
+        len: usize,
+        urgent: bool,
+    ) -> Result<u64, Errno> {
+        self.check(slot, len, false)?;
+        self.sock_mut(slot).blocked_by.clear();
+        let owed = &self.sock(slot).owed;
+        let at = owed.iter().position(|debt| debt.id == request).ok_or(ECONNREFUSED)?;
+        let debt = owed[at].clone();
+        if debt.requester.1 != peer {
+            return Err(ECONNREFUSED);
+        }
+        let Some(to) = self.requester(&debt) else {
+            self.sock_mut(slot).owed.remove(at);
+            return Err(EADDRNOTAVAIL);
+        };
+        if name.is_some_and(|name| name != debt.name) {
+            return Err(EINVAL);
+        }
+        let bus = self.sock(slot).bus;
+        let open = !self.sock(to).read_shut;
+        if len > debt.reserved {
+            let left = self.sock(to).byte_limit.saturating_sub(self.bytes(to));
+            let fits = !open || (left > 0 && len <= left);
+            if !fits || self.used(bus) - debt.reserved + len > self.config.bytes_max {
+                return Err(EMSGSIZE);
+            }
+        }
+        self.sock_mut(slot).owed.remove(at);
+        self.sock_mut(to).reserved -= 1;
+        let msg = Msg {
+            id: self.next_id(),
+            name: debt.name.clone(),
+            flags: flags::REPLY | if urgent { flags::URGENT } else { 0 },
+            sender: self.sock(slot).key,
+            to: peer,
+            in_reply_to: request,
+            len,
+            ..Msg::default()
+        };
+        if open {
+            let mut own = Copy::own(msg.clone());
+            own.msg.cookie = debt.cookie;
+            own.charged = true;
+            self.push(to, own);
+        }
+        let plan = self.plan(&Target {
+            bus,
+            name: &debt.name,
+            replier: None,
+            len,
+            served: (open && self.sock(to).once).then_some(to),
+            policy: Policy::Miss,
+        });
+        self.deliver(plan.expect("nobody must get a reply's copy"), &msg, None, true);
+        Ok(msg.id)
+    }
+}
