@@ -207,8 +207,11 @@ impl Endpoint {
         Self::settle(this, &bus);
     }
 
-    /// Drops what has been read, after telling the bus where it must know.
+    /// Drops what has been read, then tells the bus where it must know.
+    ///
+    /// The caller has no part of the message any more: its bytes may be what somebody waits for.
     pub(crate) fn has_read(this: &Arc<Self>, consumed: Consumed<Arc<Self>>) {
+        drop(consumed.garbage);
         let bus = match this.bus() {
             Ok(bus) if consumed.tell_bus => bus,
             _ => return,
@@ -218,7 +221,7 @@ impl Endpoint {
         let rest = bus
             .state
             .lock()
-            .after_read(this, consumed.slip, &mut next, &mut wakes);
+            .after_read(this, consumed.back, &mut next, &mut wakes);
         wake_all(wakes);
         drop(rest);
     }

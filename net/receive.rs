@@ -6,7 +6,10 @@ use crate::{
     bus_core::{
         address,
         name,
-        queue::View, //
+        queue::{
+            Consumed,
+            View, //
+        }, //
     },
     endpoint::{
         sleep,
@@ -62,7 +65,13 @@ pub(crate) fn receive(this: &Arc<Endpoint>, mut msg: RecvMsg<'_>, flags: u32) ->
             // Another reader was faster.
             continue;
         };
-        return copy_out(this, &mut msg, flags, &mut view);
+        let mut consumed = None;
+        let result = copy_out(this, &mut msg, flags, &mut view, &mut consumed);
+        drop(view);
+        if let Some(consumed) = consumed {
+            Endpoint::has_read(this, consumed);
+        }
+        return result;
     }
 }
 
@@ -80,11 +89,13 @@ fn wait(this: &Endpoint, left: &mut Jiffies) -> Result<bool> {
     }
 }
 
+/// Copies a message to the program; what is `read` then is for the caller to give back.
 fn copy_out(
     this: &Arc<Endpoint>,
     msg: &mut RecvMsg<'_>,
     flags: u32,
     view: &mut View,
+    read: &mut Option<Consumed<Arc<Endpoint>>>,
 ) -> Result<usize> {
     let whole = view.payload().len();
     let copied = whole.min(msg.room());
@@ -97,9 +108,7 @@ fn copy_out(
         if !consumed.as_ref().is_some_and(|consumed| consumed.owed) {
             view.flags &= !uapi::KBUS_YOU_REPLY;
         }
-        if let Some(consumed) = consumed {
-            Endpoint::has_read(this, consumed);
-        }
+        *read = consumed;
     }
     if view.flags & uapi::KBUS_URGENT != 0 {
         msg.add_flags(MSG_OOB);

@@ -7,6 +7,7 @@
 //! real sockets. Whatever can be seen from outside is compared after each step, and a program that shows a difference
 //! is made as short as possible and printed.
 
+pub mod adapt;
 pub mod bind;
 pub mod close;
 pub mod events;

@@ -160,14 +160,12 @@ impl fmt::Display for Op {
     }
 }
 
-/// A program as text.
-pub fn print(ops: &[Op]) -> String {
-    ops.iter().map(|op| format!("  {op}\n")).collect()
-}
+/// The names that messages have.
+pub const NAMES: [&str; 5] = ["$.A", "$.A.A", "$.A.B", "$.B", "$.A.A.A"];
 
 fn names() -> impl Strategy<Value = String> {
     prop_oneof![
-        12 => prop::sample::select(vec!["$.A", "$.B", "$.A.A", "$.A.B", "$.A.A.A"]),
+        40 => prop::sample::select(vec!["$.A", "$.A", "$.A.A", "$.A.A", "$.A.B", "$.B", "$.A.A.A"]),
         1 => prop::sample::select(vec!["$.KBUS", "$.KBUS.X", BIND_EVENT]),
     ]
     .prop_map(str::to_string)
@@ -178,7 +176,7 @@ fn texts() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => names(),
         6 => prop::sample::select(wild).prop_map(str::to_string),
-        2 => prop::sample::select(vec![BIND_EVENT, "$.KBUS.*", "$.KBUS.%"]).prop_map(str::to_string),
+        4 => prop::sample::select(vec![BIND_EVENT, BIND_EVENT, "$.KBUS.*", "$.KBUS.%"]).prop_map(str::to_string),
     ]
 }
 
@@ -186,12 +184,12 @@ fn texts() -> impl Strategy<Value = String> {
 pub fn strategy(slots: usize, buses: usize) -> impl Strategy<Value = Op> {
     let s = move || 0..slots;
     let setting = prop_oneof![
-        4 => (1..5usize).prop_map(Setting::QueueLen),
+        5 => (1..5usize).prop_map(Setting::QueueLen),
         2 => (1..120usize).prop_map(Setting::QueueBytes),
         2 => any::<bool>().prop_map(Setting::Once),
         1 => any::<bool>().prop_map(Setting::Lossy),
         1 => any::<bool>().prop_map(Setting::ReportLost),
-        2 => prop::bool::weighted(0.7).prop_map(Setting::ReportBinds),
+        4 => prop::bool::weighted(0.8).prop_map(Setting::ReportBinds),
     ];
     let kind = prop_oneof![
         4 => Just(Kind::Announce),
@@ -207,28 +205,29 @@ pub fn strategy(slots: usize, buses: usize) -> impl Strategy<Value = Op> {
     let all = prop_oneof![4 => Just(0u32), 2 => Just(4u32), 5 => Just(8u32)];
     let urgent = || prop::bool::weighted(0.15);
     let often = || prop::bool::weighted(0.7);
+    let which = || prop_oneof![5 => Just(0usize), 1 => 1..4usize];
     prop_oneof![
-        7 => (s(), 0..buses).prop_map(|(slot, bus)| Op::Open { slot, bus }),
-        2 => s().prop_map(|slot| Op::Close { slot }),
-        1 => s().prop_map(|slot| Op::Kill { slot }),
+        40 => (s(), 0..buses).prop_map(|(slot, bus)| Op::Open { slot, bus }),
+        6 => s().prop_map(|slot| Op::Close { slot }),
+        3 => s().prop_map(|slot| Op::Kill { slot }),
         1 => s().prop_map(|slot| Op::ShutRead { slot }),
         1 => s().prop_map(|slot| Op::ShutWrite { slot }),
-        12 => (s(), texts()).prop_map(|(slot, text)| Op::Listen { slot, text }),
-        6 => (s(), texts()).prop_map(|(slot, text)| Op::Unlisten { slot, text }),
-        12 => (s(), texts(), often()).prop_map(|(slot, text, blocking)| Op::Bind { slot, text, blocking }),
-        6 => (s(), texts(), often()).prop_map(|(slot, text, blocking)| Op::Unbind { slot, text, blocking }),
-        45 => (s(), names(), kind, all, urgent(), often(), 0..52usize, 0..30usize).prop_map(
+        36 => (s(), texts()).prop_map(|(slot, text)| Op::Listen { slot, text }),
+        18 => (s(), texts()).prop_map(|(slot, text)| Op::Unlisten { slot, text }),
+        36 => (s(), texts(), often()).prop_map(|(slot, text, blocking)| Op::Bind { slot, text, blocking }),
+        24 => (s(), texts(), often()).prop_map(|(slot, text, blocking)| Op::Unbind { slot, text, blocking }),
+        170 => (s(), names(), kind, all, urgent(), often(), 0..52usize, 0..30usize).prop_map(
             |(slot, name, kind, all, urgent, blocking, len, reply_max)| Op::Send {
                 slot, name, kind, all, urgent, blocking, len, reply_max
             }
         ),
-        14 => (s(), 0..4usize, fault, urgent(), 0..52usize).prop_map(
+        60 => (s(), which(), fault, urgent(), 0..52usize).prop_map(
             |(slot, which, fault, urgent, len)| Op::Reply { slot, which, fault, urgent, len }
         ),
-        2 => (s(), 0..4usize).prop_map(|(slot, which)| Op::Ignore { slot, which }),
-        34 => s().prop_map(|slot| Op::Read { slot }),
-        10 => (s(), setting).prop_map(|(slot, setting)| Op::Set { slot, setting }),
-        2 => s().prop_map(|slot| Op::GiveUp { slot }),
-        2 => (s(), names()).prop_map(|(slot, name)| Op::WhoReplies { slot, name }),
+        8 => (s(), which()).prop_map(|(slot, which)| Op::Ignore { slot, which }),
+        130 => s().prop_map(|slot| Op::Read { slot }),
+        30 => (s(), setting).prop_map(|(slot, setting)| Op::Set { slot, setting }),
+        8 => s().prop_map(|slot| Op::GiveUp { slot }),
+        4 => (s(), names()).prop_map(|(slot, name)| Op::WhoReplies { slot, name }),
     ]
 }

@@ -2,6 +2,7 @@
 
 //! Runs a program on the model and on a subject, side by side.
 
+use crate::adapt::adapt;
 use crate::errno::*;
 use crate::message::flags;
 use crate::message::Debt;
@@ -144,18 +145,21 @@ impl Tally {
 ///
 /// # Errors
 ///
-/// What differs, and after which step.
+/// What was done, and what differs after the last step of that.
 pub fn run(config: &Config, subject: &mut dyn Subject, ops: &[Op], tally: &mut Tally) -> Result<u64, String> {
     let mut model = Model::new(config.clone());
     let mut steps = 0;
-    for (at, op) in ops.iter().enumerate() {
+    let mut trace = String::new();
+    for op in ops {
+        let op = &adapt(&model, op);
         let Some((step, want)) = model_step(&mut model, op) else {
             continue;
         };
         steps += 1;
+        trace += &format!("  {op}\n");
         let got = subject.apply(&step);
         let fail = |what: &str, want: String, got: String| {
-            Err(format!("step {}, {op}: {what}\n  the model: {want}\n  the bus:   {got}", at + 1))
+            Err(format!("{trace}{what} of this last step\n  in the model: {want}\n  on the bus:   {got}"))
         };
         if got != want {
             return fail("outcome", format!("{want:?}"), format!("{got:?}"));

@@ -203,6 +203,9 @@ impl Model {
             return Err(EPERM);
         }
         self.sock_mut(slot).blocked_by.clear();
+        if send.policy == Policy::Wait {
+            self.let_others_go(self.sock(slot).bus, &send.name);
+        }
         match self.try_send(slot, send) {
             Ok(id) => Ok(Sent::Id(id)),
             Err(Refusal::Error(error)) => Err(error),
@@ -211,6 +214,17 @@ impl Model {
                 Err(EAGAIN)
             }
             Err(Refusal::Full(full)) => self.wait(slot, What::Send(send.clone()), &full),
+        }
+    }
+
+    /// A new send goes behind those who wait for the same queues and may go.
+    fn let_others_go(&mut self, bus: usize, name: &str) {
+        let replier = self.replier(bus, name).map(|b| b.slot);
+        let listeners = self.listeners(bus, name).into_iter().map(|b| b.slot);
+        let mut slots: Vec<usize> = replier.into_iter().chain(listeners).collect();
+        slots.retain(|slot| self.has_room(*slot, 0, 0));
+        for slot in slots {
+            self.retry_waiters_of(slot);
         }
     }
 

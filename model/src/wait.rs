@@ -96,6 +96,11 @@ impl Model {
     /// A read has made room in a queue.
     pub(crate) fn room_in(&mut self, on: usize) {
         self.unblock_pollers(on);
+        self.retry_waiters_of(on);
+    }
+
+    /// Tries those who wait for a queue, while it has room.
+    pub(crate) fn retry_waiters_of(&mut self, on: usize) {
         for at in 0..self.waiters.len() {
             let waiter = &self.waiters[at];
             if waiter.on == on && waiter.ended.is_none() && self.has_room(on, 0, 0) {

@@ -45,8 +45,11 @@ pub(super) enum Verdict {
 
 /// What [`Queue::consume`] took out.
 pub struct Consumed<M> {
-    /// The entry, for the caller to drop when it holds no lock.
-    pub slip: Option<Slip<M>>,
+    /// For the caller to drop when it holds no lock, and before it tells the bus: its bytes may be
+    /// what somebody waits for.
+    pub garbage: Option<Slip<M>>,
+    /// What belongs to the bus, for [`Bus::after_read`](super::bus::Bus::after_read).
+    pub back: Option<Slip<M>>,
     /// Whether it is a request that is owed from now on.
     pub owed: bool,
     /// Whether the bus must be told, by [`Bus::after_read`](super::bus::Bus::after_read).
@@ -333,7 +336,8 @@ impl<M> Queue<M> {
                     None => self.gap.told(count),
                 }
                 return Some(Consumed {
-                    slip: None,
+                    garbage: None,
+                    back: None,
                     owed: false,
                     tell_bus: false,
                 });
@@ -353,9 +357,14 @@ impl<M> Queue<M> {
             self.owed.insert(debt, id);
             self.unreplied = self.unreplied.saturating_add(1);
         }
+        let (garbage, back) = match slip.value.origin {
+            Origin::Made => (Some(slip), None),
+            Origin::Pool | Origin::Spare(_) => (None, Some(slip)),
+        };
         Some(Consumed {
-            tell_bus: self.is_news_to_bus() || slip.value.origin != Origin::Made,
-            slip: Some(slip),
+            tell_bus: self.is_news_to_bus() || back.is_some(),
+            garbage,
+            back,
             owed,
         })
     }

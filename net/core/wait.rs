@@ -16,7 +16,6 @@ use super::address::Dest;
 use super::bus::Bus;
 use super::bus::Member;
 use super::bus::Outgoing;
-use super::entry::Origin;
 use super::entry::Slip;
 use super::error::Error;
 use super::mem;
@@ -283,12 +282,6 @@ impl<M: Member> Bus<M> {
             return;
         };
         let member = sock.member.clone();
-        if member.with(|queue| queue.has_room()) {
-            self.unblock_pollers(on, wakes);
-        }
-        let Some(sock) = self.socks.get_mut(on) else {
-            return;
-        };
         let mut left = core::mem::take(&mut sock.blocked);
         let mut passed_over = Tree::new();
         while member.with(|queue| queue.has_room()) {
@@ -350,15 +343,14 @@ impl<M: Member> Bus<M> {
     pub fn after_read(
         &mut self,
         member: &M,
-        slip: Option<Slip<M>>,
+        back: Option<Slip<M>>,
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
     ) -> Option<Slip<M>> {
-        let rest = match slip {
-            Some(slip) if slip.value.origin != Origin::Made => self.take_back(member.id(), slip),
-            other => other,
-        };
-        if member.with(|queue| queue.waited) {
+        let rest = back.and_then(|slip| self.take_back(member.id(), slip));
+        let (waited, room) = member.with(|queue| (queue.waited, queue.has_room()));
+        if waited && room {
+            self.unblock_pollers(member.id(), wakes);
             self.room(member.id(), next_id, wakes);
         }
         rest

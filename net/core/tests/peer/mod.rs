@@ -99,8 +99,8 @@ impl World {
         if consumed.tell_bus {
             let mut next = ids(&mut self.last_id);
             let wakes = &mut Wakes::new();
-            let slip = consumed.slip;
-            drop(self.bus.after_read(peer, slip, &mut next, wakes));
+            drop(consumed.garbage);
+            drop(self.bus.after_read(peer, consumed.back, &mut next, wakes));
         }
         Some(view)
     }
