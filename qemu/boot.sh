@@ -24,6 +24,8 @@ fi
 qemu=(qemu-system-x86_64 -M q35 "${accel[@]}" -smp 2 -m 1024 -nodefaults -no-reboot -display none
 	-kernel "$KERNELDIR/vmlinuz" -initrd "$OUT/initramfs.cpio")
 append="panic=-1 oops=panic panic_on_warn=1 loglevel=7 kbus.run=$run"
+# The long forms of tests, and what repeats a run of random ones.
+append="$append kbus.n=${N:-} kbus.seed=${SEED:-}"
 [ -z "$args" ] || append="$append kbus.args=$args"
 
 if [ "$run" = shell ]; then

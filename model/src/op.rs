@@ -180,9 +180,10 @@ fn texts() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Random steps for so many slots and buses.
-pub fn strategy(slots: usize, buses: usize) -> impl Strategy<Value = Op> {
+/// Random steps for so many slots and buses, and payloads up to a little more than is allowed.
+pub fn strategy(slots: usize, buses: usize, max_msg: usize) -> impl Strategy<Value = Op> {
     let s = move || 0..slots;
+    let len = move || 0..max_msg + 2;
     let setting = prop_oneof![
         5 => (1..5usize).prop_map(Setting::QueueLen),
         2 => (1..120usize).prop_map(Setting::QueueBytes),
@@ -216,12 +217,12 @@ pub fn strategy(slots: usize, buses: usize) -> impl Strategy<Value = Op> {
         18 => (s(), texts()).prop_map(|(slot, text)| Op::Unlisten { slot, text }),
         36 => (s(), texts(), often()).prop_map(|(slot, text, blocking)| Op::Bind { slot, text, blocking }),
         24 => (s(), texts(), often()).prop_map(|(slot, text, blocking)| Op::Unbind { slot, text, blocking }),
-        170 => (s(), names(), kind, all, urgent(), often(), 0..52usize, 0..30usize).prop_map(
+        170 => (s(), names(), kind, all, urgent(), often(), len(), 0..30usize).prop_map(
             |(slot, name, kind, all, urgent, blocking, len, reply_max)| Op::Send {
                 slot, name, kind, all, urgent, blocking, len, reply_max
             }
         ),
-        60 => (s(), which(), fault, urgent(), 0..52usize).prop_map(
+        60 => (s(), which(), fault, urgent(), len()).prop_map(
             |(slot, which, fault, urgent, len)| Op::Reply { slot, which, fault, urgent, len }
         ),
         8 => (s(), which()).prop_map(|(slot, which)| Op::Ignore { slot, which }),

@@ -27,6 +27,15 @@ use crate::tests::Test;
 
 /// How long one test may take.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
+/// How long it may take when N= asks for a long form.
+const LONG_LIMIT: Duration = Duration::from_secs(3600);
+
+fn time_limit() -> Duration {
+    match std::env::var_os("N") {
+        Some(n) if !n.is_empty() => LONG_LIMIT,
+        _ => TIME_LIMIT,
+    }
+}
 
 /// Which sockets to test.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -104,9 +113,13 @@ fn main() -> ExitCode {
     for (n, test) in chosen.iter().enumerate() {
         let (n, name) = (n + 1, test.full_name());
         match run(&name, args.form) {
-            Outcome::Passed => {
+            Outcome::Passed(said) => {
                 passed += 1;
                 println!("ok {n} {name}");
+                // Figures that a test wants to be seen.
+                for line in said.lines().filter(|line| line.starts_with("# ")) {
+                    println!("{line}");
+                }
             }
             Outcome::Skipped(reason) => {
                 skipped += 1;
@@ -130,7 +143,8 @@ fn main() -> ExitCode {
 
 /// What became of a test.
 enum Outcome {
-    Passed,
+    /// It may have said something.
+    Passed(String),
     Skipped(String),
     Failed(String),
 }
@@ -164,7 +178,7 @@ fn run(name: &str, form: Form) -> Outcome {
     let mut pause = Duration::from_micros(200);
     let status = loop {
         match child.try_wait() {
-            Ok(None) if start.elapsed() < TIME_LIMIT => {
+            Ok(None) if start.elapsed() < time_limit() => {
                 thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(20));
             }
@@ -181,8 +195,8 @@ fn run(name: &str, form: Form) -> Outcome {
     }
     let said = reader.join().unwrap_or_default();
     match status {
-        None => Outcome::Failed(format!("took more than {TIME_LIMIT:?}\n{said}")),
-        Some(status) if status.success() => Outcome::Passed,
+        None => Outcome::Failed(format!("took more than {:?}\n{said}", time_limit())),
+        Some(status) if status.success() => Outcome::Passed(said),
         Some(status) if status.code() == Some(SKIPPED) => {
             let reason = said.lines().find_map(|line| line.strip_prefix("SKIP "));
             Outcome::Skipped(reason.unwrap_or("no reason given").to_string())

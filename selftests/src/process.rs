@@ -70,15 +70,23 @@ impl Child {
     /// Waiting for memory, a page or a lock is another kind of sleep.
     pub fn wait_asleep(&self) {
         loop {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).expect("/proc");
-            // The name before it is in parentheses, and may hold some.
-            let state = stat.rsplit(") ").next().and_then(|s| s.chars().next());
-            match state {
+            match self.state() {
                 Some('S') => return,
                 Some('Z') => panic!("the child ended, and was expected to sleep"),
                 _ => thread::sleep(Duration::from_millis(1)),
             }
         }
+    }
+
+    /// Whether it sleeps so, now.
+    pub fn is_asleep(&self) -> bool {
+        self.state() == Some('S')
+    }
+
+    fn state(&self) -> Option<char> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).expect("/proc");
+        // The name before it is in parentheses, and may hold some.
+        stat.rsplit(") ").next().and_then(|s| s.chars().next())
     }
 
     /// Waits for the end, returning the raw wait status.
@@ -238,6 +246,21 @@ impl Blocked {
     /// Waits until it sleeps (again).
     pub fn wait_asleep(&self) {
         self.child.wait_asleep();
+    }
+
+    /// Waits until the call has returned, or the process sleeps in it (again);
+    /// says whether it has returned.
+    pub fn settles(&self) -> bool {
+        loop {
+            if self.is_over() {
+                return true;
+            }
+            // Looked at in this order: whoever was woken is not asleep.
+            if self.child.is_asleep() {
+                return self.is_over();
+            }
+            thread::sleep(Duration::from_micros(100));
+        }
     }
 
     /// Whether the call has returned.

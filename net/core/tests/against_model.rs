@@ -378,6 +378,9 @@ impl Subject for Core {
     }
 }
 
+/// Largest payload.
+const MAX_MSG: usize = 50;
+
 /// One who made the buses, two sockets of another user, and others.
 const USERS: [u32; 5] = [9, 1, 1, 2, 9];
 
@@ -386,7 +389,7 @@ fn config(bytes_max: usize, pool: (usize, usize)) -> Config {
         users: USERS.to_vec(),
         buses: 2,
         owner: 9,
-        max_msg: 50,
+        max_msg: MAX_MSG,
         bytes_max,
         pool,
         reply_max: 4096,
@@ -442,7 +445,7 @@ fn the_bus_does_what_the_model_does() {
     let programs = (
         prop_oneof![3 => 100..500usize, 1 => Just(1_000_000usize)],
         (0..6usize, 0..3usize),
-        prop::collection::vec(op::strategy(USERS.len(), 2), 1..300),
+        prop::collection::vec(op::strategy(USERS.len(), 2, MAX_MSG), 1..300),
     );
     let (steps, tally, begun) = (Cell::new(0), RefCell::new(Tally::default()), Instant::now());
     while steps.get() < wanted {

@@ -18,6 +18,7 @@ mod limits;
 mod lossy;
 mod lost;
 mod messages;
+mod model;
 mod once;
 mod options;
 mod order;
@@ -135,6 +136,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         addresses::TESTS,
         bindings::TESTS,
         messages::TESTS,
+        model::TESTS,
         guarantee::TESTS,
         histories::TESTS,
         sending::TESTS,
