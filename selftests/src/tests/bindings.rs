@@ -20,6 +20,7 @@ super::tests! {
     who_replies_for_the_connected_name who_replies_buffer_sizes close_frees_the_name
     kill_frees_the_name race_for_a_name protected_wildcard owner_overrides_protection
     unprotected_star many_bindings
+    who_replies_does_not_read_a_buffer_of_8
 }
 
 /// Names can be bound only on a bus: `ENOTCONN`.
@@ -460,4 +461,16 @@ fn many_bindings() {
     }
     sock.send_to("$.Many.N321", b"").unwrap();
     silent!(sock);
+}
+
+/// What a buffer of exactly 8 bytes holds does not matter.
+fn who_replies_does_not_read_a_buffer_of_8() {
+    let bus = fresh_bus();
+    let (a, b) = (Sock::on(&bus), Sock::on(&bus));
+    a.replier("$.A").unwrap();
+    b.connect("$.A").unwrap();
+    for junk in [b"$.Other\0", b"Fred\0\0\0\0", &[0xff; 8]] {
+        let got = b.get_at(uapi::SOL_KBUS as i32, uapi::KBUS_REPLIER as i32, junk);
+        assert_eq!(got.unwrap(), a.peer_id().to_ne_bytes());
+    }
 }

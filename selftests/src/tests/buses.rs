@@ -22,6 +22,7 @@ super::tests! {
     anybody_may_read_owner_options ownership_stays_with_the_maker mode_is_checked_at_bind
     mode_set_before_bind mode_group mode_default bus_info_counts bus_info_owner
     bus_info_domain bus_info_bytes owner_by_user
+    mode_owner_bit bus_info_may_be_read_short
 }
 
 /// `getsockname` gives the bus, abstract: counted and not terminated.
@@ -361,4 +362,28 @@ fn owner_by_user() {
     let root = Sock::on(&bus);
     root.set_u32(uapi::KBUS_MAX_MSG_SIZE, 3000).unwrap();
     maker.kill();
+}
+
+/// The owner's bit is for the owner, also when the others' are set.
+fn mode_owner_bit() {
+    let bus = fresh_bus();
+    Child::fork(|| {
+        process::become_user(1000, 1000);
+        let maker = Sock::on(&bus);
+        maker.set_u32(uapi::KBUS_BUS_MODE, 0o066).unwrap();
+        fails!(EACCES, Sock::new().bind(&bus));
+        maker.set_u32(uapi::KBUS_BUS_MODE, 0o200).unwrap();
+        Sock::on(&bus);
+    })
+    .join();
+}
+
+/// `KBUS_BUS_INFO` gives a shorter buffer its beginning: programs that know a
+/// shorter struct go on working.
+fn bus_info_may_be_read_short() {
+    let sock = Sock::on(&fresh_bus());
+    let whole = sock.get(uapi::KBUS_BUS_INFO, 1000).unwrap();
+    for len in [8, 24, 28] {
+        assert_eq!(sock.get(uapi::KBUS_BUS_INFO, len).unwrap(), whole[..len]);
+    }
 }

@@ -45,6 +45,7 @@ super::tests! {
     unbind_events_are_shared_among_listeners share_of_unbind_events_is_16_at_least unbind_events_of_a_bus_are_a_thousand unbind_events_come_again_when_read
     unbind_events_lost_looks unbind_events_lost_goes_with_its_binding
     unbind_events_lost_is_no_loss reports_do_not_change_who_replies
+    initial_events_do_not_count_in_the_thousand
 }
 
 const EVENT: &str = "$.KBUS.ReplierBindEvent";
@@ -1051,4 +1052,23 @@ fn reports_do_not_change_who_replies() {
     assert_eq!(owner.who_replies(EVENT), Ok(0));
     fails!(EPERM, owner.send_to(EVENT, b"forged"));
     assert_eq!(events(&listener).len(), 2);
+}
+
+/// What a socket was told when it switched reports on is not among the thousand
+/// unbind events that may wait on a bus.
+fn initial_events_do_not_count_in_the_thousand() {
+    let bus = fresh_bus();
+    let listener = Sock::on(&bus);
+    let service = Sock::on(&bus);
+    for n in 0..1000 {
+        service.replier(&format!("$.N{n}")).unwrap();
+    }
+    listener.listen(EVENT).unwrap();
+    listener.turn_on(uapi::KBUS_REPORT_BINDS);
+    assert_eq!(listener.unread(), 1000);
+    drop(service);
+    assert_eq!(listener.unread(), 2000);
+    let read = events(&listener);
+    assert_eq!(read.iter().filter(|event| event.bind).count(), 1000);
+    assert_eq!(read.len(), 2000);
 }

@@ -21,6 +21,7 @@ super::tests! {
     request_to_oneself_and_close statuses_are_for_the_requester_only one_answer_each
     unreplied_counts reply_after_status close_tells_every_requester
     statuses_before_death_is_seen closing_chain
+    refused_replies_are_not_fatal requester_gone_keeps_the_listeners_copies
 }
 
 /// An asker, a replier for `$.A`, and a request between them.
@@ -403,4 +404,39 @@ fn closing_chain() {
     drop(socks);
     let info = keeper.bus_info().unwrap();
     assert_eq!((info.members, info.bindings, info.bytes), (1, 0, 0));
+}
+
+/// A replier goes on after `ECONNREFUSED` and `EADDRNOTAVAIL`.
+fn refused_replies_are_not_fatal() {
+    let bus = fresh_bus();
+    let (a, b, c) = (Sock::on(&bus), Sock::on(&bus), Sock::on(&bus));
+    b.replier("$.A").unwrap();
+    a.request("$.A", b"").unwrap();
+    let id = c.request("$.A", b"").unwrap();
+    let (lost, good) = (b.recv().unwrap(), b.recv().unwrap());
+    drop(a);
+    fails!(EADDRNOTAVAIL, b.reply(&lost, b""));
+    fails!(ECONNREFUSED, b.reply(&lost, b""));
+    b.reply(&good, b"answer").unwrap();
+    let reply = c.recv().unwrap();
+    assert_eq!(
+        (reply.info.in_reply_to, &reply.data[..]),
+        (id, &b"answer"[..])
+    );
+    let id = c.request("$.A", b"").unwrap();
+    b.reply(&b.recv().unwrap(), b"").unwrap();
+    assert_eq!(c.recv().unwrap().info.in_reply_to, id);
+}
+
+/// When the requester closes, the listeners' copies of its requests stay.
+fn requester_gone_keeps_the_listeners_copies() {
+    let bus = fresh_bus();
+    let (a, b, c) = (Sock::on(&bus), Sock::on(&bus), Sock::on(&bus));
+    b.replier("$.A").unwrap();
+    c.listen("$.A").unwrap();
+    let id = a.request("$.A", b"ask").unwrap();
+    drop(a);
+    let copy = c.recv().unwrap();
+    assert_eq!((copy.info.id, &copy.data[..]), (id, &b"ask"[..]));
+    silent!(c);
 }

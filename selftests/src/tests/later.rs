@@ -15,7 +15,9 @@ use kbus_selftests::sys::Sock;
 use super::fails;
 use super::silent;
 
-super::tests! { pass passcred credentials rights }
+super::tests! { pass passcred credentials rights
+    passsec_and_timestamps
+}
 
 /// `KBUS_PASS`.
 fn pass() {
@@ -48,4 +50,20 @@ fn rights() {
     let out = Out::to("$.A", b"").with(Cmsg::rights(file.as_raw_fd()));
     fails!(EOPNOTSUPP, sock.send_msg(&out));
     silent!(sock);
+}
+
+/// `SO_PASSSEC`, `SO_PASSRIGHTS`, `SO_TIMESTAMP*`.
+fn passsec_and_timestamps() {
+    // Not in the C library's header yet.
+    const SO_PASSRIGHTS: i32 = 83;
+    let sock = Sock::on(&fresh_bus());
+    for option in [
+        libc::SO_PASSSEC,
+        SO_PASSRIGHTS,
+        libc::SO_TIMESTAMP,
+        libc::SO_TIMESTAMPNS,
+        libc::SO_TIMESTAMPING,
+    ] {
+        fails!(EOPNOTSUPP, sock.set_socket(option, 1));
+    }
 }

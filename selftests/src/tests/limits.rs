@@ -16,6 +16,9 @@ super::tests! {
     reply_within_its_reservation reply_beyond_its_reservation_with_room
     reply_beyond_its_reservation_without_room reply_max_default rcvbuf_bounds_the_bytes
     bus_bytes_bound too_many_bindings
+    queue_takes_8_mib_by_default sndbuf_bounds_nothing reply_max_above_the_largest_payload
+    long_reply_needs_room_for_all_of_it long_reply_needs_bytes_of_the_bus
+    no_bytes_left_for_an_announcement
 }
 
 /// A payload of 64 KiB is the largest by default; one byte more is `EMSGSIZE`.
@@ -240,4 +243,104 @@ fn too_many_bindings() {
     fails!(EDQUOT, sock.replier("$.Q.More"));
     sock.unlisten("$.Q.N7").unwrap();
     sock.replier("$.Q.More").unwrap();
+}
+
+/// By default a queue takes a further message while 8 MiB are not reached.
+fn queue_takes_8_mib_by_default() {
+    let sock = Sock::on(&fresh_bus());
+    sock.listen("$.A").unwrap();
+    sock.set_u32(uapi::KBUS_MAX_MSG_SIZE, 1 << 20).unwrap();
+    let data = vec![0; 1 << 20];
+    for _ in 0..7 {
+        sock.send_to("$.A", &data).unwrap();
+    }
+    sock.send_to("$.A", &data[1..]).unwrap();
+    assert_eq!((sock.unread(), sock.lost()), (8, 0));
+    // One byte is left, so one more is taken.
+    sock.send_to("$.A", &data).unwrap();
+    assert_eq!((sock.unread(), sock.lost()), (9, 0));
+    sock.send_to("$.A", b"").unwrap();
+    assert_eq!((sock.unread(), sock.lost()), (9, 1));
+}
+
+/// `SO_SNDBUF` changes nothing: nobody's reading holds back a sender.
+fn sndbuf_bounds_nothing() {
+    let bus = fresh_bus();
+    let (a, b) = (Sock::on(&bus), Sock::on(&bus));
+    b.listen("$.A").unwrap();
+    a.set_socket(libc::SO_SNDBUF, 4096).unwrap();
+    a.set_nonblocking();
+    for _ in 0..50 {
+        a.send_to("$.A", &[0; 60000]).unwrap();
+        assert_eq!(a.poll(libc::POLLOUT, 0), libc::POLLOUT);
+    }
+    assert_eq!(b.unread(), 50);
+}
+
+/// More reply bytes than the bus's largest payload has count as that many.
+fn reply_max_above_the_largest_payload() {
+    let bus = fresh_bus();
+    let (a, b) = (Sock::on(&bus), Sock::on(&bus));
+    b.replier("$.A").unwrap();
+    a.set_u32(uapi::KBUS_MAX_MSG_SIZE, 1000).unwrap();
+    a.set_u32(uapi::KBUS_REPLY_MAX, u32::MAX).unwrap();
+    a.request("$.A", b"").unwrap();
+    assert_eq!(a.bus_info().unwrap().bytes, 1000);
+    a.request_with("$.A", b"", 1001, 0).unwrap();
+    assert_eq!(a.bus_info().unwrap().bytes, 2000);
+}
+
+/// A reply that is longer than was reserved needs room for all of it in what is
+/// left of the requester's queue.
+fn long_reply_needs_room_for_all_of_it() {
+    let bus = fresh_bus();
+    let (a, b) = (Sock::on(&bus), Sock::on(&bus));
+    b.replier("$.A").unwrap();
+    a.set_socket(libc::SO_RCVBUF, 4096).unwrap();
+    a.request_with("$.A", b"", 10, 0).unwrap();
+    a.listen("$.News").unwrap();
+    b.send_to("$.News", &[0; 1000]).unwrap();
+    let request = b.recv().unwrap();
+    fails!(EMSGSIZE, b.reply(&request, &[1; 3097]));
+    assert_eq!(b.unreplied(), 1);
+    b.reply(&request, &[1; 3096]).unwrap();
+    a.recv().unwrap();
+    assert_eq!(a.recv().unwrap().len, 3096);
+}
+
+/// And bytes of the bus for what was not reserved.
+fn long_reply_needs_bytes_of_the_bus() {
+    let bus = fresh_bus();
+    let (a, b, c) = (Sock::on(&bus), Sock::on(&bus), Sock::on(&bus));
+    b.replier("$.A").unwrap();
+    c.listen("$.News").unwrap();
+    a.set_u64(uapi::KBUS_BUS_BYTES, 100_000).unwrap();
+    a.request_with("$.A", b"", 10, 0).unwrap();
+    for _ in 0..2 {
+        b.send_to("$.News", &[0; 45000]).unwrap();
+    }
+    let request = b.recv().unwrap();
+    fails!(EMSGSIZE, b.reply(&request, &[1; 10001]));
+    assert_eq!((b.unreplied(), a.bus_info().unwrap().bytes), (1, 90010));
+    b.reply(&request, &[1; 10000]).unwrap();
+    assert_eq!(a.bus_info().unwrap().bytes, 100_000);
+    assert_eq!(a.recv().unwrap().len, 10000);
+}
+
+/// An announcement for whose payload the bus has no bytes left is `EDQUOT`, and
+/// nobody gets it.
+fn no_bytes_left_for_an_announcement() {
+    let bus = fresh_bus();
+    let (a, b) = (Sock::on(&bus), Sock::on(&bus));
+    b.listen("$.A").unwrap();
+    a.set_u64(uapi::KBUS_BUS_BYTES, 100_000).unwrap();
+    a.send_to("$.A", &[0; 60000]).unwrap();
+    let id = a.last_sent();
+    fails!(EDQUOT, a.send_to("$.A", &[0; 40001]));
+    assert_eq!((b.unread(), b.lost(), a.last_sent()), (1, 0, id));
+    a.send_to("$.A", &[0; 40000]).unwrap();
+    // What nobody gets needs none.
+    a.send_to("$.Nobody", &[0; 60000]).unwrap();
+    b.recv().unwrap();
+    a.send_to("$.A", &[0; 60000]).unwrap();
 }

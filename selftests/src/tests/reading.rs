@@ -3,6 +3,7 @@
 
 use std::os::fd::AsRawFd;
 use std::ptr;
+use std::thread;
 
 use kbus_selftests::sys::fresh_bus;
 use kbus_selftests::sys::uapi;
@@ -18,6 +19,7 @@ super::tests! {
     truncation_consumes truncation_with_msg_trunc efault_leaves_the_message
     efault_makes_no_debt plain_read_and_recv fifo_order unbound_read unread_counts
     zero_length_read
+    readers_of_one_socket_share_its_messages
 }
 
 /// `KBUS_NEXT_LEN` is the next message's length, -1 for none.
@@ -225,4 +227,33 @@ fn zero_length_read() {
         .unwrap();
     assert_eq!(msg.flags & libc::MSG_TRUNC, libc::MSG_TRUNC);
     silent!(sock);
+}
+
+/// Reads of one socket are one after the other: of all that read at once no two
+/// get the same message, and none is passed over.
+fn readers_of_one_socket_share_its_messages() {
+    const COUNT: usize = 3000;
+    let sock = Sock::on(&fresh_bus());
+    sock.set_queue_len(COUNT as u32);
+    sock.listen("$.A").unwrap();
+    for _ in 0..COUNT {
+        sock.send_to("$.A", &[7; 3000]).unwrap();
+    }
+    sock.set_timeout(libc::SO_RCVTIMEO, 300);
+    let mut all = thread::scope(|scope| {
+        let readers: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let read = std::iter::from_fn(|| sock.recv_wait().ok());
+                    read.map(|msg| msg.info.id).collect::<Vec<u64>>()
+                })
+            })
+            .collect();
+        let got = readers.into_iter().map(|reader| reader.join().unwrap());
+        got.flatten().collect::<Vec<u64>>()
+    });
+    assert_eq!(all.len(), COUNT);
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), COUNT);
 }

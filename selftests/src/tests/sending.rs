@@ -12,6 +12,7 @@ use kbus_selftests::sys::Out;
 use kbus_selftests::sys::Sock;
 
 use super::fails;
+use super::full_replier;
 use super::silent;
 
 super::tests! {
@@ -23,6 +24,7 @@ super::tests! {
     lost_is_counted_per_gap lost_counter_and_rxq_ovfl     failed_send_changes_nothing efault_of_a_send reply_always_fits_its_slot
     reply_copies_may_be_missed own_slots_first enobufs_comes_before_no_replier
     requests_take_slots_of_announcements
+    errors_of_a_reply_have_an_order wrong_peer_comes_before_a_full_replier
 }
 
 /// Not bound is `ENOTCONN`, no address `EDESTADDRREQ`.
@@ -333,4 +335,37 @@ fn requests_take_slots_of_announcements() {
     a.request("$.A", b"").unwrap();
     b.send_to("$.B", b"").unwrap();
     assert_eq!(a.get_u64(uapi::KBUS_LOST), Ok(1));
+}
+
+/// Not owed, requester gone, another name, too long: the first that applies.
+fn errors_of_a_reply_have_an_order() {
+    let bus = fresh_bus();
+    let (a, b) = (Sock::on(&bus), Sock::on(&bus));
+    b.replier("$.A").unwrap();
+    a.set_socket(libc::SO_RCVBUF, 4096).unwrap();
+    let id = a.request_with("$.A", b"", 10, 0).unwrap();
+    let to = |name| format!("{}#{id:x}", a.sends_from(name));
+    let (right, wrong) = (to("$.A"), to("$.B"));
+    let long = [0; 5000];
+    // Not read yet.
+    fails!(ECONNREFUSED, b.send_to(&wrong, &long));
+    fails!(ECONNREFUSED, b.send_to(&right, &long));
+    b.recv().unwrap();
+    fails!(EINVAL, b.send_to(&wrong, &long));
+    fails!(EMSGSIZE, b.send_to(&right, &long));
+    assert_eq!(b.unreplied(), 1);
+    drop(a);
+    fails!(EADDRNOTAVAIL, b.send_to(&wrong, &long));
+    assert_eq!(b.unreplied(), 0);
+    fails!(ECONNREFUSED, b.send_to(&wrong, &long));
+}
+
+/// A stateful request to a peer that is not the replier is `EPIPE`, full as the
+/// replier may be; to the replier it is `EBUSY` then.
+fn wrong_peer_comes_before_a_full_replier() {
+    let bus = fresh_bus();
+    let (a, b) = (Sock::on(&bus), Sock::on(&bus));
+    let full = full_replier(&bus, "$.A");
+    fails!(EPIPE, a.request(&b.sends_from("$.A"), b""));
+    fails!(EBUSY, a.request(&full.sends_from("$.A"), b""));
 }

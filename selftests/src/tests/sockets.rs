@@ -23,6 +23,7 @@ super::tests! {
     literal_on_for_all literal_rejects_other_values literal_only_falls_in_a_namespace
     literal_is_inherited_by_a_namespace family_ignores_the_sandbox_rule
     other_sysctls_are_read_only_in_a_namespace
+    literal_is_1_by_default
 }
 
 const LITERAL: &str = "/proc/sys/net/kbus/literal";
@@ -285,4 +286,9 @@ fn other_sysctls_are_read_only_in_a_namespace() {
         }
     })
     .join();
+}
+
+/// `net.kbus.literal` is 1 by default.
+fn literal_is_1_by_default() {
+    assert_eq!(fs::read_to_string(LITERAL).unwrap().trim(), "1");
 }
