@@ -67,7 +67,11 @@ boot() {
 }
 
 boot test 2 "$only"
-[ -n "$only" ] || boot reload 1
+if [ -z "$only" ]; then
+	boot reload 1
+	check "rule table" "1 s" bash "$TOP/qemu/rules.sh"
+	say "     $(grep '^rules: ' "$LOGS/rule-table.log" | tail -n 1)"
+fi
 
 # A run that tested nothing has not passed.
 [ $((passed + failed)) -gt 0 ] || die "no test of the name '$only'"

@@ -237,7 +237,7 @@ fn readers_of_one_socket_share_its_messages() {
     sock.set_queue_len(COUNT as u32);
     sock.listen("$.A").unwrap();
     for _ in 0..COUNT {
-        sock.send_to("$.A", &[7; 3000]).unwrap();
+        sock.send_to("$.A", &[7; 2000]).unwrap();
     }
     sock.set_timeout(libc::SO_RCVTIMEO, 300);
     let mut all = thread::scope(|scope| {
