@@ -37,6 +37,54 @@ lint_shell() {
 		bash -n "$script"
 	done
 	busybox_syntax=$(in_root busybox sh -n qemu/init 2>&1) || { echo "$busybox_syntax"; return 1; }
+	rules_finds_faults
+}
+
+# qemu/rules.sh accepts a good table with good logs, and finds each fault there may be in either.
+rules_finds_faults() {
+	local dir=$WORK/rules-lint fault
+	local log=$dir/${WORK##*/}/log
+	# try NAME of a fault, SED script, FILE it is applied to: without a script all is good.
+	try() {
+		rm -rf "$dir"
+		mkdir -p "$log"
+		{
+			echo "## Z: a table"
+			seq 149 | sed 's/.*/| Z& | A rule. | `sockets::only_datagrams` |/'
+			echo '| Z150 | Another. | `core: name::tests::the_bus_owns_its_names` `reload::loads_by_family_number` |'
+			echo '## Not built yet'
+			echo '| A feature | refused | `later::pass` |'
+		} >"$dir/table"
+		for form in literal family; do
+			printf '%s\n' "# form $form" 'ok 1 sockets::only_datagrams' 'ok 2 later::pass'
+		done >"$log/test"
+		echo 'ok 1 reload::loads_by_family_number' >"$log/reload"
+		printf '%s\n' '     Running unittests mod.rs (/x/deps/kbus_core-1f)' \
+			'test name::tests::the_bus_owns_its_names ... ok' >"$log/host-tests.log"
+		[ -z "$2" ] || sed -i "$2" "$3"
+		KBUS_CACHE=$dir bash "$TOP/qemu/rules.sh" "$dir/table" >"$dir/out" 2>&1
+	}
+	try "" "" || { cat "$dir/out"; return 1; }
+	while IFS=';' read -r fault script file; do
+		if try "$fault" "$script" "$dir/$file"; then
+			echo "qemu/rules.sh does not find: $fault"
+			return 1
+		fi
+	done <<-END
+	a rule without a test;s/| Z7 .*/| Z7 | A rule. | |/;table
+	a test that does not exist;s/| Z7 .*/| Z7 | A rule. | \`sockets::no_such_test\` |/;table
+	a host test that does not exist;s/the_bus_owns/no_bus_owns/;table
+	a test that did not run;s/| Z7 .*/| Z7 | A rule. | \`sockets::type_is_datagram\` |/;table
+	a number twice;s/| Z7 /| Z8 /;table
+	too few rules;/| Z7 /d;table
+	a rule without a number;s/| Z7 /| /;table
+	a failed test;5s/^ok/not ok/;${log#"$dir"/}/test
+	a test of one form only;/form family/,/only_datagrams/s/^ok.*//;${log#"$dir"/}/test
+	a skipped test;5s/\$/ # SKIP/;${log#"$dir"/}/test
+	a refusal that failed;6s/^ok/not ok/;${log#"$dir"/}/test
+	a failed host test;s/ok\$/FAILED/;${log#"$dir"/}/host-tests.log
+	a failed reload;s/^ok/not ok/;${log#"$dir"/}/reload
+	END
 }
 
 if [ $# -eq 0 ]; then
