@@ -62,7 +62,10 @@ pub(crate) fn set(this: &Arc<Endpoint>, level: i32, name: i32, value: &OptIn<'_>
         SOL_SOCKET if CORE_OPTIONS.contains(&name) => {
             value.pass_on(level, name)?;
             if name == SO_RCVBUF || name == SO_RCVBUFFORCE {
-                let bytes = this.sock.rcvbuf();
+                // The core makes small values larger, and large ones smaller: only the latter is of use here. An empty
+                // queue takes a message even of who asks for no bytes at all.
+                let asked = u64::from(value.read_u32()?.max(1));
+                let bytes = asked.min(this.sock.rcvbuf());
                 Endpoint::change(this, |queue| queue.set_byte_limit(bytes));
             }
             Ok(())
