@@ -384,14 +384,15 @@ fn get_replier(this: &Endpoint, value: &mut OptOut<'_>) -> Result {
     if value.len() == 8 {
         let settings = this.settings.lock();
         let connected = settings.connected.as_ref().ok_or(ENOTCONN)?;
-        text.extend_from_slice(connected, GFP_KERNEL_ACCOUNT)?;
+        // Its peer, if there is one, is not asked about.
+        let name = connected.split(|byte| *byte == b'@').next();
+        text.extend_from_slice(name.unwrap_or(connected), GFP_KERNEL_ACCOUNT)?;
     } else {
         let len = value.len().min(uapi::KBUS_NAME_MAX as usize + 2);
         text.resize(len, 0, GFP_KERNEL_ACCOUNT)?;
         value.read(&mut text)?;
     }
     let text = name::until_nul(&text);
-    let text = text.split(|byte| *byte == b'@').next().unwrap_or(text);
     name::check_name(text).map_err(to_kernel)?;
     let peer = this.bus()?.state.lock().replier_for(text);
     value.write(&peer.to_ne_bytes())

@@ -21,6 +21,7 @@ super::tests! {
     kill_frees_the_name race_for_a_name protected_wildcard owner_overrides_protection
     unprotected_star many_bindings
     who_replies_does_not_read_a_buffer_of_8
+    unlisten_keeps_the_requester_s_reply
 }
 
 /// Names can be bound only on a bus: `ENOTCONN`.
@@ -303,6 +304,9 @@ fn who_replies_for_the_connected_name() {
     assert_eq!(b.get_u64(uapi::KBUS_REPLIER), Ok(a.peer_id()));
     b.connect("$.B").unwrap();
     assert_eq!(b.get_u64(uapi::KBUS_REPLIER), Ok(0));
+    // Who is asked in particular does not matter.
+    b.connect(&b.sends_from("$.A")).unwrap();
+    assert_eq!(b.get_u64(uapi::KBUS_REPLIER), Ok(a.peer_id()));
 }
 
 /// A shorter buffer is `EINVAL`; the name in a longer one must be good.
@@ -312,7 +316,9 @@ fn who_replies_buffer_sizes() {
     for len in [0, 1, 4, 7] {
         fails!(EINVAL, sock.get(uapi::KBUS_REPLIER, len));
     }
-    fails!(EBADMSG, sock.who_replies("Fred"));
+    for name in ["Fred", "$.A.*", "$.A@1f", "$.A.Name@"] {
+        fails!(EBADMSG, sock.who_replies(name));
+    }
 }
 
 /// Closing a socket removes its bindings before `close()` returns.
@@ -473,4 +479,23 @@ fn who_replies_does_not_read_a_buffer_of_8() {
         let got = b.get_at(uapi::SOL_KBUS as i32, uapi::KBUS_REPLIER as i32, junk);
         assert_eq!(got.unwrap(), a.peer_id().to_ne_bytes());
     }
+}
+
+/// A reply is the requester's, whatever bindings it had for that name.
+fn unlisten_keeps_the_requester_s_reply() {
+    let bus = fresh_bus();
+    let (a, b) = (Sock::on(&bus), Sock::on(&bus));
+    b.replier("$.A").unwrap();
+    let id = a.request("$.A", b"").unwrap();
+    let request = b.recv().unwrap();
+    a.listen("$.A").unwrap();
+    b.reply(&request, b"").unwrap();
+    assert_eq!(a.unread(), 2);
+    a.unlisten("$.A").unwrap();
+    let reply = a.recv().unwrap();
+    assert_eq!(
+        (reply.info.in_reply_to, reply.is(uapi::KBUS_REPLY)),
+        (id, true)
+    );
+    silent!(a);
 }
