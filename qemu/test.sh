@@ -25,7 +25,7 @@ module_without_warnings() {
 }
 
 host_tests() {
-	in_root env CARGO_TARGET_DIR="$WORK/target" cargo test --locked --workspace ${only:+"$only"}
+	in_root env CARGO_TARGET_DIR="$WORK/target" cargo test --locked --workspace --no-fail-fast ${only:+"$only"}
 }
 
 # One line of libtest's for each crate: "test result: ok. 12 passed; 0 failed; ...".
