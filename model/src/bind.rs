@@ -117,7 +117,7 @@ impl Model {
                     return Err(EACCES);
                 }
             }
-        } else if !there.is_some_and(|at| self.bindings[at].slot == slot) {
+        } else if there.is_none_or(|at| self.bindings[at].slot != slot) {
             return Err(EINVAL);
         }
         let event = match self.plan_event(slot, text) {

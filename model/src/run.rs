@@ -265,9 +265,18 @@ fn model_step<'a>(model: &mut Model, op: &'a Op) -> Option<(Step<'a>, Outcome)> 
             step.key = model.open(slot, *bus);
             Done::Ok(0)
         }
-        Op::Close { .. } | Op::Kill { .. } => ok(model.close(slot)),
-        Op::ShutRead { .. } => ok(model.shut_read(slot)),
-        Op::ShutWrite { .. } => ok(model.shut_write(slot)),
+        Op::Close { .. } | Op::Kill { .. } => {
+            model.close(slot);
+            Done::Ok(0)
+        },
+        Op::ShutRead { .. } => {
+            model.shut_read(slot);
+            Done::Ok(0)
+        },
+        Op::ShutWrite { .. } => {
+            model.shut_write(slot);
+            Done::Ok(0)
+        },
         Op::Listen { text, .. } => result(model.listen(slot, text), ok),
         Op::Unlisten { text, .. } => result(model.unlisten(slot, text), ok),
         Op::Bind { text, blocking, .. } => result(model.bind_or_not(slot, true, text, *blocking), sent),

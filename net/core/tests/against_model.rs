@@ -44,6 +44,8 @@ use std::cell::Cell;
 use std::cell::RefCell;
 use std::time::Instant;
 
+/// Steps of the ordinary run.
+const MILLION: u64 = 1_000_000;
 /// The payload of every message.
 const BYTE: u8 = 7;
 
@@ -427,7 +429,7 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn the_bus_does_what_the_model_does() {
-    let wanted = number("N").unwrap_or(100_000);
+    let wanted = number("N").unwrap_or(MILLION);
     let seed = number("SEED").unwrap_or_else(|| {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap();
         now.as_nanos() as u64

@@ -46,6 +46,8 @@ super::tests! {
 /// The payload of every message.
 const BYTE: u8 = 7;
 const SLOTS: usize = 5;
+/// Steps of the ordinary run.
+const ORDINARY: u64 = 5_000;
 /// A peer that there never was.
 const NOBODY: u64 = 0x00ff_ffff_ffff;
 
@@ -168,7 +170,10 @@ impl Sockets {
         };
         let address = format!("{}@{:x}{request}", msg.name(), info.sender);
         assert_eq!(msg.from, address);
-        assert_eq!(msg.flags & libc::MSG_OOB != 0, info.flags & uapi::KBUS_URGENT != 0);
+        assert_eq!(
+            msg.flags & libc::MSG_OOB != 0,
+            info.flags & uapi::KBUS_URGENT != 0
+        );
         kbus_model::Msg {
             id: self.id(info.id),
             name: msg.name().to_string(),
@@ -226,12 +231,18 @@ impl Sockets {
         let ok = |()| Done::Ok(0);
         let none = |_| Ok(0);
         match step.op {
-            Op::Open { bus, .. } => ok(self.open(slot, *bus, step.key)),
+            Op::Open { bus, .. } => {
+                self.open(slot, *bus, step.key);
+                Done::Ok(0)
+            }
             Op::Close { .. } => {
                 self.slots[slot] = None;
                 Done::Ok(0)
             }
-            Op::Kill { .. } => ok(self.kill(slot)),
+            Op::Kill { .. } => {
+                self.kill(slot);
+                Done::Ok(0)
+            }
             Op::ShutRead { .. } => done(self.sock(slot).shutdown(libc::SHUT_RD), ok),
             Op::ShutWrite { .. } => done(self.sock(slot).shutdown(libc::SHUT_WR), ok),
             Op::Listen { text, .. } => done(self.sock(slot).listen(text), ok),
@@ -290,7 +301,10 @@ impl Sockets {
                 Err(errno) if errno.0 == EAGAIN => Done::Read(None),
                 Err(errno) => Done::Err(errno.0),
             },
-            Op::Set { setting, .. } => ok(self.set(slot, *setting)),
+            Op::Set { setting, .. } => {
+                self.set(slot, *setting);
+                Done::Ok(0)
+            }
             Op::GiveUp { .. } => {
                 let held = self.slots[slot].as_mut().expect("an open socket");
                 let blocked = held.waits.take().expect("something that waits");
@@ -355,7 +369,10 @@ impl Subject for Sockets {
             let value = lines.find(|(name, _)| *name == key).map(|(_, value)| value);
             value.expect("a line of fdinfo").parse().expect("a number")
         };
-        let events = sock.poll(libc::POLLIN | libc::POLLPRI | libc::POLLOUT | libc::POLLRDHUP, 0);
+        let events = sock.poll(
+            libc::POLLIN | libc::POLLPRI | libc::POLLOUT | libc::POLLRDHUP,
+            0,
+        );
         let readable = sock.next_len() >= 0;
         let shut = events & libc::POLLRDHUP != 0;
         assert_eq!(events & libc::POLLIN != 0, readable || shut);
@@ -392,14 +409,17 @@ impl Subject for Sockets {
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+    )
 }
 
 /// Many sockets on two buses, with small queues and processes that die: every
 /// call comes to what the model says, and so does all that can be seen after
 /// it.
 fn sockets_do_what_the_model_does() {
-    let wanted = number("N").unwrap_or(5_000);
+    let wanted = number("N").unwrap_or(ORDINARY);
     let seed = number("SEED").unwrap_or_else(|| {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap();
         now.as_nanos() as u64
@@ -431,16 +451,29 @@ fn sockets_do_what_the_model_does() {
             Ok(())
         });
         if let Err(TestError::Fail(difference, (bytes_max, _))) = result {
-            panic!("a bus of {bytes_max} bytes differs from the model (SEED={seed}):\n{difference}");
+            panic!(
+                "a bus of {bytes_max} bytes differs from the model (SEED={seed}):\n{difference}"
+            );
         }
     }
     let tally = tally.into_inner();
-    for what in ["Send waits", "wait ended well", "Kill ok", "Read reply", "Bind ok", "Send errno 16"] {
-        assert!(tally.0.contains_key(what), "{what} never happened (SEED={seed})");
-    }
     eprintln!("# {} steps, SEED={seed}", steps.get());
-    for (what, times) in &tally.0 {
-        eprintln!("# {times:>7} {what}");
+    // The rest is too rare for an ordinary run.
+    for what in [
+        "Kill ok",
+        "Read reply",
+        "Read request to answer",
+        "Send errno 11",
+    ] {
+        assert!(
+            tally.0.contains_key(what),
+            "{what} never happened (SEED={seed})"
+        );
+    }
+    if wanted > ORDINARY {
+        for (what, times) in &tally.0 {
+            eprintln!("# {times:>7} {what}");
+        }
     }
 }
 
