@@ -37,7 +37,7 @@ release=$(modinfo -F vermagic "$module" | cut -d' ' -f1)
 mkdir -p "$dir"/{demo,sbin,"lib/modules/$release"}
 cp qemu/init "$dir/init"
 cp "$programs"/kbus-* "$dir/"
-cp "$programs"/{replier,listener.py} "$dir/demo/"
+cp "$programs"/{replier,merge,listener.py} "$dir/demo/"
 cp "$module" "$dir/lib/modules/$release/kbus.ko"
 ln -s "lib/modules/$release/kbus.ko" "$dir/kbus.ko"
 # The sources, for "make shell".

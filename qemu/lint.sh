@@ -23,7 +23,7 @@ lint_clippy() {
 
 lint_checkpatch() {
 	in_root perl "$KERNELDIR/src/scripts/checkpatch.pl" --no-tree --terse --strict --show-types --max-line-length=100 \
-		--ignore BIT_MACRO,LINE_SPACING -f net/sys/helpers.c net/sys/helpers.h uapi/linux/kbus.h selftests/demo/replier.c
+		--ignore BIT_MACRO,LINE_SPACING -f net/sys/helpers.c net/sys/helpers.h uapi/linux/kbus.h selftests/demo/replier.c selftests/demo/merge.c
 }
 
 lint_sparse() {

@@ -10,5 +10,7 @@ cargo build --locked --release --target x86_64-unknown-linux-gnu -p kbus-selftes
 for bin in kbus-selftests kbus-demo kbus-bench; do
 	cp "$target/x86_64-unknown-linux-gnu/release/$bin" "$out/"
 done
-gcc-14 -O2 -Wall -Wextra -Werror -static -Iuapi -o "$out/replier" selftests/demo/replier.c
+for program in replier merge; do
+	gcc-14 -O2 -Wall -Wextra -Werror -static -Iuapi -o "$out/$program" "selftests/demo/$program.c"
+done
 cp selftests/demo/listener.py "$out/"

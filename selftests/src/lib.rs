@@ -7,6 +7,7 @@
 
 #![cfg(target_os = "linux")]
 
+pub mod cgroup;
 pub mod history;
 pub mod process;
 pub mod sys;

@@ -158,6 +158,20 @@ impl Sock {
         entry.revents
     }
 
+    /// `poll()` on several sockets: returns when one of them can be read.
+    pub fn poll_any<'a>(socks: impl Iterator<Item = &'a Sock>) {
+        let mut entries: Vec<libc::pollfd> = socks
+            .map(|sock| libc::pollfd {
+                fd: sock.as_raw_fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            })
+            .collect();
+        // SAFETY: The entries are ours, and as many as said.
+        let r = unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as u64, -1) };
+        assert!(r > 0, "poll: {:?}", Errno::last());
+    }
+
     /// What `FIONREAD` says.
     pub fn fionread(&self) -> Res<i32> {
         let mut value = -1;

@@ -17,6 +17,8 @@ mod later;
 mod limits;
 mod lossy;
 mod lost;
+mod memory;
+mod merge;
 mod messages;
 mod model;
 mod once;
@@ -27,6 +29,7 @@ mod reading;
 mod sending;
 mod shut;
 mod sockets;
+mod storm;
 mod stress;
 mod urgent;
 mod waiting;
@@ -128,6 +131,15 @@ fn expect_status(sock: &Sock, id: u64, error: u32) {
     silent!(sock);
 }
 
+/// A number from the environment: `N=` asks for the long form of a test, `SEED=` repeats a run.
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+    )
+}
+
 /// Every test there is.
 pub fn all() -> impl Iterator<Item = &'static Test> {
     [
@@ -156,10 +168,13 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         lost::TESTS,
         events::TESTS,
         order::TESTS,
+        merge::TESTS,
         large::TESTS,
         proc::TESTS,
         later::TESTS,
+        memory::TESTS,
         stress::TESTS,
+        storm::TESTS,
     ]
     .into_iter()
     .flatten()

@@ -39,6 +39,8 @@ use proptest::test_runner::TestError;
 use proptest::test_runner::TestRng;
 use proptest::test_runner::TestRunner;
 
+use super::number;
+
 super::tests! {
     sockets_do_what_the_model_does
 }
@@ -405,14 +407,6 @@ impl Subject for Sockets {
             bindings: info.bindings as usize,
         }
     }
-}
-
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
-    )
 }
 
 /// Many sockets on two buses, with small queues and processes that die: every
