@@ -296,6 +296,12 @@ pub fn sleep_ms(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
 
+/// Lets other processes go first from now on.
+pub fn be_nice() {
+    // SAFETY: Always safe.
+    unsafe { libc::nice(10) };
+}
+
 /// Becomes another user for good, with all capabilities gone.
 pub fn become_user(uid: u32, gid: u32) {
     // SAFETY: Always safe; the argument lists are right.
