@@ -394,6 +394,15 @@ fn an_earlier_message_of_another_bus_goes_first() {
             .unwrap();
     }
     assert_eq!(merge.all(), ["0", "1", "2", "3", "4", "5", "6", "7", "8"]);
+    // Nor may it be overlooked that one came after its bus was seen to be empty.
+    let send = |bus: usize, text: &str| senders[bus].send_to("$.A", text.as_bytes()).unwrap();
+    send(0, "9");
+    send(0, "10");
+    assert_eq!(merge.try_next().unwrap().data, b"9");
+    send(1, "11");
+    send(0, "12");
+    send(2, "13");
+    assert_eq!(merge.all(), ["10", "11", "12", "13"]);
 }
 
 /// Urgent messages are delivered when they are met; the others keep their order.
