@@ -24,7 +24,7 @@ struct source {
 	int fd;
 	int held;
 	/* All with an id up to this has been read, if none is held. */
-	__u64 upto;
+	__u64 complete;
 	struct kbus_info info;
 	char from[sizeof(((struct sockaddr_un *)0)->sun_path) + 1];
 	char name[KBUS_NAME_MAX + 1];
@@ -32,7 +32,7 @@ struct source {
 	size_t len;
 };
 
-static void usage(FILE *to)
+static void explain(FILE *to)
 {
 	fputs("usage: merge BUS...\n"
 	      "\n"
@@ -56,7 +56,7 @@ static void set(const struct source *s, int option, const void *value, socklen_t
 		fail(s->bus, option == KBUS_LISTEN ? "listen" : "set up the socket");
 }
 
-static void join(struct source *s)
+static void attach(struct source *s)
 {
 	static const unsigned int room = 1000, on = 1;
 	struct sockaddr_un at = { .sun_family = AF_KBUS };
@@ -184,13 +184,13 @@ static void catch_up(struct source *s, __u64 id)
 	__u64 sync;
 	socklen_t len = sizeof(sync);
 
-	if (s->held || s->upto >= id)
+	if (s->held || s->complete >= id)
 		return;
 	if (getsockopt(s->fd, SOL_KBUS, KBUS_SYNC, &sync, &len))
 		fail(s->bus, "ask for KBUS_SYNC");
 	/* All up to here is in the queue now, so look again. */
 	fill(s);
-	s->upto = sync;
+	s->complete = sync;
 }
 
 static struct source *earliest(struct source *all, int count)
@@ -210,11 +210,11 @@ int main(int argc, char **argv)
 	struct pollfd *fds = calloc(argc, sizeof(*fds));
 
 	if (count == 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
-		usage(stdout);
+		explain(stdout);
 		return 0;
 	}
 	if (!count || argv[1][0] == '-') {
-		usage(stderr);
+		explain(stderr);
 		return 2;
 	}
 	if (!all || !fds)
@@ -222,7 +222,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (n = 0; n < count; n++) {
 		all[n].bus = argv[n + 1];
-		join(&all[n]);
+		attach(&all[n]);
 		fds[n] = (struct pollfd){ .fd = all[n].fd, .events = POLLIN };
 		if (domain(&all[n]) != domain(&all[0])) {
 			fprintf(stderr, "merge: the ids of %s and %s are not of one order\n",

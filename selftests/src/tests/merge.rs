@@ -41,7 +41,7 @@ struct Source {
     sock: Sock,
     held: Option<Msg>,
     /// Everything with an id up to this has been read, if nothing is held.
-    upto: u64,
+    complete: u64,
 }
 
 /// What is said on several buses, in the order in which it was said.
@@ -57,7 +57,7 @@ impl Merge {
         let source = |sock| Source {
             sock,
             held: None,
-            upto: 0,
+            complete: 0,
         };
         let mut merge = Merge {
             sources: socks.into_iter().map(source).collect(),
@@ -112,12 +112,12 @@ impl Merge {
         if let Some((_, id)) = self.earliest() {
             for at in 0..self.sources.len() {
                 let source = &self.sources[at];
-                if source.held.is_none() && source.upto < id {
+                if source.held.is_none() && source.complete < id {
                     let sync = source.sock.sync();
                     assert!(sync >= id, "{id} was received, and {sync} is the last id");
                     self.syncs += 1;
                     self.fill(at);
-                    self.sources[at].upto = sync;
+                    self.sources[at].complete = sync;
                 }
             }
         }
