@@ -36,4 +36,9 @@ impl<M: Member> Bus<M> {
             count: held.count,
         })
     }
+
+    /// Whether no send and no binding waits.
+    pub fn is_idle(&self) -> bool {
+        self.waits.is_empty() && self.ready.is_empty()
+    }
 }

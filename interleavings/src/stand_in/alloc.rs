@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory, of which there is always some.
+
+use std::ops::Deref;
+use std::ops::DerefMut;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllocError;
+
+#[derive(Clone, Copy)]
+pub struct Flags;
+
+pub(crate) mod flags {
+    use super::Flags;
+
+    pub(crate) const GFP_KERNEL: Flags = Flags;
+    pub(crate) const GFP_KERNEL_ACCOUNT: Flags = Flags;
+}
+
+#[derive(Debug)]
+pub struct KBox<T>(Box<T>);
+
+impl<T> KBox<T> {
+    pub fn new(value: T, _flags: Flags) -> Result<Self, AllocError> {
+        Ok(KBox(Box::new(value)))
+    }
+
+    pub fn into_inner(this: Self) -> T {
+        *this.0
+    }
+}
+
+impl<T> Deref for KBox<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for KBox<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+pub type KVec<T> = KVVec<T>;
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct KVVec<T>(Vec<T>);
+
+impl<T> Default for KVVec<T> {
+    fn default() -> Self {
+        KVVec::new()
+    }
+}
+
+impl<T> KVVec<T> {
+    pub const fn new() -> Self {
+        KVVec(Vec::new())
+    }
+
+    pub fn with_capacity(n: usize, _flags: Flags) -> Result<Self, AllocError> {
+        Ok(KVVec(Vec::with_capacity(n)))
+    }
+
+    pub fn reserve(&mut self, more: usize, _flags: Flags) -> Result<(), AllocError> {
+        self.0.reserve(more);
+        Ok(())
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
+    pub fn push(&mut self, value: T, _flags: Flags) -> Result<(), AllocError> {
+        self.0.push(value);
+        Ok(())
+    }
+
+    pub fn push_within_capacity(&mut self, value: T) -> Result<(), T> {
+        if self.0.len() == self.0.capacity() {
+            return Err(value);
+        }
+        self.0.push(value);
+        Ok(())
+    }
+
+    pub fn insert_within_capacity(&mut self, at: usize, value: T) -> Result<(), T> {
+        if self.0.len() == self.0.capacity() || at > self.0.len() {
+            return Err(value);
+        }
+        self.0.insert(at, value);
+        Ok(())
+    }
+
+    pub fn remove(&mut self, at: usize) -> Result<T, ()> {
+        (at < self.0.len()).then(|| self.0.remove(at)).ok_or(())
+    }
+
+    pub fn pop(&mut self) -> Option<T> {
+        self.0.pop()
+    }
+}
+
+impl<T: Clone> KVVec<T> {
+    pub fn extend_from_slice(&mut self, other: &[T], _flags: Flags) -> Result<(), AllocError> {
+        self.0.extend_from_slice(other);
+        Ok(())
+    }
+
+    pub fn resize(&mut self, len: usize, value: T, _flags: Flags) -> Result<(), AllocError> {
+        self.0.resize(len, value);
+        Ok(())
+    }
+}
+
+impl<T> Deref for KVVec<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for KVVec<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the module uses of the kernel's own crate, under the same names.
+
+pub(crate) mod alloc;
+pub(crate) mod prelude;
+pub(crate) mod rbtree;
+pub(crate) mod sync;
+pub(crate) mod sys;
+
+pub(crate) mod time {
+    //! Time that only passes where a thread sleeps.
+
+    pub(crate) type Jiffies = usize;
+}
+
+pub(crate) mod module {
+    //! The module as the socket layer knows it.
+
+    pub(crate) struct ThisModule;
+
+    pub(crate) trait ModuleMetadata {
+        const THIS_MODULE: ThisModule;
+    }
+}

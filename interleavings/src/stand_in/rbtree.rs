@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A map with the kernel's names.
+
+use super::alloc::AllocError;
+use super::alloc::Flags;
+use std::collections::BTreeMap;
+
+pub(crate) struct RBTree<K, V>(BTreeMap<K, V>);
+
+pub(crate) struct RBTreeNode<K, V>(K, V);
+
+pub(crate) struct Cursor<'a, K, V>(&'a K, &'a V);
+
+impl<K: Ord, V> RBTreeNode<K, V> {
+    pub(crate) fn new(key: K, value: V, _flags: Flags) -> Result<Self, AllocError> {
+        Ok(RBTreeNode(key, value))
+    }
+}
+
+impl<K: Ord + Copy, V> RBTree<K, V> {
+    pub(crate) fn new() -> Self {
+        RBTree(BTreeMap::new())
+    }
+
+    pub(crate) fn insert(&mut self, node: RBTreeNode<K, V>) -> Option<RBTreeNode<K, V>> {
+        let old = self.0.insert(node.0, node.1);
+        old.map(|value| RBTreeNode(node.0, value))
+    }
+
+    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
+        self.0.remove(key)
+    }
+
+    pub(crate) fn cursor_lower_bound(&self, key: &K) -> Option<Cursor<'_, K, V>> {
+        let (key, value) = self.0.range(key..).next()?;
+        Some(Cursor(key, value))
+    }
+}
+
+impl<K, V> Cursor<'_, K, V> {
+    pub(crate) fn current(&self) -> (&K, &V) {
+        (self.0, self.1)
+    }
+}

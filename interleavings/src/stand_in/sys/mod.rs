@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The socket layer (`net/sys/`) as the module sees it, for sockets of the tests.
+
+pub(crate) mod msg;
+pub(crate) mod sock;
+pub(crate) mod socket;
+pub(crate) mod sockopt;
+
+pub(crate) mod net_ns {
+    //! The one network namespace of a test.
+
+    use super::proc::FileOf;
+    use crate::prelude::Result;
+    use crate::sync::Arc;
+
+    pub(crate) struct Net;
+
+    pub(crate) struct NetCell;
+
+    impl NetCell {
+        pub(crate) const fn new() -> Self {
+            NetCell
+        }
+    }
+
+    impl Net {
+        pub(crate) fn is_initial(&self) -> bool {
+            true
+        }
+
+        pub(crate) fn state<T: NetState>(&self) -> Option<Arc<T>> {
+            None
+        }
+    }
+
+    #[expect(dead_code, reason = "nobody registers it")]
+    pub(crate) trait NetState: Sized {
+        fn cell() -> &'static NetCell;
+        fn create(net: &Net, maker: Option<Arc<Self>>) -> Result<Arc<Self>>;
+        fn files() -> &'static [FileOf<Self>];
+    }
+}
+
+pub(crate) mod proc {
+    //! There is no `/proc` here.
+
+    use std::marker::PhantomData;
+
+    pub(crate) struct Out<'a>(PhantomData<&'a ()>);
+
+    pub(crate) struct FileOf<S>(PhantomData<fn(S)>);
+}
+
+pub(crate) mod probe {
+    //! There is no other form of `socket()` here.
+
+    use crate::prelude::CStr;
+
+    pub(crate) trait Redirected {
+        const CREATE: &'static CStr;
+    }
+}
+
+pub(crate) mod pid {
+    //! Everything is one process.
+
+    use crate::prelude::Result;
+
+    pub(crate) struct Pid;
+
+    impl Pid {
+        pub(crate) fn of_current_process() -> Result<Self> {
+            Ok(Pid)
+        }
+
+        pub(crate) fn number_here(&self) -> Option<u32> {
+            None
+        }
+    }
+}
+
+pub(crate) mod sysctl {
+    //! Sysctls that nobody sets.
+
+    use super::net_ns::Net;
+    use crate::prelude::CStr;
+
+    pub(crate) enum Range {
+        UpTo(#[expect(dead_code, reason = "nobody sets it")] i32),
+        OnlyDown,
+    }
+
+    pub(crate) struct IntSysctl(i32);
+
+    impl IntSysctl {
+        pub(crate) fn new(_: &Net, _: &CStr, _: &CStr, value: i32, _: Range) -> Self {
+            IntSysctl(value)
+        }
+
+        pub(crate) fn get(&self) -> i32 {
+            self.0
+        }
+    }
+}
+
+pub(crate) mod task {
+    //! Everybody is the same user.
+
+    pub(crate) fn is_sandboxed() -> bool {
+        false
+    }
+
+    pub(crate) fn current_euid() -> u32 {
+        0
+    }
+
+    pub(crate) fn current_egid() -> u32 {
+        0
+    }
+
+    pub(crate) fn in_group(_gid: u32) -> bool {
+        false
+    }
+
+    pub(crate) fn uid_here(uid: u32) -> u32 {
+        uid
+    }
+
+    pub(crate) fn gid_here(gid: u32) -> u32 {
+        gid
+    }
+
+    pub(crate) fn ram_bytes() -> u64 {
+        1 << 30
+    }
+}
+
+/// Memory of a program is touched, which may take as long as the program likes.
+fn user_copy() {
+    crate::sync::none_held("a copy from or to a program");
+    shuttle::thread::yield_now();
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `struct sock`: time limits, and those who poll.
+
+use crate::sync::none_held;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// How often those who poll were woken up.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct WokenUp {
+    /// Only those who poll to read.
+    read: u64,
+    /// All of them.
+    all: u64,
+}
+
+impl WokenUp {
+    /// What concerns somebody who polls to read, or only to write.
+    fn seen_by(self, reads: bool) -> (u64, u64) {
+        (if reads { self.read } else { 0 }, self.all)
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Sock {
+    pub(crate) receive_limit: AtomicUsize,
+    pub(crate) send_limit: AtomicUsize,
+    woken: shuttle::sync::Mutex<WokenUp>,
+    wait_queue: shuttle::sync::Condvar,
+}
+
+pub(crate) enum Flag {
+    RxqOvfl,
+}
+
+impl Sock {
+    pub(crate) fn data_ready(&self) {
+        self.wake(|woken| woken.read += 1);
+    }
+
+    pub(crate) fn state_change(&self) {
+        self.wake(|woken| woken.all += 1);
+    }
+
+    fn wake(&self, count: impl FnOnce(&mut WokenUp)) {
+        none_held("a wake-up");
+        count(&mut self.woken.lock().unwrap());
+        self.wait_queue.notify_all();
+    }
+
+    /// Polls until `ready` says so: looks after it has joined the wait queue, as `poll()` does.
+    pub(crate) fn poll_until(&self, reads: bool, ready: impl Fn() -> bool) {
+        loop {
+            let before = self.woken.lock().unwrap().seen_by(reads);
+            if ready() {
+                return;
+            }
+            let mut woken = self.woken.lock().unwrap();
+            while woken.seen_by(reads) == before {
+                woken = self.wait_queue.wait(woken).unwrap();
+            }
+        }
+    }
+
+    pub(crate) fn is_net_admin(&self) -> bool {
+        true
+    }
+
+    pub(crate) fn rcvtimeo(&self, nonblock: bool) -> usize {
+        limit(&self.receive_limit, nonblock)
+    }
+
+    pub(crate) fn sndtimeo(&self, nonblock: bool) -> usize {
+        limit(&self.send_limit, nonblock)
+    }
+
+    pub(crate) fn rcvbuf(&self) -> u64 {
+        u64::MAX
+    }
+
+    pub(crate) fn has(&self, _flag: Flag) -> bool {
+        false
+    }
+}
+
+fn limit(limit: &AtomicUsize, nonblock: bool) -> usize {
+    match limit.load(Relaxed) {
+        _ if nonblock => 0,
+        0 => usize::MAX,
+        jiffies => jiffies,
+    }
+}

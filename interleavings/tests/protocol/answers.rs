@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One answer to each request, whatever its replier and its requester do meanwhile.
+
+use crate::explore;
+use crate::with;
+use kbus_interleavings::*;
+use kbus_uapi::*;
+use shuttle::thread::spawn;
+use std::sync::Arc;
+
+/// Insists on one answer to the last request, and says whether it is a reply.
+fn one_answer(requester: &Socket) -> bool {
+    let answer = requester.receive().unwrap().expect("not the end");
+    assert_ne!(answer.in_reply_to, 0);
+    let is_reply = answer.flags & KBUS_REPLY != 0;
+    assert_eq!(is_reply, answer.error == 0);
+    is_reply
+}
+
+/// Reads what there is and answers it; says whether that was done.
+fn serve(replier: &Socket) -> bool {
+    match replier.receive_now() {
+        Some(request) if request.flags & KBUS_YOU_REPLY != 0 => {
+            replier.reply(&request, "yes").unwrap();
+            true
+        }
+        _ => false,
+    }
+}
+
+/// G1, G18, G19: the replier's threads read, answer and unbind while the last of them closes it.
+#[test]
+fn one_answer_whatever_the_replier_does() {
+    explore(|net| {
+        let replier = Arc::new(net.socket().replies("$.a"));
+        let requester = Arc::new(net.socket());
+        let threads = [
+            with(&replier, serve),
+            with(&replier, |s| {
+                let _ = s.set(KBUS_UNREPLIER, b"$.a");
+                false
+            }),
+            with(&replier, |s| {
+                if let Some(request) = s.receive_now() {
+                    if request.flags & KBUS_YOU_REPLY != 0 {
+                        s.set(KBUS_IGNORE, &request.id.to_ne_bytes()).unwrap();
+                    }
+                }
+                false
+            }),
+        ];
+        drop(replier);
+        let asked = with(&requester, |s| match s.send("$.a", KBUS_REQUEST, "?") {
+            Ok(()) => Some(one_answer(s)),
+            Err(e) => {
+                assert_eq!(e, EADDRNOTAVAIL);
+                None
+            }
+        });
+        let served = threads.map(|thread| thread.join().unwrap())[0];
+        let answered = asked.join().unwrap();
+        assert_eq!(answered == Some(true), served);
+        assert!(requester.receive_now().is_none(), "a second answer");
+        requester.is_quiet();
+    });
+}
+
+/// G1, G16: the requester closes while it is answered.
+#[test]
+fn a_requester_that_goes_leaves_nothing() {
+    explore(|net| {
+        let replier = Arc::new(net.socket().replies("$.a"));
+        let requester = net.socket();
+        requester.send("$.a", KBUS_REQUEST, "?").unwrap();
+        let close = spawn(move || drop(requester));
+        let answer = with(&replier, |s| {
+            let request = s.receive().unwrap().unwrap();
+            s.reply(&request, "yes")
+        });
+        close.join().unwrap();
+        let answered = answer.join().unwrap();
+        assert!(matches!(answered, Ok(()) | Err(EADDRNOTAVAIL)));
+        replier.is_quiet();
+    });
+}
+
+/// G1: unbinding meets a reader who is copying the request: read without debt, or with one that can be paid.
+#[test]
+fn unbinding_while_it_is_read() {
+    explore(|net| {
+        let replier = Arc::new(net.socket().replies("$.a"));
+        let requester = net.socket();
+        requester.send("$.a", KBUS_REQUEST, "?").unwrap();
+        let serve = with(&replier, serve);
+        let unbind = with(&replier, |s| s.set(KBUS_UNREPLIER, b"$.a").unwrap());
+        unbind.join().unwrap();
+        let served = serve.join().unwrap();
+        assert_eq!(one_answer(&requester), served);
+        assert!(requester.receive_now().is_none(), "a second answer");
+        requester.is_quiet();
+        replier.is_quiet();
+    });
+}
+
+/// G1, H6: shutting the replier ends debts too.
+#[test]
+fn shutting_the_replier_answers_for_it() {
+    explore(|net| {
+        let replier = Arc::new(net.socket().replies("$.a"));
+        let requester = net.socket();
+        requester.send("$.a", KBUS_REQUEST, "?").unwrap();
+        let serve = with(&replier, |s| match s.receive_now() {
+            Some(request) => s.reply(&request, "yes").is_ok(),
+            None => false,
+        });
+        let shut = with(&replier, |s| s.shut(true, true).unwrap());
+        shut.join().unwrap();
+        let served = serve.join().unwrap();
+        assert_eq!(one_answer(&requester), served);
+        assert!(requester.receive_now().is_none(), "a second answer");
+        requester.is_quiet();
+        replier.is_quiet();
+    });
+}
+
+/// G27: sockets with debts to one another, and requests not read, close at once.
+#[test]
+fn debtors_of_one_another_close() {
+    explore(|net| {
+        let witness = net.socket();
+        let (one, two) = (net.socket().replies("$.1"), net.socket().replies("$.2"));
+        for (from, name, to) in [(&one, "$.2", &two), (&two, "$.1", &one)] {
+            from.send(name, KBUS_REQUEST, "read").unwrap();
+            to.receive().unwrap().unwrap();
+            from.send(name, KBUS_REQUEST, "not read").unwrap();
+        }
+        let closes = [one, two].map(|socket| spawn(move || drop(socket)));
+        for close in closes {
+            close.join().unwrap();
+        }
+        witness.is_quiet();
+    });
+}
