@@ -62,6 +62,9 @@ facts() {
 				sub(/.*\/deps\//, "", crate)
 				sub(/-[0-9a-f]*\)?$/, "", crate)
 				sub(/^kbus_/, "", crate)
+			} else if (split($2, path, "/") > 2) {
+				# A folder of tests is a program of its own, and its name does for the crate.
+				crate = path[2]
 			} else {
 				file = $2
 				sub(/^.*\//, "", file)

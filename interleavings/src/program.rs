@@ -161,6 +161,12 @@ impl Socket {
         self.set(option, &value.to_ne_bytes())
     }
 
+    /// Sets `SO_RCVBUF`, here to be taken as it is.
+    pub fn set_bytes(&self, bytes: u32) {
+        let (value, nonblock) = (&bytes.to_ne_bytes()[..], false);
+        Endpoint::setsockopt(&self.endpoint, 1, 8, &OptIn { value, nonblock }).unwrap();
+    }
+
     /// Listens, after which it holds `len` messages at most.
     pub fn listens(self, name: &str, len: u32) -> Self {
         self.set_number(uapi::KBUS_QUEUE_LEN, len).unwrap();

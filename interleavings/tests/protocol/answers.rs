@@ -32,9 +32,10 @@ fn serve(replier: &Socket) -> bool {
 /// G1, G18, G19: the replier's threads read, answer and unbind while the last of them closes it.
 #[test]
 fn one_answer_whatever_the_replier_does() {
-    explore(|net| {
+    let outcomes = explore(|net| {
         let replier = Arc::new(net.socket().replies("$.a"));
-        let requester = Arc::new(net.socket());
+        let requester = net.socket();
+        requester.send("$.a", KBUS_REQUEST, "?").unwrap();
         let threads = [
             with(&replier, serve),
             with(&replier, |s| {
@@ -51,25 +52,22 @@ fn one_answer_whatever_the_replier_does() {
             }),
         ];
         drop(replier);
-        let asked = with(&requester, |s| match s.send("$.a", KBUS_REQUEST, "?") {
-            Ok(()) => Some(one_answer(s)),
-            Err(e) => {
-                assert_eq!(e, EADDRNOTAVAIL);
-                None
-            }
-        });
+        let requester = Arc::new(requester);
+        let asked = with(&requester, one_answer);
         let served = threads.map(|thread| thread.join().unwrap())[0];
         let answered = asked.join().unwrap();
-        assert_eq!(answered == Some(true), served);
+        assert_eq!(answered, served);
         assert!(requester.receive_now().is_none(), "a second answer");
         requester.is_quiet();
+        answered
     });
+    assert_eq!(outcomes, [false, true].into());
 }
 
 /// G1, G16: the requester closes while it is answered.
 #[test]
 fn a_requester_that_goes_leaves_nothing() {
-    explore(|net| {
+    let outcomes = explore(|net| {
         let replier = Arc::new(net.socket().replies("$.a"));
         let requester = net.socket();
         requester.send("$.a", KBUS_REQUEST, "?").unwrap();
@@ -82,13 +80,15 @@ fn a_requester_that_goes_leaves_nothing() {
         let answered = answer.join().unwrap();
         assert!(matches!(answered, Ok(()) | Err(EADDRNOTAVAIL)));
         replier.is_quiet();
+        answered.is_ok()
     });
+    assert_eq!(outcomes, [false, true].into());
 }
 
 /// G1: unbinding meets a reader who is copying the request: read without debt, or with one that can be paid.
 #[test]
 fn unbinding_while_it_is_read() {
-    explore(|net| {
+    let outcomes = explore(|net| {
         let replier = Arc::new(net.socket().replies("$.a"));
         let requester = net.socket();
         requester.send("$.a", KBUS_REQUEST, "?").unwrap();
@@ -100,13 +100,15 @@ fn unbinding_while_it_is_read() {
         assert!(requester.receive_now().is_none(), "a second answer");
         requester.is_quiet();
         replier.is_quiet();
+        served
     });
+    assert_eq!(outcomes, [false, true].into());
 }
 
 /// G1, H6: shutting the replier ends debts too.
 #[test]
 fn shutting_the_replier_answers_for_it() {
-    explore(|net| {
+    let outcomes = explore(|net| {
         let replier = Arc::new(net.socket().replies("$.a"));
         let requester = net.socket();
         requester.send("$.a", KBUS_REQUEST, "?").unwrap();
@@ -121,7 +123,9 @@ fn shutting_the_replier_answers_for_it() {
         assert!(requester.receive_now().is_none(), "a second answer");
         requester.is_quiet();
         replier.is_quiet();
+        served
     });
+    assert_eq!(outcomes, [false, true].into());
 }
 
 /// G27: sockets with debts to one another, and requests not read, close at once.

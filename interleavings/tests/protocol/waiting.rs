@@ -49,7 +49,7 @@ fn readers_let_a_waiting_send_go() {
 /// W6, W7: a send that gives up at any moment is in no queue, one that does not is in both.
 #[test]
 fn who_gives_up_has_sent_to_nobody() {
-    explore(|net| {
+    let outcomes = explore(|net| {
         let (one, two) = (full_listener(net, "$.a"), full_listener(net, "$.a"));
         let sender = Arc::new(net.socket().impatient());
         let send = with(&sender, |s| s.send("$.a", KBUS_ALL_OR_WAIT, "all"));
@@ -70,18 +70,20 @@ fn who_gives_up_has_sent_to_nobody() {
         }
         one.is_quiet();
         two.is_quiet();
+        sent.is_ok()
     });
+    assert_eq!(outcomes, [false, true].into());
 }
 
-/// W14, W22: of two full queues one is read, the other goes, in one of four ways.
+/// W14, W22: of two full queues one is read, the other goes, in one of four ways, of which the first is to close.
 #[test]
 fn a_queue_that_goes_is_not_waited_for() {
-    type Go = fn(&Socket);
+    type Go = Option<fn(&Socket)>;
     let ways: [Go; 4] = [
-        |_| {},
-        |s| s.set(KBUS_UNLISTEN, b"$.a").unwrap(),
-        |s| s.shut(true, false).unwrap(),
-        |s| s.set_number(KBUS_LOSSY, 1).unwrap(),
+        None,
+        Some(|s| s.set(KBUS_UNLISTEN, b"$.a").unwrap()),
+        Some(|s| s.shut(true, false).unwrap()),
+        Some(|s| s.set_number(KBUS_LOSSY, 1).unwrap()),
     ];
     for go in ways {
         explore(move |net| {
@@ -89,12 +91,11 @@ fn a_queue_that_goes_is_not_waited_for() {
             let sender = Arc::new(net.socket());
             let send = with(&sender, |s| s.send("$.a", KBUS_ALL_OR_WAIT, "all"));
             let reader = with(&one, |s| [next(s), next(s)]);
-            let gone = with(&two, go);
-            // The last one who has it closes it.
-            drop(two);
-            gone.join().unwrap();
+            let going = spawn(move || go.map(|go| (go(&two), two)));
+            let kept = going.join().unwrap();
             assert_eq!(send.join().unwrap(), Ok(()));
             assert_eq!(reader.join().unwrap(), ["first", "all"]);
+            drop(kept);
             one.is_quiet();
         });
     }
@@ -148,45 +149,75 @@ fn two_sends_with_a_queue_in_common() {
     });
 }
 
-/// W22: a send that was in nobody's way takes the room and gives it back, as it fails: a reader must not be silent for it.
+/// W22: a send has the room in its hands while a reader looks, and gives it back, as it fails elsewhere: the reader must
+/// not have been silent for it.
 #[test]
 fn room_that_another_send_had_for_a_moment() {
     explore(|net| {
-        let (one, two) = (full_listener(net, "$.a"), full_listener(net, "$.b"));
-        one.set(KBUS_LISTEN, b"$.b").unwrap();
         let (sender, other) = (Arc::new(net.socket()), Arc::new(net.socket()));
+        // There is room for one copy of what waits, which wants two.
+        let one = net.socket().listens("$.a", 9).listens("$.a", 9);
+        let one = Arc::new(one.listens("$.b", 9));
+        one.set_bytes(6);
+        other.send("$.b", 0, "first").unwrap();
+        let two = full_listener(net, "$.c");
+        two.set(KBUS_LISTEN, b"$.b").unwrap();
         let send = with(&sender, |s| s.send("$.a", KBUS_ALL_OR_WAIT, "all"));
-        // The second queue is full, so it fails whatever it finds in the first.
-        let fail = with(&other, |s| s.send("$.b", KBUS_ALL_OR_FAIL, "none"));
-        let reader = with(&one, |s| [next(s), next(s)]);
+        let fail = with(&other, |s| s.send("$.b", KBUS_ALL_OR_FAIL, "12345678"));
+        let reader = with(&one, |s| [next(s), next(s), next(s)]);
         assert_eq!(fail.join().unwrap(), Err(EBUSY));
         assert_eq!(send.join().unwrap(), Ok(()));
-        assert_eq!(reader.join().unwrap(), ["first", "all"]);
+        assert_eq!(reader.join().unwrap(), ["first", "all", "all"]);
         assert_eq!(drain(&two), ["first"]);
         two.is_quiet();
     });
 }
 
-/// H11: who shuts its socket ends the wait of its own send.
+/// W22: one copy for each of two bindings: what is read while the bus looks for the second slot counts.
 #[test]
-fn shutting_the_sender_ends_its_wait() {
+fn a_send_that_wants_two_slots() {
     explore(|net| {
-        let one = full_listener(net, "$.a");
         let sender = Arc::new(net.socket());
+        let one = net.socket().listens("$.a", 2).listens("$.a", 2);
+        let one = Arc::new(one);
+        sender.send("$.a", 0, "first").unwrap();
         let send = with(&sender, |s| s.send("$.a", KBUS_ALL_OR_WAIT, "all"));
-        let shut = with(&sender, |s| s.shut(false, true).unwrap());
-        let reader = with(&one, next);
-        shut.join().unwrap();
-        reader.join().unwrap();
-        match send.join().unwrap() {
-            Ok(()) => assert_eq!(drain(&one), ["all"]),
-            Err(e) => {
-                assert_eq!(e, EPIPE);
-                assert!(drain(&one).is_empty());
-            }
-        }
+        let readers = [&one, &one].map(|socket| with(socket, |s| [next(s), next(s)]));
+        assert_eq!(send.join().unwrap(), Ok(()));
+        let mut got = readers.map(|reader| reader.join().unwrap()).concat();
+        got.sort();
+        assert_eq!(got, ["all", "all", "first", "first"]);
         one.is_quiet();
     });
+}
+
+/// H11: who shuts its socket ends the wait of its own send, which has gone at that moment or never will.
+#[test]
+fn shutting_the_sender_ends_its_wait() {
+    for reads in [false, true] {
+        let outcomes = explore(move |net| {
+            let one = full_listener(net, "$.a");
+            let sender = Arc::new(net.socket());
+            let send = with(&sender, |s| s.send("$.a", KBUS_ALL_OR_WAIT, "all"));
+            let shut = with(&sender, |s| s.shut(false, true).unwrap());
+            let reader = reads.then(|| with(&one, next));
+            shut.join().unwrap();
+            let sent = send.join().unwrap();
+            reader.map(|reader| reader.join().unwrap());
+            let mut left = drain(&one);
+            if !reads {
+                assert_eq!(left.remove(0), "first");
+            }
+            match sent {
+                Ok(()) => assert_eq!(left, ["all"]),
+                Err(e) => assert_eq!((e, left.len()), (EPIPE, 0)),
+            }
+            one.is_quiet();
+            sent.is_ok()
+        });
+        assert_eq!(outcomes.contains(&true), reads);
+        assert!(outcomes.contains(&false));
+    }
 }
 
 /// P9, W22: two threads read one socket, which somebody waits for: each message is read once.
@@ -227,15 +258,47 @@ fn a_poller_learns_of_room() {
     });
 }
 
-/// W18: or has gone, in one of the ways it may.
+/// W17: also where sends that wait, and new ones, take the room first.
+#[test]
+fn a_poller_is_not_forgotten_for_others() {
+    explore(|net| {
+        let (one, far) = (full_listener(net, "$.a"), full_listener(net, "$.far"));
+        let senders = [0, 1, 2].map(|_| net.socket());
+        let [waits, polls, sends] = senders;
+        let (waits, polls, sends) = (
+            Arc::new(waits),
+            Arc::new(polls.nonblocking()),
+            Arc::new(sends),
+        );
+        let wait = with(&waits, |s| s.send("$.far", KBUS_ALL_OR_WAIT, "all"));
+        let poll = with(&polls, |s| {
+            while let Err(e) = s.send("$.a", KBUS_ALL_OR_WAIT, "polled") {
+                assert_eq!(e, EAGAIN);
+                s.until_writable();
+            }
+        });
+        let send = with(&sends, |s| s.send("$.a", KBUS_ALL_OR_WAIT, "sent"));
+        let reader = with(&one, |s| [next(s), next(s), next(s)]);
+        poll.join().unwrap();
+        assert_eq!(send.join().unwrap(), Ok(()));
+        let mut got = reader.join().unwrap();
+        got[1..].sort();
+        assert_eq!(got, ["first", "polled", "sent"]);
+        assert_eq!([next(&far), next(&far)], ["first", "all"]);
+        assert_eq!(wait.join().unwrap(), Ok(()));
+        one.is_quiet();
+    });
+}
+
+/// W18: or has gone, in one of the ways it may, or has more room than it had.
 #[test]
 fn a_poller_learns_that_a_queue_has_gone() {
-    type Go = fn(&Socket);
+    type Go = Option<fn(&Socket)>;
     let ways: [Go; 4] = [
-        |_| {},
-        |s| s.set(KBUS_UNLISTEN, b"$.a").unwrap(),
-        |s| s.shut(true, false).unwrap(),
-        |s| s.set_number(KBUS_QUEUE_LEN, 3).unwrap(),
+        None,
+        Some(|s| s.set(KBUS_UNLISTEN, b"$.a").unwrap()),
+        Some(|s| s.shut(true, false).unwrap()),
+        Some(|s| s.set_number(KBUS_QUEUE_LEN, 3).unwrap()),
     ];
     for go in ways {
         explore(move |net| {
@@ -247,10 +310,10 @@ fn a_poller_learns_that_a_queue_has_gone() {
                     s.until_writable();
                 }
             });
-            let gone = with(&one, go);
-            drop(one);
-            gone.join().unwrap();
+            let going = spawn(move || go.map(|go| (go(&one), one)));
+            let kept = going.join().unwrap();
             send.join().unwrap();
+            drop(kept);
         });
     }
 }
@@ -259,7 +322,7 @@ fn a_poller_learns_that_a_queue_has_gone() {
 #[test]
 fn a_binding_waits_for_room_for_its_event() {
     for impatient in [false, true] {
-        explore(move |net| {
+        let outcomes = explore(move |net| {
             let events = net.socket().listens("$.KBUS.ReplierBindEvent", 1);
             events.set_number(KBUS_REPORT_BINDS, 1).unwrap();
             let first = net.socket().replies("$.first");
@@ -290,7 +353,9 @@ fn a_binding_waits_for_room_for_its_event() {
             assert_eq!(drain(&events).len(), usize::from(bound.is_ok()));
             events.is_quiet();
             drop((first, second));
+            bound.is_ok()
         });
+        assert_eq!(outcomes.contains(&false), impatient);
     }
 }
 
