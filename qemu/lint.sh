@@ -9,7 +9,7 @@ rust_files() { (cd "$TOP" && find net -name '*.rs' ! -path '*/target/*'); }
 lint_rustfmt() {
 	# shellcheck disable=SC2046
 	in_root rustfmt --edition 2021 --check --config-path "$KERNELDIR/src/.rustfmt.toml" $(rust_files)
-	in_root cargo fmt --check -p kbus-selftests -p kbus-uapi
+	in_root cargo fmt --check -p kbus-selftests -p kbus-uapi -p kbus-interleavings
 }
 
 lint_clippy() {
