@@ -2,9 +2,10 @@
 # The front door. 'make help' says what there is.
 
 MAKEFLAGS += --no-print-directory
-# T=name runs one test, KERNEL=7.2 chooses another line of qemu/kernels, KDIR= a kernel build directory of one's own.
+# T=name runs one test, B=subject measures one, KERNEL=7.2 chooses another line of qemu/kernels, KDIR= a kernel build directory of one's own.
 T ?=
-export KERNEL KBUS_CACHE
+B ?=
+export KERNEL KBUS_CACHE UPDATE
 
 .PHONY: help demo test shell bench module lint fmt clean clean-cache bootstrap
 
@@ -14,7 +15,8 @@ help:
 	@echo '  make demo         build everything, boot a stock kernel, and watch programs talk over a bus'
 	@echo '  make test         every test; T=name for one; ends with "N passed, N failed"'
 	@echo '  make shell        a machine with the module loaded, and a prompt'
-	@echo '  make bench        round trips over a bus and over AF_UNIX, side by side'
+	@echo '  make bench        instructions that a bus takes, next to AF_UNIX; B=bindings for one subject, B=--help for all;'
+	@echo '                    UPDATE=1 puts the tables in docs/performance.md'
 	@echo '  make module       kbus.ko for KDIR=build-directory, or for Debian KERNEL=$(shell awk "!/^#/{print \$$1; exit}" qemu/kernels)'
 	@echo '  make lint fmt     check or mend the style'
 	@echo '  make clean        remove what was built here; clean-cache: also the build root and kernels'
@@ -36,8 +38,7 @@ shell: bootstrap
 	@bash qemu/boot.sh /dev/null shell
 
 bench: bootstrap
-	@bash qemu/image.sh
-	@bash -c '. qemu/lib.sh; bash qemu/boot.sh "$$LOGS/bench" bench'
+	@bash qemu/bench.sh '$(B)'
 
 ifdef KDIR
 module:

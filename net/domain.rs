@@ -5,7 +5,10 @@
 //! Its abstract buses by name, and the counters from which the ids of messages and sockets are taken.
 
 use crate::{
-    bus_core::Bus,
+    bus_core::{
+        hash::Key,
+        Bus, //
+    },
     endpoint::Endpoint,
     proc,
     sys::{
@@ -15,6 +18,7 @@ use crate::{
             NetState, //
         },
         proc::FileOf,
+        random,
         sock::Sock,
         sysctl::{
             IntSysctl,
@@ -240,7 +244,8 @@ impl SharedBus {
         let uid = task::current_euid();
         let mut copy = KVec::with_capacity(name.len(), GFP_KERNEL_ACCOUNT)?;
         copy.extend_from_slice(name, GFP_KERNEL_ACCOUNT)?;
-        let bus = Bus::new(uid, task::ram_bytes() / 8).map_err(to_kernel)?;
+        let key = Key(random::number(), random::number());
+        let bus = Bus::new(uid, task::ram_bytes() / 8, key).map_err(to_kernel)?;
         Arc::pin_init(
             pin_init!(Self {
                 name: copy,

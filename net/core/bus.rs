@@ -10,6 +10,7 @@
 use super::account::Account;
 use super::error::Error;
 use super::events::Events;
+use super::hash::Key;
 use super::mem;
 use super::mem::Arc;
 use super::mem::Bytes;
@@ -179,12 +180,14 @@ pub struct Bus<M: Member> {
 impl<M: Member> Bus<M> {
     /// Makes a bus that belongs to `owner` and may hold `bytes_max` bytes of payload.
     ///
+    /// The key must be a random one that no user knows.
+    ///
     /// # Errors
     ///
     /// [`Error::NoMem`].
-    pub fn new(owner: u32, bytes_max: u64) -> Result<Self, Error> {
+    pub fn new(owner: u32, bytes_max: u64, key: Key) -> Result<Self, Error> {
         Ok(Bus {
-            routes: Routes::new(),
+            routes: Routes::new(key),
             socks: Tree::new(),
             users: Vec::new(),
             account: Account::new(bytes_max)?,

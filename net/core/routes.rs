@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who gets a message of a given name: a trie over the words of names.
+//! Who gets a message of a given name: a hash table of the prefixes that patterns have.
 //!
-//! A look-up costs as many steps as the name has words, plus one for each match, however many
-//! bindings there are. The children of a node are a sorted vector: a new word among *n* siblings
-//! moves up to *n* pointers, which for 10^5 of them is some ten microseconds. Nothing recurses.
+//! A look-up is one step for each word of the name, plus one for each match, and a change is one
+//! step, however many bindings there are.
 
 use super::error::Error;
+use super::hash::Key;
 use super::mem;
 use super::mem::AllocError;
-use super::mem::Box;
 use super::mem::Vec;
 use super::name;
 use super::name::Pattern;
 use super::name::Tail;
+use super::table::Table;
 
 /// All identical listener bindings of one socket.
 pub struct Listener<M> {
@@ -68,36 +68,20 @@ impl<M> Ends<M> {
 
 /// The patterns that have one prefix.
 struct Node<M> {
-    word: Vec<u8>,
-    kids: Vec<Box<Node<M>>>,
+    prefix: Vec<u8>,
     exact: Ends<M>,
     one: Ends<M>,
     any: Ends<M>,
 }
 
 impl<M> Node<M> {
-    fn new(word: Vec<u8>) -> Self {
+    fn new(prefix: Vec<u8>) -> Self {
         Node {
-            word,
-            kids: Vec::new(),
+            prefix,
             exact: Ends::new(),
             one: Ends::new(),
             any: Ends::new(),
         }
-    }
-
-    fn find(&self, word: &[u8]) -> Result<usize, usize> {
-        self.kids.binary_search_by(|kid| Ord::cmp(&*kid.word, word))
-    }
-
-    fn kid(&self, word: &[u8]) -> Option<&Node<M>> {
-        let at = self.find(word).ok()?;
-        self.kids.get(at).map(|kid| &**kid)
-    }
-
-    fn kid_mut(&mut self, word: &[u8]) -> Option<&mut Node<M>> {
-        let at = self.find(word).ok()?;
-        self.kids.get_mut(at).map(|kid| &mut **kid)
     }
 
     fn ends(&self, tail: Tail) -> &Ends<M> {
@@ -121,57 +105,43 @@ impl<M> Node<M> {
     }
 }
 
-impl<M> Drop for Node<M> {
-    /// Drops what is below without recursion: a name may have 500 words, and stacks are small.
-    ///
-    /// A chain costs one step a node: an only child gives its children to its parent and goes. That is all there ever is
-    /// of one binding.
-    fn drop(&mut self) {
-        while !self.kids.is_empty() {
-            let mut node = &mut *self;
-            while node.kids.last().is_some_and(|kid| !kid.kids.is_empty()) {
-                if node.kids.len() == 1 {
-                    if let Some(mut only) = node.kids.pop() {
-                        node.kids = core::mem::take(&mut only.kids);
-                    }
-                    continue;
-                }
-                match node.kids.last_mut() {
-                    Some(kid) => node = &mut **kid,
-                    None => return,
-                }
-            }
-            drop(node.kids.pop());
-        }
+/// What a pattern may end in to match when this much of the name follows its prefix.
+fn tails(rest: &[u8]) -> &'static [Tail] {
+    if rest.is_empty() {
+        &[Tail::Exact]
+    } else if rest.contains(&b'.') {
+        &[Tail::Any]
+    } else {
+        &[Tail::Any, Tail::One]
     }
 }
 
 /// All bindings of a bus.
 pub struct Routes<M> {
+    key: Key,
+    /// Of the empty prefix.
     root: Node<M>,
-}
-
-impl<M> Default for Routes<M> {
-    fn default() -> Self {
-        Routes::new()
-    }
+    /// Of all others that a pattern has.
+    nodes: Table<Node<M>>,
 }
 
 impl<M> Routes<M> {
-    /// No bindings.
-    pub fn new() -> Self {
+    /// No bindings. The key is a secret: who knows it can make look-ups slow.
+    pub fn new(key: Key) -> Self {
         Routes {
+            key,
             root: Node::new(Vec::new()),
+            nodes: Table::new(),
         }
     }
 
     /// Whether there is not a single node left.
     pub fn is_empty(&self) -> bool {
-        self.root.kids.is_empty() && !self.root.has_ends()
+        self.nodes.is_empty() && !self.root.has_ends()
     }
 
-    /// Calls `f` for each listener of a name, with the way it matches, and returns how many nodes
-    /// were looked at.
+    /// Calls `f` for each listener of a name, with the way it matches, and returns at how many
+    /// places it looked.
     ///
     /// # Errors
     ///
@@ -181,23 +151,18 @@ impl<M> Routes<M> {
         text: &[u8],
         mut f: impl FnMut(&Listener<M>, Tail) -> Result<(), Error>,
     ) -> Result<usize, Error> {
-        let mut each = |ends: &Ends<M>, tail| ends.listeners.iter().try_for_each(|l| f(l, tail));
-        let mut node = &self.root;
-        let mut visited: usize = 1;
-        let mut words = name::words(name::body(text)?).peekable();
-        while let Some(word) = words.next() {
-            each(&node.any, Tail::Any)?;
-            if words.peek().is_none() {
-                each(&node.one, Tail::One)?;
+        let mut looked: usize = 0;
+        for (node, rest) in self.way(name::body(text)?) {
+            looked = looked.saturating_add(1);
+            let Some(node) = node else {
+                continue;
+            };
+            for tail in tails(rest) {
+                let listeners = &node.ends(*tail).listeners;
+                listeners.iter().try_for_each(|l| f(l, *tail))?;
             }
-            match node.kid(word) {
-                Some(kid) => node = kid,
-                None => return Ok(visited),
-            }
-            visited = visited.saturating_add(1);
         }
-        each(&node.exact, Tail::Exact)?;
-        Ok(visited)
+        Ok(looked)
     }
 
     /// Whether a socket still has a listener binding for a name among those up to `last`.
@@ -207,21 +172,12 @@ impl<M> Routes<M> {
             at.and_then(|at| ends.listeners.get(at))
                 .is_some_and(|listener| listener.binding <= last)
         };
-        let mut node = &self.root;
         let Ok(body) = name::body(text) else {
             return false;
         };
-        let mut words = name::words(body).peekable();
-        while let Some(word) = words.next() {
-            if lets_in(&node.any) || (words.peek().is_none() && lets_in(&node.one)) {
-                return true;
-            }
-            match node.kid(word) {
-                Some(kid) => node = kid,
-                None => return false,
-            }
-        }
-        lets_in(&node.exact)
+        self.way(body).any(|(node, rest)| {
+            node.is_some_and(|node| tails(rest).iter().any(|tail| lets_in(node.ends(*tail))))
+        })
     }
 
     /// Who answers for a name: exact before `%` before the longest `*`.
@@ -232,27 +188,23 @@ impl<M> Routes<M> {
             return None;
         }
         let mut best = None;
-        let mut node = &self.root;
-        let mut words = name::words(name::body(text).ok()?).peekable();
-        while let Some(word) = words.next() {
-            best = node.any.replier.as_ref().or(best);
-            if words.peek().is_none() {
-                best = node.one.replier.as_ref().or(best);
-            }
-            match node.kid(word) {
-                Some(kid) => node = kid,
-                None => return best,
+        for (node, rest) in self.way(name::body(text).ok()?) {
+            let Some(node) = node else {
+                continue;
+            };
+            for tail in tails(rest) {
+                best = node.ends(*tail).replier.as_ref().or(best);
             }
         }
-        node.exact.replier.as_ref().or(best)
+        best
     }
 
     /// The replier binding of this very pattern.
     pub fn same_replier(&self, pattern: &Pattern<'_>) -> Option<&Replier<M>> {
-        let mut node = &self.root;
-        for word in name::words(pattern.prefix()) {
-            node = node.kid(word)?;
-        }
+        let node = match pattern.prefix() {
+            b"" => &self.root,
+            prefix => self.node(self.hash(pattern), prefix)?,
+        };
         node.ends(pattern.tail()).replier.as_ref()
     }
 
@@ -261,25 +213,19 @@ impl<M> Routes<M> {
     /// There is at most one: the one that answers now for the names that the new one would.
     pub fn robbed(&self, pattern: &Pattern<'_>) -> Option<Robbed<'_, M>> {
         let mut best = None;
-        let mut node = &self.root;
-        let mut depth: usize = 0;
-        let mut words = name::words(pattern.prefix()).peekable();
-        while let Some(word) = words.next() {
-            let member = node.any.replier.as_ref().map(|r| &r.member);
-            best = member.map(|member| Robbed { member, depth }).or(best);
-            if pattern.tail() == Tail::Exact && words.peek().is_none() {
-                let member = node.one.replier.as_ref().map(|r| &r.member);
+        for (depth, (node, rest)) in self.way(pattern.prefix()).enumerate() {
+            let Some(node) = node else {
+                continue;
+            };
+            let tails: &[Tail] = match (rest.is_empty(), pattern.tail()) {
+                (false, Tail::Exact) => tails(rest),
+                (false, _) | (true, Tail::One) => &[Tail::Any],
+                (true, _) => &[],
+            };
+            for tail in tails {
+                let member = node.ends(*tail).replier.as_ref().map(|r| &r.member);
                 best = member.map(|member| Robbed { member, depth }).or(best);
             }
-            match node.kid(word) {
-                Some(kid) => node = kid,
-                None => return best,
-            }
-            depth = depth.saturating_add(1);
-        }
-        if pattern.tail() == Tail::One {
-            let member = node.any.replier.as_ref().map(|r| &r.member);
-            best = member.map(|member| Robbed { member, depth }).or(best);
         }
         best
     }
@@ -288,7 +234,7 @@ impl<M> Routes<M> {
     ///
     /// Returns the binding's id, or `None` when it has none like it.
     pub fn listen_again(&mut self, peer: u64, pattern: &Pattern<'_>) -> Option<u64> {
-        let ends = self.ends_mut(pattern)?;
+        let ends = self.ends_mut(self.hash(pattern), pattern)?;
         let at = ends.find(peer).ok()?;
         let listener = ends.listeners.get_mut(at)?;
         listener.count = listener.count.checked_add(1)?;
@@ -301,37 +247,38 @@ impl<M> Routes<M> {
     ///
     /// [`AllocError`], and nothing has changed.
     pub fn listen(&mut self, new: Listener<M>, pattern: &Pattern<'_>) -> Result<(), AllocError> {
-        let added = self.make(pattern).and_then(|()| {
-            let ends = self.ends_mut(pattern).ok_or(AllocError)?;
-            let at = ends.find(new.peer).unwrap_or_else(|at| at);
-            mem::vec_insert(&mut ends.listeners, at, new)
-        });
+        let hash = self.hash(pattern);
+        let ends = self.make(hash, pattern)?;
+        let at = ends.find(new.peer).unwrap_or_else(|at| at);
+        let added = mem::vec_insert(&mut ends.listeners, at, new);
         if added.is_err() {
-            self.prune(pattern);
+            self.prune(hash, pattern);
         }
         added
     }
 
     /// Removes one listener binding; returns its id and how many like it are left.
     pub fn unlisten(&mut self, peer: u64, pattern: &Pattern<'_>) -> Option<(u64, u32)> {
-        let ends = self.ends_mut(pattern)?;
+        let hash = self.hash(pattern);
+        let ends = self.ends_mut(hash, pattern)?;
         let at = ends.find(peer).ok()?;
         let listener = ends.listeners.get_mut(at)?;
         listener.count = listener.count.saturating_sub(1);
         let left = (listener.binding, listener.count);
         if left.1 == 0 {
             mem::vec_remove(&mut ends.listeners, at);
-            self.prune(pattern);
+            self.prune(hash, pattern);
         }
         Some(left)
     }
 
     /// Removes a listener binding with all that are like it.
     pub fn forget_listener(&mut self, peer: u64, pattern: &Pattern<'_>) {
-        if let Some(ends) = self.ends_mut(pattern) {
+        let hash = self.hash(pattern);
+        if let Some(ends) = self.ends_mut(hash, pattern) {
             if let Ok(at) = ends.find(peer) {
                 mem::vec_remove(&mut ends.listeners, at);
-                self.prune(pattern);
+                self.prune(hash, pattern);
             }
         }
     }
@@ -346,81 +293,68 @@ impl<M> Routes<M> {
         new: Replier<M>,
         pattern: &Pattern<'_>,
     ) -> Result<(), AllocError> {
-        match self.make(pattern) {
-            Ok(()) => {
-                if let Some(ends) = self.ends_mut(pattern) {
-                    ends.replier = Some(new);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                self.prune(pattern);
-                Err(error)
-            }
-        }
+        self.make(self.hash(pattern), pattern)?.replier = Some(new);
+        Ok(())
     }
 
     /// Removes a replier binding.
     pub fn unbind_replier(&mut self, pattern: &Pattern<'_>) -> Option<Replier<M>> {
-        let replier = self.ends_mut(pattern)?.replier.take();
-        self.prune(pattern);
+        let hash = self.hash(pattern);
+        let replier = self.ends_mut(hash, pattern)?.replier.take();
+        self.prune(hash, pattern);
         replier
     }
 
-    fn ends_mut(&mut self, pattern: &Pattern<'_>) -> Option<&mut Ends<M>> {
-        let mut node = &mut self.root;
-        for word in name::words(pattern.prefix()) {
-            node = node.kid_mut(word)?;
-        }
+    /// Each prefix of a text, from the empty one to all of it, with what follows it.
+    fn way<'a, 't>(
+        &'a self,
+        text: &'t [u8],
+    ) -> impl Iterator<Item = (Option<&'a Node<M>>, &'t [u8])> + use<'a, 't, M> {
+        let mut hash = 0;
+        let mut end: usize = 0;
+        let further = name::words(text).map(move |word| {
+            hash = self.key.hash(hash, word);
+            end = end.saturating_add(word.len());
+            let prefix = text.get(..end).unwrap_or(text);
+            // Behind the dot.
+            end = end.saturating_add(1);
+            let rest = text.get(end..).unwrap_or_default();
+            (self.node(hash, prefix), rest)
+        });
+        core::iter::once((Some(&self.root), text)).chain(further)
+    }
+
+    fn node(&self, hash: u64, prefix: &[u8]) -> Option<&Node<M>> {
+        self.nodes.get(hash, |node| *node.prefix == *prefix)
+    }
+
+    /// The hash of a pattern's prefix.
+    fn hash(&self, pattern: &Pattern<'_>) -> u64 {
+        let words = name::words(pattern.prefix());
+        words.fold(0, |hash, word| self.key.hash(hash, word))
+    }
+
+    fn ends_mut(&mut self, hash: u64, pattern: &Pattern<'_>) -> Option<&mut Ends<M>> {
+        let node = match pattern.prefix() {
+            b"" => &mut self.root,
+            prefix => self.nodes.get_mut(hash, |node| *node.prefix == *prefix)?,
+        };
         Some(node.ends_mut(pattern.tail()))
     }
 
-    /// Makes the nodes of a pattern that are missing.
-    fn make(&mut self, pattern: &Pattern<'_>) -> Result<(), AllocError> {
-        let mut node = &mut self.root;
-        for word in name::words(pattern.prefix()) {
-            let at = match node.find(word) {
-                Ok(at) => at,
-                Err(at) => {
-                    let kid = mem::new_box(Node::new(mem::try_copy(word)?))?;
-                    mem::vec_insert(&mut node.kids, at, kid)?;
-                    at
-                }
-            };
-            node = node.kids.get_mut(at).ok_or(AllocError)?;
+    /// As [`Routes::ends_mut`], and makes a node that is missing.
+    fn make(&mut self, hash: u64, pattern: &Pattern<'_>) -> Result<&mut Ends<M>, AllocError> {
+        if self.ends_mut(hash, pattern).is_none() {
+            let node = Node::new(mem::try_copy(pattern.prefix())?);
+            self.nodes.insert(hash, node)?;
         }
-        Ok(())
+        self.ends_mut(hash, pattern).ok_or(AllocError)
     }
 
-    /// Removes the end of a pattern's path as far as nobody needs it.
-    fn prune(&mut self, pattern: &Pattern<'_>) {
-        // How many steps from the root is the last node that stays?
-        let mut keep: usize = 0;
-        let mut depth: usize = 0;
-        let mut node = &self.root;
-        for word in name::words(pattern.prefix()) {
-            if node.kids.len() > 1 || node.has_ends() {
-                keep = depth;
-            }
-            match node.kid(word) {
-                Some(kid) => node = kid,
-                None => break,
-            }
-            depth = depth.saturating_add(1);
-        }
-        if depth == 0 || node.has_ends() || !node.kids.is_empty() {
-            return;
-        }
-        let mut words = name::words(pattern.prefix());
-        let mut node = &mut self.root;
-        for word in words.by_ref().take(keep) {
-            match node.kid_mut(word) {
-                Some(kid) => node = kid,
-                None => return,
-            }
-        }
-        if let Some(Ok(at)) = words.next().map(|word| node.find(word)) {
-            mem::vec_remove(&mut node.kids, at);
-        }
+    /// Removes a pattern's node if nobody needs it.
+    fn prune(&mut self, hash: u64, pattern: &Pattern<'_>) {
+        let prefix = pattern.prefix();
+        let is_left = |node: &Node<M>| *node.prefix == *prefix && !node.has_ends();
+        drop(self.nodes.remove(hash, is_left));
     }
 }

@@ -31,6 +31,7 @@ pub(crate) mod net_ns;
 pub(crate) mod pid;
 pub(crate) mod probe;
 pub(crate) mod proc;
+pub(crate) mod random;
 pub(crate) mod sock;
 pub(crate) mod socket;
 pub(crate) mod sockopt;

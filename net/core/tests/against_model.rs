@@ -15,6 +15,7 @@ use kbus_core::bus::Sent;
 use kbus_core::bus::Step as Settled;
 use kbus_core::bus::Ticket;
 use kbus_core::error::Error;
+use kbus_core::hash::Key;
 use kbus_core::name::Pattern;
 use kbus_core::queue::View;
 use kbus_core::wakes::Wakes;
@@ -109,7 +110,7 @@ fn done<T>(result: Result<T, Error>) -> Done {
 impl Core {
     fn new(config: &Config) -> Self {
         let buses = (0..config.buses).map(|_| {
-            let mut bus = Bus::new(config.owner, config.bytes_max as u64).unwrap();
+            let mut bus = Bus::new(config.owner, config.bytes_max as u64, Key(1, 2)).unwrap();
             bus.set_max_msg(config.max_msg as u32);
             bus.set_pool(config.pool.0 as u32, config.pool.1 as u32);
             bus

@@ -6,6 +6,7 @@ mod peer;
 
 use kbus_core::bus::Member;
 use kbus_core::error::Error;
+use kbus_core::hash::Key;
 use kbus_core::mem;
 use kbus_core::name::Pattern;
 use kbus_core::routes::Listener;
@@ -184,7 +185,7 @@ fn a_failed_binding_leaves_no_nodes() {
     let pattern = Pattern::parse(b"$.A.B.C.*").unwrap();
     for kind in 0..2 {
         for k in 0.. {
-            let mut routes = Routes::new();
+            let mut routes = Routes::new(Key(1, 2));
             mem::fail_after(Some(k));
             let result = if kind == 0 {
                 routes.listen(

@@ -12,6 +12,7 @@ use kbus_core::bus::Outgoing;
 use kbus_core::bus::Sent;
 use kbus_core::bus::Step;
 use kbus_core::error::Error;
+use kbus_core::hash::Key;
 use kbus_core::message::KBUS_ALL_OR_WAIT;
 use kbus_core::name::Pattern;
 use kbus_core::queue::Queue;
@@ -77,7 +78,7 @@ pub struct World {
 impl World {
     pub fn new(owner: u32, bytes: u64) -> Self {
         World {
-            bus: Bus::new(owner, bytes).unwrap(),
+            bus: Bus::new(owner, bytes, Key(1, 2)).unwrap(),
             last_id: 0,
         }
     }

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+//! One message to one receiver, and a request with its reply.
+
+use kbus_selftests::process::Child;
+use kbus_selftests::process::Gate;
+use kbus_selftests::sys::fresh_bus;
+use kbus_selftests::sys::message_address;
+use kbus_selftests::sys::uapi;
+use kbus_selftests::sys::Sock;
+
+use crate::clock::median;
+use crate::clock::median_of;
+use crate::clock::ticks;
+use crate::plain;
+use crate::plain::Group;
+use crate::plain::Inbox;
+use crate::plain::Kind;
+use crate::plain::KINDS;
+use crate::report::progress;
+use crate::report::ratio;
+use crate::report::size;
+use crate::report::Table;
+
+const SIZES: [usize; 3] = [64, 1 << 10, 64 << 10];
+/// Measurements of a kind in one turn, after a tenth of them that do not count.
+const TIMES: usize = 500;
+
+/// A send and its receive, in one process: no task is woken, none is switched to.
+fn one_way(kind: Kind, len: usize) -> u64 {
+    let group = Group::new(kind, 1);
+    let payload = vec![0x5a; len];
+    let mut inbox = Inbox::new();
+    let mut once = || {
+        ticks(|| {
+            group.send(&payload);
+            inbox.expect(&group.receivers[0], len);
+        })
+    };
+    (0..TIMES / 10).for_each(|_| drop(once()));
+    median_of(TIMES, once)
+}
+
+/// Answers whatever comes at the address it came from, for ever.
+fn serve(sock: &Sock) -> ! {
+    let mut inbox = Inbox::new();
+    loop {
+        assert!(inbox.receive(sock, 0), "receive a request");
+        inbox.send_back(sock);
+    }
+}
+
+/// A request to another process and its reply.
+fn round_trip(kind: Kind, len: usize) -> u64 {
+    let ready = Gate::new();
+    let (server, sock, to);
+    match kind {
+        Kind::Unix => {
+            let (there, address) = plain::unix();
+            server = Child::fork(|| {
+                ready.open(1);
+                serve(&there);
+            });
+            (sock, to) = (plain::unix().0, address);
+        }
+        Kind::Kbus => {
+            let bus = fresh_bus();
+            server = Child::fork(|| {
+                let sock = plain::on_bus(&bus);
+                sock.replier("$.Bench").expect("become the replier");
+                ready.open(1);
+                serve(&sock);
+            });
+            ready.pass();
+            ready.open(1);
+            (sock, to) = (plain::on_bus(&bus), message_address("$.Bench"));
+            let set = |option, value| sock.set_u32(option, value).expect("set an option");
+            set(uapi::KBUS_SEND_FLAGS, uapi::KBUS_REQUEST);
+            set(uapi::KBUS_REPLY_MAX, len as u32);
+        }
+    }
+    ready.pass();
+    let payload = vec![0x5a; len];
+    let mut inbox = Inbox::new();
+    let mut once = || {
+        ticks(|| {
+            sock.send_raw(&to, &payload, 0).expect("send a request");
+            inbox.expect(&sock, len);
+        })
+    };
+    (0..TIMES / 10).for_each(|_| drop(once()));
+    let result = median_of(TIMES, once);
+    server.kill();
+    result
+}
+
+/// Measures both for each size, the two kinds taking turns.
+pub fn run(rounds: usize) {
+    let mut table = Table::new(&["", "AF_UNIX", "kbus", "ratio"]);
+    let ways: [(&str, fn(Kind, usize) -> u64); 2] =
+        [("one way", one_way), ("round trip", round_trip)];
+    for (name, way) in ways {
+        for len in SIZES {
+            progress(&format!("{name}, {}", size(len)));
+            let mut results = [Vec::new(), Vec::new()];
+            for _ in 0..rounds {
+                for (kind, results) in KINDS.into_iter().zip(&mut results) {
+                    results.push(way(kind, len));
+                }
+            }
+            let [unix, kbus] = results.map(median);
+            table.row(vec![
+                format!("{name}, {}", size(len)),
+                unix.to_string(),
+                kbus.to_string(),
+                ratio(kbus, unix),
+            ]);
+        }
+    }
+    table.print(
+        "One message, and a request with its reply",
+        "One way: `sendto()` and `recvfrom()` in one process. Round trip: a request to another process and its \
+         reply, with both\nswitches between the processes.",
+    );
+}
