@@ -206,7 +206,7 @@ fn run_shape(shape: &Shape) -> bool {
     let text = shape.text;
     table.print(
         shape.title,
-        &format!("{text}\n{verdict}: no figure is more than {worst:.1} % from that of one binding (allowed: {FLAT_PER_CENT:.0} %)."),
+        &format!("{text}\n{verdict}: the largest change is {worst:.1} %, allowed are {FLAT_PER_CENT:.0} %."),
     );
     flat
 }
