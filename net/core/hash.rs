@@ -54,7 +54,7 @@ impl Key {
         }
         // The last block ends in the low byte of the length.
         let len = (word.len() as u64).wrapping_add(8);
-        state.absorb(little_endian(blocks.remainder()) | len << 56);
+        state.absorb(little_endian(blocks.remainder()) | (len << 56));
         state.c ^= 0xff;
         for _ in 0..3 {
             state.round();
@@ -70,7 +70,7 @@ fn little_endian(bytes: &[u8]) -> u64 {
         Err(_) => bytes
             .iter()
             .rev()
-            .fold(0, |number, byte| number << 8 | u64::from(*byte)),
+            .fold(0, |number, byte| (number << 8) | u64::from(*byte)),
     }
 }
 
