@@ -22,10 +22,15 @@ use crate::{
         sock::Sock,
         sysctl::{
             IntSysctl,
+            Limits,
             Range, //
         },
         task, //
     }, //
+    users::{
+        self,
+        Users, //
+    },
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -45,6 +50,9 @@ use kernel::{
     }, //
 };
 
+/// Where the sysctls are.
+const FOLDER: &CStr = c"net/kbus";
+
 /// Whether the literal form is served: `net.kbus.literal`.
 const LITERAL_DEFAULT: i32 = 1;
 /// Also in sandboxes.
@@ -57,6 +65,10 @@ pub(crate) struct Domain {
     last_message: Atomic<u64>,
     #[pin]
     literal: IntSysctl,
+    #[pin]
+    limits: Limits<{ users::SYSCTLS.len() }>,
+    /// Of the initial namespace: the users of the machine.
+    users: Option<Arc<Users>>,
     /// Lock order: before the lock of any bus.
     #[pin]
     buses: Mutex<KVVec<Member>>,
@@ -91,11 +103,17 @@ impl NetState for Domain {
             _ if net.is_initial() => (LITERAL_DEFAULT, Range::UpTo(LITERAL_MAX)),
             _ => (LITERAL_DEFAULT, Range::OnlyDown),
         };
+        let users = match net.is_initial() {
+            true => Some(Users::new()?),
+            false => None,
+        };
         Arc::pin_init(
             try_pin_init!(Self {
                 id: LAST_DOMAIN.fetch_add(1, Relaxed).wrapping_add(1),
                 last_message: Atomic::new(0),
-                literal <- IntSysctl::new(net, c"net/kbus", c"literal", literal, range),
+                literal <- IntSysctl::new(net, FOLDER, c"literal", literal, range),
+                limits <- Limits::new(net, FOLDER, &users::SYSCTLS),
+                users,
                 buses <- new_mutex!(KVVec::new(), "kbus::buses"),
                 sockets <- new_mutex!(RBTree::new(), "kbus::sockets"),
             }? Error),
@@ -109,6 +127,16 @@ impl NetState for Domain {
 }
 
 impl Domain {
+    /// The users of the machine.
+    ///
+    /// # Errors
+    ///
+    /// `EAFNOSUPPORT` while the module is loaded or unloaded.
+    pub(crate) fn users() -> Result<Arc<Users>> {
+        let machine = Net::initial().state::<Self>().ok_or(EAFNOSUPPORT)?;
+        machine.users.clone().ok_or(EAFNOSUPPORT)
+    }
+
     /// Tells this domain from others: `domain` of `struct kbus_bus_info`.
     pub(crate) fn id(&self) -> u64 {
         self.id
@@ -170,14 +198,14 @@ impl Domain {
     ///
     /// # Errors
     ///
-    /// `EACCES` if the bus's mode does not let this user in, `ENOMEM`.
+    /// `EACCES` if the bus's mode does not let this user in, `EDQUOT` if the user has made too many buses, `ENOMEM`.
     pub(crate) fn join(
         &self,
         name: &[u8],
         endpoint: &Arc<Endpoint>,
         mode: u32,
     ) -> Result<Arc<SharedBus>> {
-        let bus = self.enter(name, &endpoint.sock, mode)?;
+        let bus = self.enter(name, endpoint, mode)?;
         // The table is free again: a bus that is busy holds up nobody who goes to another.
         let joined = bus.state.lock().join(endpoint);
         if let Err(error) = joined {
@@ -188,14 +216,14 @@ impl Domain {
     }
 
     /// Finds or makes a bus and counts one more socket of it.
-    fn enter(&self, name: &[u8], sock: &Sock, mode: u32) -> Result<Arc<SharedBus>> {
+    fn enter(&self, name: &[u8], endpoint: &Endpoint, mode: u32) -> Result<Arc<SharedBus>> {
         let mut buses = self.buses.lock();
         if let Some(found) = buses.iter_mut().find(|member| *member.bus.name == *name) {
-            found.bus.admit(sock)?;
+            found.bus.admit(&endpoint.sock)?;
             found.sockets = found.sockets.saturating_add(1);
             return Ok(found.bus.clone());
         }
-        let bus = SharedBus::new(name, mode)?;
+        let bus = SharedBus::new(name, mode, endpoint)?;
         buses.push(
             Member {
                 bus: bus.clone(),
@@ -234,24 +262,50 @@ pub(crate) struct SharedBus {
     pub(crate) mode: Atomic<u32>,
     uid: u32,
     gid: u32,
+    _made: Made,
     /// The bus lock. Lock order: before the queue of any socket. It is a sleeping lock.
     #[pin]
     pub(crate) state: Mutex<Bus<Arc<Endpoint>>>,
 }
 
+/// A bus counts among those of its maker as long as it is there.
+struct Made {
+    users: Arc<Users>,
+    by: u32,
+}
+
+impl Made {
+    fn by(endpoint: &Endpoint) -> Result<Self> {
+        let by = endpoint.payer.id();
+        endpoint.users.enter_bus(by)?;
+        Ok(Self {
+            users: endpoint.users.clone(),
+            by,
+        })
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        self.users.leave_bus(self.by);
+    }
+}
+
 impl SharedBus {
-    fn new(name: &[u8], mode: u32) -> Result<Arc<Self>> {
+    fn new(name: &[u8], mode: u32, endpoint: &Endpoint) -> Result<Arc<Self>> {
         let uid = task::current_euid();
         let mut copy = KVec::with_capacity(name.len(), GFP_KERNEL_ACCOUNT)?;
         copy.extend_from_slice(name, GFP_KERNEL_ACCOUNT)?;
         let key = Key(random::number(), random::number());
-        let bus = Bus::new(uid, task::ram_bytes() / 8, key).map_err(to_kernel)?;
+        let bus = Bus::new(uid, users::bus_bytes(), &users::LIMITS, key).map_err(to_kernel)?;
+        let made = Made::by(endpoint)?;
         Arc::pin_init(
             pin_init!(Self {
                 name: copy,
                 mode: Atomic::new(mode),
                 uid,
                 gid: task::current_egid(),
+                _made: made,
                 state <- new_mutex!(bus, "kbus::bus"),
             }),
             GFP_KERNEL_ACCOUNT,

@@ -8,6 +8,7 @@ use crate::{
             Step,
             Ticket, //
         },
+        payer::Payer,
         queue::{
             Consumed,
             Queue, //
@@ -27,10 +28,14 @@ use crate::{
         pid::Pid,
         sock::Sock,
         task, //
-    }, //
+    },
+    users::Users, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
+    alloc::{
+        flags::GFP_KERNEL_ACCOUNT,
+        AllocError, //
+    },
     new_condvar,
     new_mutex,
     prelude::*,
@@ -49,6 +54,8 @@ use kernel::{
     time::Jiffies, //
 };
 
+use core::sync::atomic::AtomicBool;
+
 /// A socket.
 ///
 /// Locks, outermost first: `settings`, the domain's table of buses, the bus's, `queue`; `reading` alone. None is held
@@ -63,6 +70,11 @@ pub(crate) struct Endpoint {
     user: u32,
     /// The process that made it.
     maker: Pid,
+    /// Who pays for what waits here.
+    pub(crate) payer: Arc<Payer>,
+    pub(crate) users: Arc<Users>,
+    /// Whether it is among those that the table of users tells when the payer has bytes again; changed under its lock.
+    pub(crate) awaits_bytes: AtomicBool,
     pub(crate) domain: Arc<Domain>,
     /// Its reference keeps the wait queue in place for wake-ups that come after the close.
     pub(crate) sock: ARef<Sock>,
@@ -112,12 +124,19 @@ impl Endpoint {
         sock: ARef<Sock>,
     ) -> Result<Arc<Self>> {
         let maker = Pid::of_current_process()?;
-        Arc::pin_init(
+        let users = Domain::users()?;
+        let counted = users.clone();
+        let payer = users.enter(task::current_payer())?;
+        let id = payer.id();
+        let endpoint = Arc::pin_init(
             pin_init!(Self {
                 id: domain.next_peer(),
                 address_family,
                 user: task::current_euid(),
                 maker,
+                payer,
+                users,
+                awaits_bytes: AtomicBool::new(false),
                 domain,
                 sock,
                 send_flags: Atomic::new(0),
@@ -134,7 +153,11 @@ impl Endpoint {
                 read_done <- new_condvar!("kbus::read_done"),
             }),
             GFP_KERNEL_ACCOUNT,
-        )
+        );
+        if endpoint.is_err() {
+            counted.leave(id);
+        }
+        endpoint
     }
 
     /// The bus it is bound to.
@@ -245,7 +268,7 @@ impl Endpoint {
             }
             if let Err(error) = sleep(&this.sendable, &mut state, left) {
                 // It may have been sent at the last moment.
-                let ended = state.give_up(ticket);
+                let ended = state.give_up(this, ticket);
                 drop(state);
                 return match ended.result.map_err(to_kernel) {
                     Err(e) if e == EAGAIN => Err(error),
@@ -309,6 +332,14 @@ impl Member for Arc<Endpoint> {
 
     fn user(&self) -> u32 {
         self.user
+    }
+
+    fn payer(&self) -> &Arc<Payer> {
+        &self.payer
+    }
+
+    fn await_budget(&self) -> Result<(), AllocError> {
+        self.users.await_bytes(self)
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut Queue<Self>) -> R) -> R {

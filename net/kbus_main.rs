@@ -24,6 +24,7 @@ mod socket;
 #[allow(unsafe_code)]
 mod sys;
 mod uapi;
+mod users;
 
 module! {
     type: Kbus,
@@ -49,6 +50,7 @@ struct Kbus {
 
 impl kernel::Module for Kbus {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        users::measure();
         let nets = sys::net_ns::NetRegistration::new()?;
         let number = module_parameters::family.value();
         let family = sys::socket::Registration::new(number).inspect_err(|_| {

@@ -30,7 +30,8 @@ use crate::{
         },
         task, //
     },
-    uapi, //
+    uapi,
+    users, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -48,9 +49,6 @@ const SOL_SOCKET: i32 = 1;
 const CORE_OPTIONS: [i32; 9] = [7, 8, 20, 21, 32, 33, 40, 66, 67];
 const SO_RCVBUF: i32 = 8;
 const SO_RCVBUFFORCE: i32 = 33;
-
-/// The most that `KBUS_QUEUE_LEN` may be: `net.kbus.max_queue_len`.
-const MAX_QUEUE_LEN: u32 = 16384;
 
 /// `setsockopt()`.
 ///
@@ -110,7 +108,7 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
         }
         uapi::KBUS_QUEUE_LEN => match value.read_u32()? {
             0 => Err(EINVAL),
-            len if len > MAX_QUEUE_LEN => Err(EPERM),
+            len if u64::from(len) > users::max_queue_len() => Err(EPERM),
             len => {
                 Endpoint::change(this, |queue| queue.set_limit(len));
                 Ok(())
@@ -133,7 +131,7 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
         uapi::KBUS_BUS_BYTES => {
             let bytes = value.read_u64()?;
             let bus = owned_bus(this)?;
-            if bytes > task::ram_bytes() / 8 {
+            if bytes > users::bus_bytes() {
                 return Err(EPERM);
             }
             bus.state.lock().account().set_max(bytes);

@@ -112,7 +112,10 @@ impl Operations for Endpoint {
             Self::number()
         };
         let endpoint = Endpoint::new(family, domain, sock)?;
-        endpoint.domain.add(&endpoint)?;
+        endpoint
+            .domain
+            .add(&endpoint)
+            .inspect_err(|_| endpoint.users.leave(endpoint.payer.id()))?;
         Ok(endpoint)
     }
 
@@ -128,6 +131,8 @@ impl Operations for Endpoint {
             Endpoint::settle(&this, &bus);
             this.domain.leave(&bus);
         }
+        this.users.answer_bell();
+        this.users.leave(this.payer.id());
     }
 
     /// # Errors
@@ -244,11 +249,14 @@ impl Operations for Endpoint {
         this.readable.notify_all();
         this.sendable.notify_all();
         this.sock.state_change();
+        this.users.answer_bell();
         Ok(())
     }
 
     fn setsockopt(this: &Arc<Self>, level: i32, name: i32, value: &OptIn<'_>) -> Result {
-        options::set(this, level, name, value)
+        let result = options::set(this, level, name, value);
+        this.users.answer_bell();
+        result
     }
 
     fn getsockopt(this: &Arc<Self>, level: i32, name: i32, value: &mut OptOut<'_>) -> Result {
@@ -256,11 +264,15 @@ impl Operations for Endpoint {
     }
 
     fn sendmsg(this: &Arc<Self>, msg: SendMsg<'_>) -> Result<usize> {
-        send::send(this, msg)
+        let result = send::send(this, msg);
+        this.users.answer_bell();
+        result
     }
 
     fn recvmsg(this: &Arc<Self>, msg: RecvMsg<'_>, flags: u32) -> Result<usize> {
-        receive::receive(this, msg, flags)
+        let result = receive::receive(this, msg, flags);
+        this.users.answer_bell();
+        result
     }
 }
 

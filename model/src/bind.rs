@@ -123,7 +123,7 @@ impl Model {
         let event = match self.plan_event(slot, text) {
             Ok(event) => event,
             Err(Refusal::Error(error)) => return Err(error),
-            Err(Refusal::Full(_)) if !blocking => return Err(EAGAIN),
+            Err(Refusal::Full(..)) if !blocking => return Err(EAGAIN),
             Err(Refusal::Full(full)) => return self.wait(slot, What::Bind(bind, text.to_string()), &full),
         };
         let mut doomed: Vec<Debt> = vec![];

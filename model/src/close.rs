@@ -24,6 +24,7 @@ impl Model {
             return;
         };
         self.sock_mut(to).reserved -= 1;
+        self.sock_mut(to).promised -= debt.reserved;
         if self.sock(to).read_shut {
             return;
         }

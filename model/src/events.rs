@@ -43,6 +43,9 @@ impl Model {
         }
         let plan = self.plan(&Target {
             bus: sock.bus,
+            sender: sock.user,
+            reply_max: 0,
+            paid: None,
             name: BIND_EVENT,
             replier: None,
             len: HEADER + text.len(),
@@ -57,7 +60,7 @@ impl Model {
         if let Some(plan) = plan {
             let key = self.sock(slot).key;
             let msg = self.event(key, bind, text);
-            self.deliver(plan, &msg, None, false);
+            self.deliver(plan, &msg, None, None);
         }
     }
 

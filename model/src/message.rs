@@ -43,6 +43,8 @@ pub struct Debt {
     pub replier: u64,
     /// The request's name.
     pub name: String,
+    /// The requester's user.
+    pub user: u32,
     /// Bytes held for the reply.
     pub reserved: usize,
     /// The request's cookie.
@@ -92,8 +94,12 @@ pub struct Copy {
     pub debt: Option<Debt>,
     /// Where its memory came from.
     pub origin: Origin,
-    /// Whether its payload is charged to the bus.
-    pub charged: bool,
+    /// Which user's part of the bus's bytes its payload is.
+    pub charged: Option<u32>,
+    /// Whose budget it is of.
+    pub payer: Option<u32>,
+    /// Who sent it, where that user may not fill the queue.
+    pub stranger: Option<u32>,
 }
 
 impl Copy {
@@ -106,7 +112,9 @@ impl Copy {
             replier: None,
             debt: None,
             origin: Origin::Made,
-            charged: false,
+            charged: None,
+            payer: None,
+            stranger: None,
         }
     }
 

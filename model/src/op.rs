@@ -186,6 +186,7 @@ pub fn strategy(slots: usize, buses: usize, max_msg: usize) -> impl Strategy<Val
     let len = move || 0..max_msg + 2;
     let setting = prop_oneof![
         5 => (1..5usize).prop_map(Setting::QueueLen),
+        1 => (16..19usize).prop_map(Setting::QueueLen),
         2 => (1..120usize).prop_map(Setting::QueueBytes),
         2 => any::<bool>().prop_map(Setting::Once),
         1 => any::<bool>().prop_map(Setting::Lossy),

@@ -46,8 +46,8 @@ pub struct Send {
 pub enum Refusal {
     /// For good.
     Error(Errno),
-    /// Until these slots have room.
-    Full(Vec<usize>),
+    /// Until these slots have room; with each, whether it only lacks bytes of its user's budget.
+    Full(Vec<(usize, bool)>),
 }
 
 impl From<Errno> for Refusal {
@@ -64,11 +64,21 @@ pub(crate) struct Delivery {
     replier: Option<u64>,
     must: bool,
     fits: bool,
+    /// Whether it fails to fit for want of somebody's budget.
+    broke: bool,
+    payer: Option<u32>,
+    stranger: Option<u32>,
 }
 
 /// Whom a message is for.
 pub(crate) struct Target<'a> {
     pub bus: usize,
+    /// The sender's user.
+    pub sender: u32,
+    /// Bytes that will be kept for the reply, at the cost of that user.
+    pub reply_max: usize,
+    /// A user who has paid already.
+    pub paid: Option<u32>,
     pub name: &'a str,
     pub replier: Option<(usize, u64)>,
     pub len: usize,
@@ -103,6 +113,9 @@ impl Model {
                 replier: Some(seq),
                 must: true,
                 fits: false,
+                broke: false,
+                payer: Some(target.sender),
+                stranger: None,
             });
         }
         for binding in &listeners {
@@ -122,6 +135,13 @@ impl Model {
                 replier: None,
                 must,
                 fits: false,
+                broke: false,
+                // An event is at nobody's cost.
+                payer: match target.policy {
+                    Policy::Event(_) => None,
+                    _ => Some(self.sock(slot).user),
+                },
+                stranger: None,
             });
         }
         list
@@ -145,25 +165,54 @@ impl Model {
     pub(crate) fn plan(&self, target: &Target<'_>) -> Result<Vec<Delivery>, Refusal> {
         let mut list = self.recipients(target);
         let mut full = vec![];
+        let mut sender_broke = false;
+        // Who pays for the message, so far.
+        let mut pay: Vec<u32> = target.paid.into_iter().collect();
         for at in 0..list.len() {
             let slot = list[at].slot;
-            let before = list[..at].iter().filter(|d| d.fits && d.slot == slot).count();
-            list[at].fits = self.has_room(slot, before, before * target.len);
-            if !list[at].fits && list[at].must {
-                full.push(slot);
+            let before: Vec<&Delivery> = list[..at].iter().filter(|d| d.fits && d.slot == slot).collect();
+            let (sock, asked) = (self.sock(slot), at == 0 && target.replier.is_some());
+            let (count, own) = (before.len(), before.iter().filter(|d| d.payer == Some(sock.user)).count());
+            let left = |user: u32| {
+                let reply = if user == target.sender { target.reply_max } else { 0 };
+                self.config.budget.saturating_sub(self.spent(user) + reply)
+            };
+            // Strangers leave an eighth of a larger queue to those who have none in it.
+            let strange = target.sender != self.config.owner && target.sender != sock.user && sock.limit >= 16;
+            let has = sock.queue.iter().filter(|c| c.stranger == Some(target.sender)).count()
+                + before.iter().filter(|d| d.stranger.is_some()).count();
+            let held = sock.queue.len() + sock.reserved + count;
+            let kept = strange && has > 0 && held >= sock.limit - sock.limit / 8;
+            let room = self.has_room(slot, count, count * target.len);
+            let free = list[at].payer.is_none();
+            let holds_too_much = !free && self.holds(slot) + own * target.len > left(sock.user);
+            let pays = list[at].payer.is_none_or(|user| pay.contains(&user) || left(user) >= target.len);
+            let fits = room && !holds_too_much && !kept && pays;
+            list[at].fits = fits;
+            list[at].broke = room && (holds_too_much || (!kept && !pays));
+            list[at].stranger = (strange && fits).then_some(target.sender);
+            if fits {
+                pay.extend(list[at].payer.filter(|_| target.len > 0));
+            } else if asked && room && !holds_too_much && !kept {
+                sender_broke = true;
+            } else if list[at].must {
+                full.push((slot, list[at].broke));
             }
         }
-        if full.is_empty() {
-            return Ok(list);
+        if !full.is_empty() {
+            return match target.policy {
+                Policy::Miss | Policy::Fail => Err(EBUSY.into()),
+                Policy::Wait | Policy::Event(_) => Err(Refusal::Full(full)),
+            };
         }
-        match target.policy {
-            Policy::Miss | Policy::Fail => Err(EBUSY.into()),
-            Policy::Wait | Policy::Event(_) => Err(Refusal::Full(full)),
+        match sender_broke {
+            true => Err(EDQUOT.into()),
+            false => Ok(list),
         }
     }
 
     /// Puts the copies in the queues; a debt goes with the first of them.
-    pub(crate) fn deliver(&mut self, plan: Vec<Delivery>, msg: &Msg, mut debt: Option<Debt>, charged: bool) {
+    pub(crate) fn deliver(&mut self, plan: Vec<Delivery>, msg: &Msg, mut debt: Option<Debt>, charged: Option<u32>) {
         for delivery in plan {
             if !delivery.fits {
                 self.miss(delivery.slot, msg.id);
@@ -174,6 +223,8 @@ impl Model {
                 replier: delivery.replier,
                 debt: debt.take(),
                 charged,
+                payer: delivery.payer,
+                stranger: delivery.stranger,
                 ..Copy::own(msg.clone())
             };
             self.push(delivery.slot, copy);
@@ -232,51 +283,74 @@ impl Model {
     pub(crate) fn try_send(&mut self, slot: usize, send: &Send) -> Result<u64, Refusal> {
         self.check(slot, send.len, send.request)?;
         if send.request {
+            let reserved = match send.reply_max {
+                0 => self.config.reply_max,
+                bytes => bytes,
+            };
+            let reserved = reserved.min(self.config.max_msg);
+            let sock = self.sock(slot);
+            let left = self.config.budget.saturating_sub(self.spent(sock.user));
+            let full = sock.queue.len() + sock.reserved >= sock.limit;
+            if full || self.holds(slot) > left {
+                return Err(ENOBUFS.into());
+            }
             self.sock_mut(slot).reserved += 1;
-            let result = self.try_request(slot, send);
+            self.sock_mut(slot).promised += reserved;
+            let result = self.try_request(slot, send, reserved);
             if result.is_err() {
                 self.sock_mut(slot).reserved -= 1;
+                self.sock_mut(slot).promised -= reserved;
             }
             return result;
         }
-        let bus = self.sock(slot).bus;
+        let (bus, user) = (self.sock(slot).bus, self.sock(slot).user);
         let plan = self.plan(&Target {
             bus,
+            sender: user,
+            reply_max: 0,
+            paid: None,
             name: &send.name,
             replier: None,
             len: send.len,
             served: None,
             policy: send.policy,
         })?;
-        self.check_bytes(bus, &plan, send.len, 0)?;
+        self.check_bytes(bus, user, &plan, send.len, 0)?;
         let msg = self.message(slot, send, 0);
         let id = msg.id;
-        self.deliver(plan, &msg, None, true);
+        self.deliver(plan, &msg, None, Some(user));
         Ok(id)
     }
 
     /// Whether the bus has the bytes for a message that somebody will get.
-    fn check_bytes(&self, bus: usize, plan: &[Delivery], len: usize, more: usize) -> Result<(), Errno> {
+    fn check_bytes(
+        &self,
+        bus: usize,
+        user: u32,
+        plan: &[Delivery],
+        len: usize,
+        more: usize,
+    ) -> Result<(), Errno> {
         let len = if plan.iter().any(|d| d.fits) { len } else { 0 };
-        match self.used(bus) + more + len > self.config.bytes_max {
-            true => Err(EDQUOT),
-            false => Ok(()),
+        match len == 0 || self.bus_gives_after(bus, user, more, len) {
+            true => Ok(()),
+            false => Err(EDQUOT),
         }
     }
 
+    /// Whether the bus gives a user `bytes` when it has already given `more`.
+    fn bus_gives_after(&self, bus: usize, user: u32, more: usize, bytes: usize) -> bool {
+        let (used, max) = (self.used(bus) + more + bytes, self.config.bytes_max);
+        let fair = user == self.config.owner || self.used_of(bus, user) + more + bytes + used <= max;
+        used <= max && fair
+    }
+
     /// A request whose slot for the reply is counted already.
-    fn try_request(&mut self, slot: usize, send: &Send) -> Result<u64, Refusal> {
+    fn try_request(&mut self, slot: usize, send: &Send, reserved: usize) -> Result<u64, Refusal> {
         let sock = self.sock(slot);
-        let bus = sock.bus;
-        if sock.queue.len() + sock.reserved > sock.limit {
-            return Err(ENOBUFS.into());
-        }
-        let reserved = match send.reply_max {
-            0 => self.config.reply_max,
-            bytes => bytes,
-        };
-        let reserved = reserved.min(self.config.max_msg);
-        if self.used(bus) + reserved > self.config.bytes_max {
+        let (bus, user) = (sock.bus, sock.user);
+        let left = self.config.budget.saturating_sub(self.spent(user));
+        if !self.bus_gives(bus, user, reserved) || left < reserved {
             return Err(ENOBUFS.into());
         }
         let replier = self.replier(bus, &send.name).cloned().ok_or(EADDRNOTAVAIL)?;
@@ -286,24 +360,28 @@ impl Model {
         }
         let plan = self.plan(&Target {
             bus,
+            sender: user,
+            reply_max: reserved,
+            paid: None,
             name: &send.name,
             replier: Some((replier.slot, replier.seq)),
             len: send.len,
             served: None,
             policy: send.policy,
         })?;
-        self.check_bytes(bus, &plan, send.len, reserved)?;
+        self.check_bytes(bus, user, &plan, send.len, reserved)?;
         let msg = self.message(slot, send, flags::REQUEST);
         let id = msg.id;
         let debt = Debt {
             requester: (slot, self.sock(slot).key),
+            user,
             id,
             replier: asked,
             name: send.name.clone(),
             reserved,
             cookie: send.cookie,
         };
-        self.deliver(plan, &msg, Some(debt), true);
+        self.deliver(plan, &msg, Some(debt), Some(user));
         Ok(id)
     }
 
@@ -353,12 +431,12 @@ impl Model {
         if len > debt.reserved {
             let left = self.sock(to).byte_limit.saturating_sub(self.bytes(to));
             let fits = !open || (left > 0 && len <= left);
-            if !fits || self.used(bus) - debt.reserved + len > self.config.bytes_max {
+            let more = len - debt.reserved;
+            let rich = self.spent(debt.user) + more <= self.config.budget;
+            if !fits || !self.bus_gives(bus, debt.user, more) || !rich {
                 return Err(EMSGSIZE);
             }
         }
-        self.sock_mut(slot).owed.remove(at);
-        self.sock_mut(to).reserved -= 1;
         let msg = Msg {
             id: self.next_id(),
             name: debt.name.clone(),
@@ -369,21 +447,35 @@ impl Model {
             len,
             ..Msg::default()
         };
+        // What it needs is kept until all know what they get.
+        let kept = debt.reserved.max(len);
+        self.sock_mut(slot).owed[at].reserved = kept;
+        self.sock_mut(to).promised += kept - debt.reserved;
+        self.sock_mut(to).reserved -= 1;
         if open {
             let mut own = Copy::own(msg.clone());
             own.msg.cookie = debt.cookie;
-            own.charged = true;
             self.push(to, own);
         }
         let plan = self.plan(&Target {
             bus,
+            sender: self.sock(slot).user,
+            reply_max: 0,
+            paid: open.then_some(debt.user),
             name: &debt.name,
             replier: None,
             len,
             served: (open && self.sock(to).once).then_some(to),
             policy: Policy::Miss,
         });
-        self.deliver(plan.expect("nobody must get a reply's copy"), &msg, None, true);
+        self.sock_mut(slot).owed.remove(at);
+        self.sock_mut(to).promised -= kept;
+        let own = self.sock_mut(to).queue.iter_mut().find(|copy| copy.msg.id == msg.id);
+        if let Some(own) = own {
+            own.charged = Some(debt.user);
+            own.payer = Some(debt.user);
+        }
+        self.deliver(plan.expect("nobody must get a reply's copy"), &msg, None, Some(debt.user));
         Ok(msg.id)
     }
 }

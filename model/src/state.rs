@@ -11,6 +11,7 @@ use crate::message::Origin;
 use crate::name;
 use crate::wait::Waiter;
 use crate::Errno;
+use std::collections::BTreeMap;
 
 /// What a run is about.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Config {
     pub max_msg: usize,
     /// Payload that may be alive on a bus.
     pub bytes_max: usize,
+    /// Payload that may wait for one user.
+    pub budget: usize,
     /// Entries in a bus's pool for unbind events, and how many one listener may have in any case.
     pub pool: (usize, usize),
     /// Reply bytes that a request reserves unless it says otherwise.
@@ -44,6 +47,8 @@ pub struct Sock {
     pub byte_limit: usize,
     /// Slots kept for replies.
     pub reserved: usize,
+    /// Bytes kept for them.
+    pub promised: usize,
     /// Requests read and not answered.
     pub owed: Vec<Debt>,
     /// Missed after the last of the queue.
@@ -55,8 +60,8 @@ pub struct Sock {
     pub reports: bool,
     pub read_shut: bool,
     pub write_shut: bool,
-    /// Slots whose queues were full when the last send would have blocked.
-    pub blocked_by: Vec<usize>,
+    /// Slots whose queues were full when the last send would have blocked, and whether only for want of bytes.
+    pub blocked_by: Vec<(usize, bool)>,
 }
 
 /// A binding; a later one has a greater number.
@@ -81,6 +86,8 @@ pub struct Model {
     pub bindings: Vec<Binding>,
     /// What waits, the oldest first.
     pub waiters: Vec<Waiter>,
+    /// Waits that ended without need in the last step, and where they were.
+    pub(crate) failed: Vec<(usize, Waiter)>,
     /// The last id of a message.
     pub last_id: u64,
     pub(crate) last_key: u64,
@@ -95,6 +102,7 @@ impl Model {
             config,
             bindings: vec![],
             waiters: vec![],
+            failed: vec![],
             last_id: 0,
             last_key: 0,
             last_seq: 0,
@@ -112,6 +120,7 @@ impl Model {
             limit: 100,
             byte_limit: 8 << 20,
             reserved: 0,
+            promised: 0,
             owed: vec![],
             gap: Gap::default(),
             lost: 0,
@@ -157,18 +166,53 @@ impl Model {
 
     /// Payload alive on a bus, each message's once, and what is reserved for replies.
     pub fn used(&self, bus: usize) -> usize {
-        let mut messages = std::collections::BTreeMap::new();
-        let mut reserved = 0;
+        let mut users = self.config.users.clone();
+        users.sort_unstable();
+        users.dedup();
+        users.into_iter().map(|user| self.used_of(bus, user)).sum()
+    }
+
+    /// The part of that which one user has.
+    pub fn used_of(&self, bus: usize, user: u32) -> usize {
+        let mut messages = BTreeMap::new();
         for (_, sock) in self.members(bus) {
-            for copy in &sock.queue {
-                if copy.charged {
-                    messages.insert(copy.msg.id, copy.msg.len);
-                }
-                reserved += copy.debt.as_ref().map_or(0, |debt| debt.reserved);
-            }
-            reserved += sock.owed.iter().map(|debt| debt.reserved).sum::<usize>();
+            let copies = sock.queue.iter().filter(|copy| copy.charged == Some(user));
+            messages.extend(copies.map(|copy| (copy.msg.id, copy.msg.len)));
         }
-        messages.values().sum::<usize>() + reserved
+        let debts = self.debts().filter(|(at, debt)| *at == bus && debt.user == user);
+        messages.values().sum::<usize>() + debts.map(|(_, debt)| debt.reserved).sum::<usize>()
+    }
+
+    /// Every request that has no answer yet, and its bus.
+    fn debts(&self) -> impl Iterator<Item = (usize, &Debt)> {
+        self.socks.iter().flatten().flat_map(|sock| {
+            let unread = sock.queue.iter().filter_map(|copy| copy.debt.as_ref());
+            unread.chain(&sock.owed).map(|debt| (sock.bus, debt))
+        })
+    }
+
+    /// Whether a user may have so many bytes more of a bus: the owner all, others no more than is left then.
+    pub fn bus_gives(&self, bus: usize, user: u32, bytes: usize) -> bool {
+        let used = self.used(bus) + bytes;
+        let owns = user == self.config.owner;
+        let fair = owns || bytes == 0 || self.used_of(bus, user) + bytes + used <= self.config.bytes_max;
+        used <= self.config.bytes_max && fair
+    }
+
+    /// Payload that waits for a user anywhere, each message's once, and what the user's requests keep for replies.
+    pub fn spent(&self, user: u32) -> usize {
+        let all = self.socks.iter().flatten().flat_map(|sock| &sock.queue);
+        let copies = all.filter(|copy| copy.payer == Some(user));
+        let messages: BTreeMap<u64, usize> = copies.map(|copy| (copy.msg.id, copy.msg.len)).collect();
+        let debts = self.debts().filter(|(_, debt)| debt.user == user);
+        messages.values().sum::<usize>() + debts.map(|(_, debt)| debt.reserved).sum::<usize>()
+    }
+
+    /// What a socket holds of its own user's budget.
+    pub fn holds(&self, slot: usize) -> usize {
+        let sock = self.sock(slot);
+        let own = sock.queue.iter().filter(|copy| copy.payer == Some(sock.user));
+        own.map(|copy| copy.msg.len).sum::<usize>() + sock.promised
     }
 
     /// Whether a further message is taken, beside some that are to come before it.

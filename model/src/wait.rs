@@ -30,6 +30,10 @@ pub struct Waiter {
     pub what: What,
     /// The slot whose queue is full.
     on: usize,
+    /// Whether that only lacks bytes of its user's budget.
+    broke: bool,
+    /// Whether that was ever so: then it is tried at times that the model does not know.
+    vague: bool,
     released: bool,
     ended: Option<Result<u64, Errno>>,
 }
@@ -51,14 +55,16 @@ impl Model {
     /// # Errors
     ///
     /// `EDEADLK` for one's own queue.
-    pub(crate) fn wait(&mut self, slot: usize, what: What, full: &[usize]) -> Result<Sent, Errno> {
-        if full.contains(&slot) {
+    pub(crate) fn wait(&mut self, slot: usize, what: What, full: &[(usize, bool)]) -> Result<Sent, Errno> {
+        if full.iter().any(|full| full.0 == slot) {
             return Err(EDEADLK);
         }
         self.waiters.push(Waiter {
             slot,
             what,
-            on: full[0],
+            on: full[0].0,
+            broke: full[0].1,
+            vague: full[0].1,
             released: false,
             ended: None,
         });
@@ -75,9 +81,10 @@ impl Model {
             What::Send(send) => match self.try_send(slot, send) {
                 Ok(id) => Ok(id),
                 Err(Refusal::Error(error)) => Err(error),
-                Err(Refusal::Full(full)) if full.contains(&slot) => Err(EDEADLK),
+                Err(Refusal::Full(full)) if full.iter().any(|full| full.0 == slot) => Err(EDEADLK),
                 Err(Refusal::Full(full)) => {
-                    self.waiters[at].on = full[0];
+                    (self.waiters[at].on, self.waiters[at].broke) = full[0];
+                    self.waiters[at].vague |= full[0].1;
                     return;
                 }
             },
@@ -87,7 +94,7 @@ impl Model {
 
     fn unblock_pollers(&mut self, on: usize) {
         for sock in self.socks.iter_mut().flatten() {
-            if sock.blocked_by.contains(&on) {
+            if sock.blocked_by.iter().any(|full| full.0 == on) {
                 sock.blocked_by.clear();
             }
         }
@@ -126,9 +133,50 @@ impl Model {
         }
     }
 
+    /// Lets those go that lacked nothing but bytes of a budget and have them now.
+    pub(crate) fn retry_broke(&mut self) {
+        let mut at = 0;
+        while at < self.waiters.len() {
+            let mut tried = self.clone();
+            if self.waiters[at].broke && self.waiters[at].ended.is_none() {
+                tried.retry(at);
+                match tried.waiters[at].ended {
+                    Some(Ok(_)) => {
+                        *self = tried;
+                        at = 0;
+                        continue;
+                    }
+                    None => *self = tried,
+                    // It is not tried before bytes come back.
+                    Some(Err(_)) => {}
+                }
+            }
+            at += 1;
+        }
+    }
+
+    /// Whether the wait of this socket would end so if it were tried.
+    ///
+    /// What waits for a queue for which bytes were awaited is tried whenever some come back, and the model does not say
+    /// when that is.
+    pub(crate) fn may_end(&mut self, slot: usize, result: Result<u64, Errno>) -> bool {
+        let found = self.waiters.iter().position(|w| w.slot == slot);
+        let Some(at) = found.filter(|at| self.waiters[*at].ended.is_none()) else {
+            return false;
+        };
+        let mut tried = self.clone();
+        tried.retry(at);
+        let ends = tried.waiters[at].ended == Some(result);
+        if ends {
+            self.waiters.remove(at);
+        }
+        ends
+    }
+
     /// The ends of waits since the last call: whose, and how.
     pub fn finish(&mut self) -> Vec<(usize, Result<u64, Errno>)> {
         let mut ended = vec![];
+        self.failed.clear();
         for at in 0..self.waiters.len() {
             let sock = self.sock(self.waiters[at].slot);
             let waiter = &self.waiters[at];
@@ -143,9 +191,13 @@ impl Model {
             self.waiters[at].ended = end;
         }
         while let Some(at) = self.waiters.iter().position(|w| w.ended.is_some()) {
+            let waiter = self.waiters.remove(at);
+            if waiter.vague && matches!(waiter.ended, Some(Err(_))) {
+                self.failed.push((at, waiter.clone()));
+            }
             let Waiter {
                 slot, what, ended: end, ..
-            } = self.waiters.remove(at);
+            } = waiter;
             match (what, end) {
                 (What::Bind(bind, text), Some(Ok(_))) => match self.bind_or_not(slot, bind, &text, true) {
                     Ok(Sent::Waits) => {}
@@ -158,6 +210,17 @@ impl Model {
         }
         ended.sort();
         ended
+    }
+
+    /// Whether a wait that [`Model::finish`] told to have failed may also go on; then it does.
+    pub(crate) fn may_go_on(&mut self, slot: usize) -> bool {
+        let Some(found) = self.failed.iter().position(|(_, waiter)| waiter.slot == slot) else {
+            return false;
+        };
+        let (at, mut waiter) = self.failed.remove(found);
+        waiter.ended = None;
+        self.waiters.insert(at.min(self.waiters.len()), waiter);
+        true
     }
 
     /// A wait is interrupted.

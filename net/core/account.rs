@@ -1,12 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Bytes that may be alive, and who holds how many of them.
+//!
+//! A bus has one account, and below it one for each of its users; a user has one for the whole machine.
 
 use super::error::Error;
 use super::mem;
 use super::mem::Arc;
+use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::SeqCst;
+
+/// The most there may be.
+#[derive(Debug)]
+enum Max {
+    /// This account's own.
+    Own(AtomicU64),
+    /// A limit of the machine, which may be changed at any time.
+    Shared(&'static AtomicU64),
+}
 
 /// A number of bytes in use and the most there may be.
 ///
@@ -14,7 +27,17 @@ use core::sync::atomic::Ordering::Relaxed;
 #[derive(Debug)]
 pub struct Account {
     used: AtomicU64,
-    max: AtomicU64,
+    max: Max,
+    /// The account of which this one is a part.
+    whole: Option<Arc<Account>>,
+    /// Changes whenever bytes are given back.
+    version: AtomicU64,
+    /// Somebody waits for bytes.
+    waited: AtomicBool,
+    /// Some were given back since.
+    rung: AtomicBool,
+    /// Set when bytes that somebody waits for are given back.
+    bell: Option<&'static AtomicBool>,
 }
 
 impl Account {
@@ -24,9 +47,45 @@ impl Account {
     ///
     /// [`Error::NoMem`].
     pub fn new(max: u64) -> Result<Arc<Self>, Error> {
+        Self::make(Max::Own(AtomicU64::new(max)), None, None)
+    }
+
+    /// Makes one of at most `max` bytes, which sets `bell` when bytes are given back that somebody
+    /// waits for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMem`].
+    pub fn of_machine(
+        max: &'static AtomicU64,
+        bell: &'static AtomicBool,
+    ) -> Result<Arc<Self>, Error> {
+        Self::make(Max::Shared(max), None, Some(bell))
+    }
+
+    /// Makes one that is a part of another: what it holds the other holds too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMem`].
+    pub(super) fn part_of(whole: &Arc<Account>) -> Result<Arc<Self>, Error> {
+        let max = Max::Own(AtomicU64::new(u64::MAX));
+        Self::make(max, Some(whole.clone()), None)
+    }
+
+    fn make(
+        max: Max,
+        whole: Option<Arc<Account>>,
+        bell: Option<&'static AtomicBool>,
+    ) -> Result<Arc<Self>, Error> {
         Ok(mem::new_arc(Account {
             used: AtomicU64::new(0),
-            max: AtomicU64::new(max),
+            max,
+            whole,
+            version: AtomicU64::new(0),
+            waited: AtomicBool::new(false),
+            rung: AtomicBool::new(false),
+            bell,
         })?)
     }
 
@@ -37,23 +96,81 @@ impl Account {
 
     /// The most there may be.
     pub fn max(&self) -> u64 {
-        self.max.load(Relaxed)
+        match &self.max {
+            Max::Own(max) => max.load(Relaxed),
+            Max::Shared(max) => max.load(Relaxed),
+        }
     }
 
-    /// Sets the most there may be; what is in use stays.
-    pub fn set_max(&self, max: u64) {
-        self.max.store(max, Relaxed);
+    /// Bytes that are not in use.
+    pub fn left(&self) -> u64 {
+        self.max().saturating_sub(self.used())
+    }
+
+    /// Sets the most there may be; what is in use stays. A limit of the machine is not changed here.
+    pub fn set_max(&self, bytes: u64) {
+        if let Max::Own(max) = &self.max {
+            max.store(bytes, Relaxed);
+        }
+    }
+
+    /// Changes whenever bytes are given back.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(SeqCst)
+    }
+
+    /// Somebody waits for bytes from now on.
+    ///
+    /// Who then sees the same [`Account::version`] as when there were too few is sure to be told.
+    pub fn await_bytes(&self) {
+        self.waited.store(true, SeqCst);
+    }
+
+    /// Whether bytes were given back that somebody waits for; nobody is told of more of them after that.
+    pub fn take_ring(&self) -> bool {
+        let rung = self.rung.swap(false, SeqCst);
+        if rung {
+            self.waited.store(false, SeqCst);
+        }
+        rung
     }
 
     fn take(&self, bytes: u64) -> bool {
         let max = self.max();
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= max);
-        bytes == 0 || self.used.fetch_update(Relaxed, Relaxed, fits).is_ok()
+        if bytes == 0 {
+            return true;
+        }
+        if self.used.fetch_update(Relaxed, Relaxed, fits).is_err() {
+            return false;
+        }
+        let taken = self.whole.as_ref().is_none_or(|whole| whole.take(bytes));
+        if !taken {
+            self.give_part(bytes);
+        }
+        taken
     }
 
     fn give(&self, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        self.give_part(bytes);
+        if let Some(whole) = &self.whole {
+            whole.give_part(bytes);
+        }
+    }
+
+    fn give_part(&self, bytes: u64) {
         let less = |used: u64| Some(used.saturating_sub(bytes));
         let _ = self.used.fetch_update(Relaxed, Relaxed, less);
+        if let Some(bell) = self.bell {
+            self.version.fetch_add(1, SeqCst);
+            if self.waited.load(SeqCst) {
+                self.rung.store(true, SeqCst);
+                bell.store(true, SeqCst);
+            }
+        }
     }
 }
 
@@ -75,6 +192,11 @@ impl Charge {
             account: account.clone(),
             bytes: AtomicU64::new(0),
         }
+    }
+
+    /// Another charge of the same account, of nothing.
+    pub fn nothing(&self) -> Self {
+        Charge::none(&self.account)
     }
 
     /// Holds `bytes` of the account, or `None` when there are not so many left.
@@ -145,5 +267,43 @@ mod tests {
         assert_eq!(account.used(), 2);
         drop(b);
         assert_eq!(account.used(), 0);
+    }
+
+    #[test]
+    fn a_part_is_held_of_the_whole_too() {
+        let whole = Account::new(10).unwrap();
+        let (one, other) = (
+            Account::part_of(&whole).unwrap(),
+            Account::part_of(&whole).unwrap(),
+        );
+        let a = Charge::new(&one, 6).unwrap();
+        assert!(Charge::new(&other, 5).is_none());
+        assert_eq!((one.used(), other.used(), whole.used()), (6, 0, 6));
+        let b = Charge::new(&other, 4).unwrap();
+        assert_eq!(whole.left(), 0);
+        drop(a);
+        assert_eq!((one.used(), other.used(), whole.used()), (0, 4, 4));
+        drop(b);
+        assert_eq!(whole.left(), 10);
+    }
+
+    #[test]
+    fn the_bell_rings_when_bytes_come_back_that_are_waited_for() {
+        static MAX: AtomicU64 = AtomicU64::new(10);
+        static BELL: AtomicBool = AtomicBool::new(false);
+        let account = Account::of_machine(&MAX, &BELL).unwrap();
+        let charge = Charge::new(&account, 10).unwrap();
+        let before = account.version();
+        charge.shrink(1);
+        assert!(!BELL.load(SeqCst));
+        assert_ne!(account.version(), before);
+        account.await_bytes();
+        charge.shrink(1);
+        assert!(BELL.swap(false, SeqCst));
+        assert!(account.take_ring() && !account.take_ring());
+        drop(charge);
+        assert!(!BELL.load(SeqCst));
+        MAX.store(3, Relaxed);
+        assert!(Charge::new(&account, 4).is_none());
     }
 }

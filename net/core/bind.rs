@@ -7,8 +7,6 @@ use super::bus::Change;
 use super::bus::Held;
 use super::bus::Kind;
 use super::bus::Member;
-use super::bus::USER_BINDINGS;
-use super::bus::USER_WIDE;
 use super::error::Error;
 use super::events;
 use super::events::bind_event;
@@ -24,6 +22,8 @@ use super::tree::Node;
 use super::wait::Ticket;
 use super::wait::What;
 use super::wakes::Wakes;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// What became of a replier binding or its removal.
 pub enum Bound<M> {
@@ -42,7 +42,7 @@ impl<M: Member> Bus<M> {
     /// when its user has too many; [`Error::NoMem`].
     pub fn listen(&mut self, member: &M, pattern: &Pattern<'_>) -> Result<(), Error> {
         let peer = member.id();
-        let user = self.sock_mut(member)?.user;
+        self.sock_mut(member)?;
         if member.with(|queue| queue.read_shut()) {
             return Err(Error::Inval);
         }
@@ -67,7 +67,7 @@ impl<M: Member> Bus<M> {
             self.last_binding = binding;
             self.sock_mut(member)?.held.insert(held, binding);
         }
-        self.count(user, pattern, peer, Change::Added);
+        self.count(member.payer(), pattern, peer, Change::Added);
         Ok(())
     }
 
@@ -86,7 +86,7 @@ impl<M: Member> Bus<M> {
         wakes: &mut Wakes<M>,
     ) -> Result<Garbage<M>, Error> {
         let peer = member.id();
-        let user = self.sock_mut(member)?.user;
+        self.sock_mut(member)?;
         let gone = self.routes.unlisten(peer, pattern);
         let (binding, left) = gone.ok_or(Error::Inval)?;
         let sock = self.sock_mut(member)?;
@@ -95,7 +95,7 @@ impl<M: Member> Bus<M> {
         } else if let Some(held) = sock.held.get_mut(binding) {
             held.count = left;
         }
-        self.count(user, pattern, peer, Change::Gone(1));
+        self.count(member.payer(), pattern, peer, Change::Gone(1));
         let routes = &self.routes;
         let garbage = member.with(|queue| {
             queue.unlisten(binding, left, |name, last| {
@@ -126,7 +126,8 @@ impl<M: Member> Bus<M> {
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
     ) -> Result<Bound<M>, Error> {
-        let user = self.sock_mut(member)?.user;
+        let user = member.user();
+        self.sock_mut(member)?;
         if name::is_bus_own(pattern.text()) {
             return Err(Error::Perm);
         }
@@ -147,7 +148,7 @@ impl<M: Member> Bus<M> {
         }
         self.check_quota(member, pattern, Kind::Replier)?;
         let event = bind_event(&self.account, member.id(), true, pattern.text())?;
-        let plan = match self.plan_event(user, &event) {
+        let plan = match self.plan_event(member, &event) {
             Ok(plan) => plan,
             Err(refusal) => return self.wait_to_bind(member, refusal, blocking, next_id, wakes),
         };
@@ -162,7 +163,7 @@ impl<M: Member> Bus<M> {
         self.routes.bind_replier(replier, pattern)?;
         self.last_binding = binding;
         self.sock_mut(member)?.held.insert(held, binding);
-        self.count(user, pattern, 0, Change::Added);
+        self.count(member.payer(), pattern, 0, Change::Added);
         if let Some(plan) = plan {
             event.set_id(next_id());
             plan.deliver(&event, None, wakes);
@@ -192,8 +193,7 @@ impl<M: Member> Bus<M> {
         wakes: &mut Wakes<M>,
     ) -> Result<Bound<M>, Error> {
         let peer = member.id();
-        let sock = self.sock_mut(member)?;
-        let user = sock.user;
+        self.sock_mut(member)?;
         let binding = match self.routes.same_replier(pattern) {
             Some(replier) if replier.member.id() == peer => replier.binding,
             _ => return Err(Error::Inval),
@@ -201,7 +201,7 @@ impl<M: Member> Bus<M> {
         let held = self.sock_mut(member)?.held.get_mut(binding);
         let event = held.and_then(|held| held.event.clone());
         let plan = match &event {
-            Some(event) => match self.plan_event(user, event) {
+            Some(event) => match self.plan_event(member, event) {
                 Ok(plan) => plan,
                 Err(refusal) => {
                     return self.wait_to_bind(member, refusal, blocking, next_id, wakes)
@@ -211,7 +211,7 @@ impl<M: Member> Bus<M> {
         };
         drop(self.routes.unbind_replier(pattern));
         drop(self.sock_mut(member)?.held.remove(binding));
-        self.count(user, pattern, 0, Change::Gone(1));
+        self.count(member.payer(), pattern, 0, Change::Gone(1));
         let routes = &self.routes;
         let garbage = member.with(|queue| {
             queue.unbind_replier(binding, |name, last| routes.still_listens(peer, name, last))
@@ -250,7 +250,6 @@ impl<M: Member> Bus<M> {
         let Ok(sock) = self.sock_mut(member) else {
             return;
         };
-        let user = sock.user;
         let mut all = core::mem::take(&mut sock.held);
         while let Some(held) = all.pop_first() {
             let binding = held.key();
@@ -267,11 +266,11 @@ impl<M: Member> Bus<M> {
             match held.value.kind {
                 Kind::Listener => {
                     self.routes.forget_listener(peer, &pattern);
-                    self.count(user, &pattern, peer, count);
+                    self.count(member.payer(), &pattern, peer, count);
                 }
                 Kind::Replier => {
                     drop(self.routes.unbind_replier(&pattern));
-                    self.count(user, &pattern, 0, count);
+                    self.count(member.payer(), &pattern, 0, count);
                     member.with(|queue| queue.parting.insert(held, binding));
                 }
             }
@@ -280,11 +279,13 @@ impl<M: Member> Bus<M> {
 
     fn check_quota(&self, member: &M, pattern: &Pattern<'_>, kind: Kind) -> Result<(), Error> {
         let sock = self.socks.get(member.id()).ok_or(Error::NotConn)?;
-        let Some(user) = self.users.iter().find(|user| user.uid == sock.user) else {
-            return Err(Error::NotConn);
-        };
+        let user = self.users.get(u64::from(member.payer().id()));
+        let user = user.ok_or(Error::NotConn)?;
         let widens = kind == Kind::Listener && pattern.is_wide() && sock.wide == 0;
-        if user.bindings >= USER_BINDINGS || (widens && user.wide >= USER_WIDE) {
+        let reached = |has: u32, most: &AtomicU64| u64::from(has) >= most.load(Relaxed);
+        if reached(user.bindings, &self.limits.bindings)
+            || (widens && reached(user.wide, &self.limits.wide))
+        {
             return Err(Error::DQuot);
         }
         Ok(())

@@ -8,10 +8,12 @@
 //! statuses to [`Bus::settle_step`], so that no lock is held for long.
 
 use super::account::Account;
+use super::account::Charge;
 use super::error::Error;
 use super::events::Events;
 use super::hash::Key;
-use super::mem;
+use super::limits::Limits;
+use super::mem::AllocError;
 use super::mem::Arc;
 use super::mem::Bytes;
 use super::mem::Vec;
@@ -23,6 +25,7 @@ use super::message::KBUS_ALL_OR_WAIT;
 use super::message::KBUS_REQUEST;
 use super::name;
 use super::name::Pattern;
+use super::payer::Payer;
 use super::queue::Queue;
 use super::queue::Slip;
 use super::routes::Routes;
@@ -40,10 +43,6 @@ pub use super::wait::Ticket;
 
 /// Largest payload unless the owner sets something else.
 pub const MAX_MSG: u32 = 64 << 10;
-/// Most bindings of one user on one bus.
-pub const USER_BINDINGS: u32 = 4096;
-/// Most sockets of one user that listen at or above `$.%`.
-pub const USER_WIDE: u32 = 256;
 
 /// A handle of a socket.
 ///
@@ -54,6 +53,17 @@ pub trait Member: Clone {
 
     /// Whose socket it is.
     fn user(&self) -> u32;
+
+    /// Who pays for it: the user whom [`Member::user`] is one of, if that one was made by another.
+    fn payer(&self) -> &Arc<Payer>;
+
+    /// Sees to it that [`Bus::budget_released`] is called for it when its payer's budget has got bytes
+    /// back. Called under the bus lock, often for what is awaited already.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    fn await_budget(&self) -> Result<(), AllocError>;
 
     /// Locks the socket's queue. The bus never nests two of these calls.
     fn with<R>(&self, f: impl FnOnce(&mut Queue<Self>) -> R) -> R;
@@ -135,7 +145,6 @@ pub struct Held<M> {
 /// A socket on the bus; its number is the peer id.
 pub(super) struct Sock<M> {
     pub(super) member: M,
-    pub(super) user: u32,
     pub(super) held: Tree<Held<M>>,
     pub(super) wide: u32,
     /// Listener bindings that match the name of bind events.
@@ -144,26 +153,30 @@ pub(super) struct Sock<M> {
     pub(super) reports: bool,
     /// What waits for room in its queue.
     pub(super) blocked: Tree<Parked<M>>,
-    /// Those who cannot send because its queue was full.
-    pub(super) pollers: Tree<()>,
+    /// Those who cannot send because its queue was full, and whether only for want of bytes.
+    pub(super) pollers: Tree<bool>,
     /// Whose queues were full at its last send.
     pub(super) blocked_by: Vec<u64>,
 }
 
-/// What a user has on the bus.
+/// What a user has on the bus; its number is the payer's.
 pub(super) struct User {
-    pub(super) uid: u32,
     pub(super) sockets: u32,
     pub(super) bindings: u32,
     pub(super) wide: u32,
+    pub(super) waits: u32,
+    /// The part of the bus's bytes that the user has.
+    pub(super) account: Arc<Account>,
 }
 
 /// A bus.
 pub struct Bus<M: Member> {
     pub(super) routes: Routes<M>,
     pub(super) socks: Tree<Sock<M>>,
-    pub(super) users: Vec<User>,
+    /// Those with sockets or bytes.
+    pub(super) users: Tree<User>,
     pub(super) account: Arc<Account>,
+    pub(super) limits: &'static Limits,
     pub(super) owner: u32,
     pub(super) max_msg: u32,
     members: u32,
@@ -185,12 +198,18 @@ impl<M: Member> Bus<M> {
     /// # Errors
     ///
     /// [`Error::NoMem`].
-    pub fn new(owner: u32, bytes_max: u64, key: Key) -> Result<Self, Error> {
+    pub fn new(
+        owner: u32,
+        bytes_max: u64,
+        limits: &'static Limits,
+        key: Key,
+    ) -> Result<Self, Error> {
         Ok(Bus {
             routes: Routes::new(key),
             socks: Tree::new(),
-            users: Vec::new(),
+            users: Tree::new(),
             account: Account::new(bytes_max)?,
+            limits,
             owner,
             max_msg: MAX_MSG,
             members: 0,
@@ -209,13 +228,12 @@ impl<M: Member> Bus<M> {
     ///
     /// [`Error::Exist`] when it is on it already, [`Error::NoMem`].
     pub fn join(&mut self, member: &M) -> Result<(), Error> {
-        let uid = member.user();
+        let payer = u64::from(member.payer().id());
         if self.socks.get(member.id()).is_some() {
             return Err(Error::Exist);
         }
         let sock = Sock {
             member: member.clone(),
-            user: uid,
             held: Tree::new(),
             wide: 0,
             event_bindings: 0,
@@ -225,17 +243,17 @@ impl<M: Member> Bus<M> {
             blocked_by: Vec::new(),
         };
         let sock = Node::new(member.id(), sock)?;
-        match self.users.iter_mut().find(|user| user.uid == uid) {
-            Some(user) => user.sockets = user.sockets.saturating_add(1),
-            None => {
-                let user = User {
-                    uid,
-                    sockets: 1,
-                    bindings: 0,
-                    wide: 0,
-                };
-                mem::push(&mut self.users, user)?;
-            }
+        if let Some(user) = self.users.get_mut(payer) {
+            user.sockets = user.sockets.saturating_add(1);
+        } else {
+            let user = User {
+                sockets: 1,
+                bindings: 0,
+                wide: 0,
+                waits: 0,
+                account: Account::part_of(&self.account)?,
+            };
+            self.users.insert(Node::new(payer, user)?, payer);
         }
         self.socks.insert(sock, member.id());
         self.members = self.members.saturating_add(1);
@@ -246,20 +264,41 @@ impl<M: Member> Bus<M> {
     pub(super) fn leave(&mut self, member: &M, wakes: &mut Wakes<M>) {
         self.unblock(member.id(), wakes);
         self.release(member.id(), wakes);
-        let Some(sock) = self.socks.remove(member.id()) else {
+        if self.socks.remove(member.id()).is_none() {
             return;
-        };
-        self.members = self.members.saturating_sub(1);
-        let uid = sock.value.user;
-        let Some(at) = self.users.iter().position(|user| user.uid == uid) else {
-            return;
-        };
-        if let Some(user) = self.users.get_mut(at) {
-            user.sockets = user.sockets.saturating_sub(1);
-            if user.sockets == 0 {
-                mem::vec_remove(&mut self.users, at);
-            }
         }
+        self.members = self.members.saturating_sub(1);
+        let payer = u64::from(member.payer().id());
+        let Some(user) = self.users.get_mut(payer) else {
+            return;
+        };
+        user.sockets = user.sockets.saturating_sub(1);
+        // Who comes back finds what it still has: leaving is no way to a new share.
+        if user.sockets == 0 && user.account.used() == 0 {
+            drop(self.users.remove(payer));
+        }
+    }
+
+    /// Holds so many of the bus's bytes for a user.
+    ///
+    /// The owner may take all; others only while they have, with these, no more than is left then.
+    pub(super) fn charge(&self, member: &M, bytes: usize) -> Option<Charge> {
+        let user = self.users.get(u64::from(member.payer().id()))?;
+        let charge = Charge::none(&user.account);
+        self.grow(member, &charge, bytes).then_some(charge)
+    }
+
+    /// Holds so many more.
+    pub(super) fn grow(&self, member: &M, charge: &Charge, bytes: usize) -> bool {
+        let Some(user) = self.users.get(u64::from(member.payer().id())) else {
+            return false;
+        };
+        let has = user.account.used().saturating_add(bytes as u64);
+        let left = self.account.left().saturating_sub(bytes as u64);
+        if bytes > 0 && member.user() != self.owner && has > left {
+            return false;
+        }
+        charge.grow(bytes)
     }
 
     /// Whose bus it is.
@@ -303,7 +342,13 @@ impl<M: Member> Bus<M> {
     }
 
     /// Counts a binding of a user, or one that has gone; `peer` is 0 for a replier's.
-    pub(super) fn count(&mut self, uid: u32, pattern: &Pattern<'_>, peer: u64, change: Change) {
+    pub(super) fn count(
+        &mut self,
+        payer: &Payer,
+        pattern: &Pattern<'_>,
+        peer: u64,
+        change: Change,
+    ) {
         let by = match change {
             Change::Added => 1,
             Change::Gone(n) => n,
@@ -333,7 +378,7 @@ impl<M: Member> Bus<M> {
                 wide = before != (sock.wide == 0);
             }
         }
-        if let Some(user) = self.users.iter_mut().find(|user| user.uid == uid) {
+        if let Some(user) = self.users.get_mut(u64::from(payer.id())) {
             apply(&mut user.bindings);
             if wide {
                 user.wide = match change {

@@ -122,9 +122,10 @@ fn settle<M: Member>(debt: Bond<M>, next_id: &mut dyn FnMut() -> u64, wakes: &mu
         cookie,
         blank,
         fault,
+        promised,
         ..
     } = mem::unbox(debt).value;
-    if !requester.with(|queue| queue.unreserve()) {
+    if !requester.with(|queue| queue.unreserve(promised)) {
         return;
     }
     let Some(mut slip) = blank else {

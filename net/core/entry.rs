@@ -13,6 +13,7 @@ use super::message::Message;
 use super::message::Via;
 use super::message::KBUS_STATUS;
 use super::message::KBUS_YOU_REPLY;
+use super::payer::Share;
 use super::tree::Node;
 
 /// An entry in its box.
@@ -30,8 +31,12 @@ pub struct Debt<M> {
     pub(super) cookie: u64,
     /// The request's name.
     pub(super) name: Vec<u8>,
-    /// Bytes held for the reply.
+    /// Bytes of the bus that are held for the reply.
     pub(super) reserved: Charge,
+    /// Bytes of its requester's budget that are held for the reply.
+    pub(super) purse: Charge,
+    /// How many bytes were held for it from the start.
+    pub(super) promised: u64,
     /// The entry for the reply or status in the requester's queue.
     pub(super) blank: Option<Slip<M>>,
     /// Why it will not be paid; means something once that is certain.
@@ -107,6 +112,12 @@ pub struct Entry<M> {
     pub(super) token: u64,
     /// What was missed before it.
     pub(super) gap: Gap,
+    /// The bytes of its payload that somebody pays for.
+    pub(super) share: Option<Share>,
+    /// Whether the user who pays is the one whose queue this is.
+    pub(super) own: bool,
+    /// Who sent it, if that user may not fill the queue.
+    pub(super) stranger: Option<u32>,
 }
 
 impl<M> Entry<M> {
@@ -120,6 +131,9 @@ impl<M> Entry<M> {
             debt: None,
             token: 0,
             gap: Gap::NONE,
+            share: None,
+            own: false,
+            stranger: None,
         }
     }
 

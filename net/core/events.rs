@@ -171,18 +171,23 @@ impl<M: Member> Bus<M> {
     /// [`Refusal::Full`] with those that must not miss it, [`Error::NoMem`].
     pub(super) fn plan_event(
         &self,
-        user: u32,
+        binder: &M,
         event: &Message,
     ) -> Result<Option<Plan<M>>, Refusal<M>> {
         if self.events.reporters == 0 {
             return Ok(None);
         }
         let plan = self.plan(&Target {
+            sender: binder,
             name: BIND_EVENT,
             replier: None,
             len: event.payload.len(),
             served: 0,
-            policy: Policy::Event { user },
+            reply_max: 0,
+            paid: None,
+            policy: Policy::Event {
+                user: binder.user(),
+            },
         })?;
         Ok(Some(plan))
     }

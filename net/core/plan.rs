@@ -21,6 +21,10 @@ use super::mem::Arc;
 use super::mem::Vec;
 use super::message::Message;
 use super::name::Tail;
+use super::payer::Bill;
+use super::payer::Share;
+use super::queue::Ask;
+use super::queue::Claim;
 use super::tree::Node;
 use super::tree::Tree;
 use super::wakes::Wakes;
@@ -45,12 +49,17 @@ pub(super) enum Policy {
 
 /// What is to be sent to whom.
 pub(super) struct Target<'a, M> {
+    pub(super) sender: &'a M,
     pub(super) name: &'a [u8],
     /// The replier of a request and its binding.
     pub(super) replier: Option<(&'a M, u64)>,
     pub(super) len: usize,
     /// A socket that has got its one copy already, or 0.
     pub(super) served: u64,
+    /// Bytes that will be held for the reply, which the sender pays for.
+    pub(super) reply_max: u64,
+    /// A socket whose user has paid already.
+    pub(super) paid: Option<(&'a M, &'a Share)>,
     pub(super) policy: Policy,
 }
 
@@ -60,6 +69,8 @@ pub(super) struct Full<M> {
     /// The queue's version when it was seen that the message needs room there, and before it was
     /// seen that there is none.
     pub(super) version: u64,
+    /// If it was for want of bytes: the version of its user's budget, read before that was seen.
+    pub(super) broke: Option<u64>,
 }
 
 /// Why there is no plan.
@@ -82,12 +93,30 @@ impl<M> From<AllocError> for Refusal<M> {
     }
 }
 
+/// Whether there was room for a copy.
+enum Room {
+    /// It is the copy's now.
+    Claimed,
+    /// The queue is full.
+    Full,
+    /// Its user's budget has no bytes; the budget's version.
+    Broke(u64),
+    /// The sender's has none.
+    SenderBroke,
+}
+
 /// One copy of a message on its way.
 struct Delivery<M> {
     member: M,
     /// `None` until room has been claimed, and for good when there was none.
     slip: Option<Slip<M>>,
     claimed: bool,
+    /// What the recipient's copy holds of its payer's budget.
+    share: Option<Share>,
+    /// Whether that is the recipient's own user.
+    own: bool,
+    /// The sender, where it has been counted as a stranger.
+    stranger: Option<u32>,
     /// Whether nobody gets the message if this one cannot.
     must: bool,
     cause: Cause,
@@ -101,15 +130,27 @@ struct Delivery<M> {
 pub(super) struct Plan<M: Member> {
     list: Vec<Delivery<M>>,
     len: usize,
+    /// Whether the first copy is a request to be answered.
+    asked: bool,
+    /// Whether nobody pays.
+    free: bool,
+    bill: Bill,
 }
 
 impl<M: Member> Drop for Plan<M> {
     fn drop(&mut self) {
         for delivery in self.list.iter() {
             if delivery.claimed {
-                delivery.member.with(|queue| queue.unclaim(self.len));
+                delivery.unclaim(self.len);
             }
         }
+    }
+}
+
+impl<M: Member> Delivery<M> {
+    fn unclaim(&self, len: usize) {
+        let (own, stranger) = (self.own, self.stranger);
+        self.member.with(|queue| queue.unclaim(len, own, stranger));
     }
 }
 
@@ -125,6 +166,9 @@ impl<M: Member> Plan<M> {
             member: member.clone(),
             slip: None,
             claimed: false,
+            share: None,
+            own: true,
+            stranger: None,
             must,
             cause,
             version,
@@ -140,6 +184,57 @@ impl<M: Member> Plan<M> {
         }
     }
 
+    /// Takes what the copies need from the budgets of those who pay. The last thing but for memory that can
+    /// fail: who fails must not have had what others were refused meanwhile.
+    ///
+    /// Only users of other buses can have been faster since it was seen that there is enough.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DQuot`] where the `sender` lacks it, [`Refusal::Full`] where one does who must not miss the
+    /// message, [`Error::NoMem`].
+    pub(super) fn collect(&mut self, sender: &M) -> Result<(), Refusal<M>> {
+        if self.free {
+            return Ok(());
+        }
+        let mut full = Vec::new();
+        for (at, delivery) in self.list.iter_mut().enumerate() {
+            if !delivery.claimed {
+                continue;
+            }
+            let asked = at == 0 && self.asked;
+            let payer = match asked {
+                true => sender.payer(),
+                false => delivery.member.payer(),
+            };
+            let version = payer.budget().version();
+            match self.bill.take(payer) {
+                Ok(share) => {
+                    delivery.share = share;
+                    continue;
+                }
+                Err(Some(no_memory)) => return Err(no_memory.into()),
+                Err(None) if asked => return Err(Error::DQuot.into()),
+                Err(None) => {}
+            }
+            delivery.unclaim(self.len);
+            delivery.claimed = false;
+            delivery.slip = None;
+            if delivery.must {
+                let full_one = Full {
+                    member: delivery.member.clone(),
+                    version: delivery.version,
+                    broke: Some(version),
+                };
+                mem::push(&mut full, full_one)?;
+            }
+        }
+        match full.is_empty() {
+            true => Ok(()),
+            false => Err(Refusal::Full(full)),
+        }
+    }
+
     /// Puts the copies in the queues; a debt goes with the first of them.
     pub(super) fn deliver(
         mut self,
@@ -151,15 +246,19 @@ impl<M: Member> Plan<M> {
         for delivery in self.list.iter_mut() {
             let member = &delivery.member;
             delivery.claimed = false;
+            let own = delivery.own;
             let slip = delivery.slip.take().map(|mut slip| {
                 slip.value.body = Body::Message(message.clone());
                 slip.value.debt = debt.take();
+                slip.value.share = delivery.share.take();
+                slip.value.own = own;
+                slip.value.stranger = delivery.stranger;
                 slip
             });
             member.with(|queue| {
                 let tell = match slip {
                     Some(slip) => {
-                        queue.unclaim(len);
+                        queue.fill(len, own);
                         queue.push(slip);
                         true
                     }
@@ -179,29 +278,105 @@ impl<M: Member> Bus<M> {
     /// # Errors
     ///
     /// [`Error::Busy`] when the replier is full, and under [`Policy::Fail`] a listener;
-    /// [`Refusal::Full`] in their place under the other policies; [`Error::NoMem`].
+    /// [`Refusal::Full`] in their place under the other policies; [`Error::DQuot`] when the sender
+    /// cannot pay for the replier's copy; [`Error::NoMem`].
     pub(super) fn plan(&self, target: &Target<'_, M>) -> Result<Plan<M>, Refusal<M>> {
         let mut plan = self.recipients(target)?;
+        let mut bill = Bill::new(target.len);
+        if let Some((member, share)) = target.paid {
+            bill.add_paid(member.payer(), share)?;
+        }
+        if target.reply_max > 0 {
+            bill.add_reply(target.sender.payer(), target.reply_max)?;
+        }
+        plan.free = matches!(target.policy, Policy::Event { .. });
         let mut full = Vec::new();
-        for delivery in plan.list.iter_mut() {
-            delivery.claimed = delivery.member.with(|queue| queue.claim(target.len));
-            if delivery.claimed || !delivery.must {
+        let mut sender_broke = false;
+        for (at, delivery) in plan.list.iter_mut().enumerate() {
+            let asked = at == 0 && target.replier.is_some();
+            let broke = match self.claim(target, delivery, asked, &mut bill)? {
+                Room::Claimed => continue,
+                Room::SenderBroke => {
+                    sender_broke = true;
+                    continue;
+                }
+                Room::Full => None,
+                Room::Broke(version) => Some(version),
+            };
+            if !delivery.must {
                 continue;
             }
             if matches!(target.policy, Policy::Miss | Policy::Fail) {
                 return Err(Error::Busy.into());
             }
             let (member, version) = (delivery.member.clone(), delivery.version);
-            mem::push(&mut full, Full { member, version })?;
+            let full_one = Full {
+                member,
+                version,
+                broke,
+            };
+            mem::push(&mut full, full_one)?;
         }
         if !full.is_empty() {
             return Err(Refusal::Full(full));
+        }
+        if sender_broke {
+            return Err(Error::DQuot.into());
         }
         for delivery in plan.list.iter_mut().filter(|d| d.claimed) {
             let entry = Entry::blank(delivery.cause, Origin::Made);
             delivery.slip = Some(Item::new(entry)?);
         }
+        plan.bill = bill;
         Ok(plan)
+    }
+
+    /// Claims room for one copy, and sees whether who pays for it can: of a request that is to be answered the
+    /// sender, of a bind event nobody, of all else the one whose queue it is.
+    fn claim(
+        &self,
+        target: &Target<'_, M>,
+        delivery: &mut Delivery<M>,
+        asked: bool,
+        bill: &mut Bill,
+    ) -> Result<Room, AllocError> {
+        let (member, sender) = (&delivery.member, target.sender);
+        let user = member.payer();
+        let payer = if asked { sender.payer() } else { user };
+        let free = matches!(target.policy, Policy::Event { .. });
+        let may_fill = sender.user() == self.owner || sender.payer().id() == user.id();
+        let version = user.budget().version();
+        let ask = Ask {
+            len: target.len,
+            stranger: (!may_fill).then_some(sender.payer().id()),
+            own: !free && payer.id() == user.id(),
+            left: if free { u64::MAX } else { bill.left(user) },
+        };
+        let mut seat = None;
+        let counted = loop {
+            match member.with(|queue| queue.claim(&ask, &mut seat)) {
+                Claim::Room { counted } => break counted,
+                Claim::NoSeat => seat = Some(Node::new(0, 0)?),
+                Claim::Full => return Ok(Room::Full),
+                Claim::Broke => return Ok(Room::Broke(version)),
+            }
+        };
+        delivery.own = ask.own;
+        delivery.stranger = ask.stranger.filter(|_| counted);
+        delivery.claimed = true;
+        if free {
+            return Ok(Room::Claimed);
+        }
+        if !bill.can_pay(payer) {
+            delivery.unclaim(target.len);
+            delivery.claimed = false;
+            return Ok(match asked {
+                true => Room::SenderBroke,
+                false => Room::Broke(version),
+            });
+        }
+        bill.add(payer)?;
+        Ok(Room::Claimed)
     }
 
     /// Who gets a copy, the replier first; nothing is claimed yet.
@@ -209,6 +384,9 @@ impl<M: Member> Bus<M> {
         let mut plan = Plan {
             list: Vec::new(),
             len: target.len,
+            asked: target.replier.is_some(),
+            free: false,
+            bill: Bill::new(target.len),
         };
         let last = self.last_binding;
         // Of sockets that want all once: where their copy is in the list.

@@ -13,7 +13,9 @@ use super::entry::Debt;
 use super::entry::Gap;
 use super::entry::Origin;
 use super::list::List;
+use super::mem::Box;
 use super::message::Fault;
+use super::tree::Node;
 use super::tree::Tree;
 use super::wakes::Link;
 
@@ -28,6 +30,41 @@ pub const QUEUE_LEN: u32 = 100;
 pub const QUEUE_BYTES: u64 = 8 << 20;
 /// Reply bytes that a request reserves unless its socket asks for something else.
 pub const REPLY_MAX: u32 = 4096;
+
+/// A queue of at least so many messages keeps a part of its slots for users who have none in it.
+const SHARED_QUEUE: u32 = 16;
+/// That part is one of so many.
+const KEPT: u32 = 8;
+
+/// A stranger's place in the count of a queue.
+pub(super) type Seat = Box<Node<u32>>;
+
+/// A message that asks for room.
+pub(super) struct Ask {
+    pub(super) len: usize,
+    /// The sender, if it is neither the queue's own user nor the owner of the bus.
+    pub(super) stranger: Option<u32>,
+    /// Whether the queue's own user pays for it.
+    pub(super) own: bool,
+    /// What is left of that user's budget.
+    pub(super) left: u64,
+}
+
+/// What a queue says to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// There is room, and it is the message's; `counted`: the stranger is.
+    Room {
+        /// Whether the sender has been counted as a stranger.
+        counted: bool,
+    },
+    /// A seat is needed first.
+    NoSeat,
+    /// There is none.
+    Full,
+    /// The socket holds more than its user has left.
+    Broke,
+}
 
 /// Entries that were taken out and are for the caller to drop, when it holds no lock.
 pub type Garbage<M> = List<Entry<M>>;
@@ -69,6 +106,12 @@ pub struct Queue<M> {
     claimed: u32,
     claimed_bytes: u64,
     reserved: u32,
+    /// Bytes that the queue's own user pays for: of `bytes`, of `claimed_bytes`, and held for replies.
+    own_bytes: u64,
+    own_claimed: u64,
+    own_reserved: u64,
+    /// How many messages each stranger has here, those on their way among them.
+    strangers: Tree<u32>,
     limit: u32,
     byte_limit: u64,
     reply_max: u32,
@@ -119,6 +162,10 @@ impl<M> Queue<M> {
             claimed: 0,
             claimed_bytes: 0,
             reserved: 0,
+            own_bytes: 0,
+            own_claimed: 0,
+            own_reserved: 0,
+            strangers: Tree::new(),
             limit: QUEUE_LEN,
             byte_limit: QUEUE_BYTES,
             reply_max: REPLY_MAX,
@@ -294,8 +341,7 @@ impl<M> Queue<M> {
     }
 
     fn has_slot(&self) -> bool {
-        let held = self.unread.saturating_add(self.claimed);
-        held.saturating_add(self.reserved) < self.limit
+        self.held() < self.limit
     }
 
     fn has_bytes(&self) -> bool {
@@ -373,6 +419,10 @@ impl<M> Queue<M> {
         self.version = self.version.wrapping_add(1);
         self.unread = self.unread.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(entry.len() as u64);
+        if entry.own {
+            self.own_bytes = self.own_bytes.saturating_sub(entry.len() as u64);
+        }
+        self.stand_up(entry.stranger);
         match entry.origin {
             Origin::Made => {}
             Origin::Pool => self.pooled = self.pooled.saturating_sub(1),
@@ -380,44 +430,106 @@ impl<M> Queue<M> {
         }
     }
 
-    /// Claims room for one message of `len` bytes; false when there is none.
-    pub(super) fn claim(&mut self, len: usize) -> bool {
-        let room = self.has_room();
-        if room {
-            self.claimed = self.claimed.saturating_add(1);
-            self.claimed_bytes = self.claimed_bytes.saturating_add(len as u64);
+    /// Claims room for one message.
+    ///
+    /// A stranger who has none here yet needs a `seat`, which is only taken when there is room.
+    pub(super) fn claim(&mut self, ask: &Ask, seat: &mut Option<Seat>) -> Claim {
+        if !self.has_room() {
+            return Claim::Full;
         }
-        room
+        if self.own_held() > ask.left {
+            return Claim::Broke;
+        }
+        let mut counted = false;
+        if let Some(user) = ask.stranger.filter(|_| self.limit >= SHARED_QUEUE) {
+            let user = u64::from(user);
+            let kept = self.held() >= self.limit.saturating_sub(self.limit / KEPT);
+            if let Some(has) = self.strangers.get_mut(user) {
+                if kept {
+                    return Claim::Full;
+                }
+                *has = has.saturating_add(1);
+            } else {
+                let Some(mut seat) = seat.take() else {
+                    return Claim::NoSeat;
+                };
+                seat.value = 1;
+                self.strangers.insert(seat, user);
+            }
+            counted = true;
+        }
+        self.claimed = self.claimed.saturating_add(1);
+        self.claim_bytes(ask.len, if ask.own { ask.len } else { 0 });
+        Claim::Room { counted }
     }
 
     /// Gives room back that was claimed.
-    pub(super) fn unclaim(&mut self, len: usize) {
+    pub(super) fn unclaim(&mut self, len: usize, own: bool, stranger: Option<u32>) {
+        self.fill(len, own);
+        self.stand_up(stranger);
+    }
+
+    /// The room that was claimed is about to be filled.
+    pub(super) fn fill(&mut self, len: usize, own: bool) {
         self.claimed = self.claimed.saturating_sub(1);
-        self.unclaim_bytes(len);
+        self.unclaim_bytes(len, if own { len } else { 0 });
+    }
+
+    /// A message of a stranger has gone.
+    fn stand_up(&mut self, stranger: Option<u32>) {
+        let Some(user) = stranger.map(u64::from) else {
+            return;
+        };
+        let left = self.strangers.get_mut(user).map(|has| {
+            *has = has.saturating_sub(1);
+            *has
+        });
+        if left == Some(0) {
+            drop(self.strangers.remove(user));
+        }
+    }
+
+    /// Messages that are here, on their way, or sure to come.
+    fn held(&self) -> u32 {
+        let held = self.unread.saturating_add(self.claimed);
+        held.saturating_add(self.reserved)
+    }
+
+    /// Bytes that the queue's own user pays for in it.
+    fn own_held(&self) -> u64 {
+        let held = self.own_bytes.saturating_add(self.own_claimed);
+        held.saturating_add(self.own_reserved)
     }
 
     /// Claims bytes for a message whose slot is reserved.
-    pub(super) fn claim_bytes(&mut self, len: usize) {
+    ///
+    /// So many of them the queue's `own` user pays for, beyond what is held for the reply.
+    pub(super) fn claim_bytes(&mut self, len: usize, own: usize) {
         self.claimed_bytes = self.claimed_bytes.saturating_add(len as u64);
+        self.own_claimed = self.own_claimed.saturating_add(own as u64);
     }
 
     /// Gives bytes back that were claimed.
-    pub(super) fn unclaim_bytes(&mut self, len: usize) {
+    pub(super) fn unclaim_bytes(&mut self, len: usize, own: usize) {
         self.claimed_bytes = self.claimed_bytes.saturating_sub(len as u64);
+        self.own_claimed = self.own_claimed.saturating_sub(own as u64);
     }
 
-    /// Holds a slot for a reply; false when there is none.
-    pub(super) fn reserve(&mut self) -> bool {
-        let room = self.has_slot();
+    /// Holds a slot for a reply of so many bytes, for which the socket's own user pays; false when
+    /// there is none, or when the socket holds more than its user has `left`.
+    pub(super) fn reserve(&mut self, bytes: u64, left: u64) -> bool {
+        let room = self.has_slot() && self.own_held() <= left;
         if room {
             self.reserved = self.reserved.saturating_add(1);
+            self.own_reserved = self.own_reserved.saturating_add(bytes);
         }
         room
     }
 
     /// Gives a reserved slot back; says whether anything may still arrive here.
-    pub(super) fn unreserve(&mut self) -> bool {
+    pub(super) fn unreserve(&mut self, bytes: u64) -> bool {
         self.reserved = self.reserved.saturating_sub(1);
+        self.own_reserved = self.own_reserved.saturating_sub(bytes);
         !self.read_shut()
     }
 
@@ -435,6 +547,9 @@ impl<M> Queue<M> {
         self.next_token = self.next_token.saturating_add(1);
         self.unread = self.unread.saturating_add(1);
         self.bytes = self.bytes.saturating_add(slip.value.len() as u64);
+        if slip.value.own {
+            self.own_bytes = self.own_bytes.saturating_add(slip.value.len() as u64);
+        }
         match slip.value.origin {
             Origin::Made => {}
             Origin::Pool => self.pooled = self.pooled.saturating_add(1),

@@ -9,6 +9,7 @@ use super::bus::Outgoing;
 use super::entry::Body;
 use super::entry::Bond;
 use super::error::Error;
+use super::mem;
 use super::message::KBUS_REPLY;
 use super::plan::Policy;
 use super::plan::Refusal;
@@ -22,8 +23,9 @@ struct Taken<'a, M: Member> {
     debt: Option<Bond<M>>,
     /// What the reply needs beyond what was reserved.
     extra: usize,
-    /// The requester, and the bytes that its own copy, the first one, will take in its queue.
-    ahead: Option<(M, usize)>,
+    /// The requester, the bytes that its own copy, the first one, will take in its queue, and how many of
+    /// them were not held for it.
+    ahead: Option<(M, usize, usize)>,
 }
 
 impl<M: Member> Drop for Taken<'_, M> {
@@ -31,6 +33,7 @@ impl<M: Member> Drop for Taken<'_, M> {
         self.give_way();
         if let Some(debt) = self.debt.take() {
             debt.value.reserved.shrink(self.extra);
+            debt.value.purse.shrink(self.extra);
             self.member.with(|queue| queue.put_debt(debt));
         }
     }
@@ -38,8 +41,8 @@ impl<M: Member> Drop for Taken<'_, M> {
 
 impl<M: Member> Taken<'_, M> {
     fn give_way(&mut self) {
-        if let Some((requester, len)) = self.ahead.take() {
-            requester.with(|queue| queue.unclaim_bytes(len));
+        if let Some((requester, len, own)) = self.ahead.take() {
+            requester.with(|queue| queue.unclaim_bytes(len, own));
         }
     }
 
@@ -81,7 +84,7 @@ impl<M: Member> Bus<M> {
         let requester = debt.value.requester.clone();
         if requester.with(|queue| queue.is_closed()) {
             if let Some(debt) = taken.settle() {
-                requester.with(|queue| queue.unreserve());
+                requester.with(|queue| queue.unreserve(debt.value.promised));
                 drop(debt);
             }
             return Err(Error::AddrNotAvail.into());
@@ -94,27 +97,35 @@ impl<M: Member> Bus<M> {
         if len as u64 > reserved {
             let extra = (len as u64).saturating_sub(reserved) as usize;
             let fits = requester.with(|queue| queue.read_shut() || queue.fits_long_reply(len));
-            if !fits || !debt.value.reserved.grow(extra) {
+            if !fits || !self.grow(&requester, &debt.value.reserved, extra) {
+                return Err(Error::MsgSize.into());
+            }
+            if !debt.value.purse.grow(extra) {
+                debt.value.reserved.shrink(extra);
                 return Err(Error::MsgSize.into());
             }
             taken.extra = extra;
         }
-        requester.with(|queue| queue.claim_bytes(len));
-        taken.ahead = Some((requester.clone(), len));
+        let extra = taken.extra;
+        requester.with(|queue| queue.claim_bytes(len, extra));
+        taken.ahead = Some((requester.clone(), len, extra));
         let debt = taken.debt.as_mut().ok_or(Error::ConnRefused)?;
         // Who wants all once has it then.
-        let served = match requester.with(|queue| queue.once() && !queue.read_shut()) {
-            true => peer,
-            false => 0,
-        };
-        let plan = self.plan(&Target {
+        let (once, open) = requester.with(|queue| (queue.once(), !queue.read_shut()));
+        let share = mem::new_arc(Charge::none(requester.payer().budget()))?;
+        let mut plan = self.plan(&Target {
+            sender: member,
             name: &debt.value.name,
             replier: None,
             len,
-            served,
+            served: if once && open { peer } else { 0 },
+            reply_max: 0,
+            // What was held for it is enough for all queues of the requester's user.
+            paid: open.then_some((&requester, &share)),
             policy: Policy::Miss,
         })?;
-        let (charge, answers) = (Charge::none(&self.account), (peer, request));
+        plan.collect(member)?;
+        let (charge, answers) = (debt.value.reserved.nothing(), (peer, request));
         let message = Self::message(member, out, KBUS_REPLY, answers, &debt.value.name, charge)?;
 
         // Nothing can fail any more.
@@ -124,9 +135,14 @@ impl<M: Member> Bus<M> {
         let id = next_id();
         message.set_id(id);
         message.charge.move_from(&debt.value.reserved, len);
-        let open = requester.with(|queue| queue.unreserve());
+        if open {
+            share.move_from(&debt.value.purse, len);
+        }
+        requester.with(|queue| queue.unreserve(debt.value.promised));
         if let Some(mut slip) = debt.value.blank.take().filter(|_| open) {
             slip.value.cookie = debt.value.cookie;
+            slip.value.own = true;
+            slip.value.share = Some(share);
             slip.value.body = Body::Message(message.clone());
             requester.with(|queue| {
                 queue.push(slip);

@@ -47,12 +47,13 @@ pub enum Sent {
 struct Reservation<M: Member> {
     debt: Option<Bond<M>>,
     requester: Option<M>,
+    bytes: u64,
 }
 
 impl<M: Member> Drop for Reservation<M> {
     fn drop(&mut self) {
         if let Some(requester) = self.requester.take() {
-            requester.with(|queue| queue.unreserve());
+            requester.with(|queue| queue.unreserve(self.bytes));
         }
     }
 }
@@ -90,6 +91,8 @@ impl<M: Member> Bus<M> {
         let full = match self.dispatch(member, out, dest, next_id, wakes) {
             Ok(id) => return Ok(Sent::Id(id)),
             Err(Refusal::Error(error)) => return Err(error),
+            // Somebody on another bus took the bytes in between.
+            Err(Refusal::Full(_)) if policy(out) != Policy::Wait => return Err(Error::Busy),
             Err(Refusal::Full(full)) => full,
         };
         if !blocking {
@@ -155,14 +158,18 @@ impl<M: Member> Bus<M> {
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
     ) -> Result<u64, Refusal<M>> {
-        let plan = self.plan(&Target {
+        let mut plan = self.plan(&Target {
+            sender: member,
             name,
             replier: None,
             len: out.payload.len(),
             served: 0,
+            reply_max: 0,
+            paid: None,
             policy: policy(out),
         })?;
-        let charge = Charge::new(&self.account, plan.bytes()).ok_or(Error::DQuot)?;
+        let charge = self.charge(member, plan.bytes()).ok_or(Error::DQuot)?;
+        plan.collect(member)?;
         let message = Self::message(member, out, 0, (0, 0), name, charge)?;
         let id = next_id();
         message.set_id(id);
@@ -178,39 +185,51 @@ impl<M: Member> Bus<M> {
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
     ) -> Result<u64, Refusal<M>> {
-        let (has_slot, default) = member.with(|q| (q.reserve(), q.reply_max()));
-        let mut reservation = Reservation {
-            debt: None,
-            requester: has_slot.then(|| member.clone()),
-        };
-        if !has_slot {
-            return Err(Error::NoBufs.into());
-        }
         let reply_max = match out.reply_max {
-            0 => default,
+            0 => member.with(|queue| queue.reply_max()),
             bytes => bytes,
         };
         let reply_max = reply_max.min(self.max_msg) as usize;
-        let reserved = Charge::new(&self.account, reply_max).ok_or(Error::NoBufs)?;
+        let (budget, bytes) = (member.payer().budget(), reply_max as u64);
+        if !member.with(|queue| queue.reserve(bytes, budget.left())) {
+            return Err(Error::NoBufs.into());
+        }
+        let mut reservation = Reservation {
+            debt: None,
+            requester: Some(member.clone()),
+            bytes,
+        };
+        let reserved = self.charge(member, reply_max).ok_or(Error::NoBufs)?;
+        // Taken at the end: what fails must not have had what others lack.
+        if budget.left() < bytes {
+            return Err(Error::NoBufs.into());
+        }
         let replier = self.routes.replier(name).ok_or(Error::AddrNotAvail)?;
         let (replier, binding) = (replier.member.clone(), replier.binding);
         if peer.is_some_and(|peer| replier.id() != peer) {
             return Err(Error::Pipe.into());
         }
-        let plan = self.plan(&Target {
+        let mut plan = self.plan(&Target {
+            sender: member,
             name,
             replier: Some((&replier, binding)),
             len: out.payload.len(),
             served: 0,
+            reply_max: bytes,
+            paid: None,
             policy: policy(out),
         })?;
-        let charge = Charge::new(&self.account, plan.bytes()).ok_or(Error::DQuot)?;
+        let charge = self.charge(member, plan.bytes()).ok_or(Error::DQuot)?;
+        plan.collect(member)?;
+        let purse = Charge::new(budget, reply_max).ok_or(Error::NoBufs)?;
         let debt = Debt {
             requester: member.clone(),
             replier: replier.id(),
             cookie: out.cookie,
             name: mem::try_copy(name)?,
             reserved,
+            purse,
+            promised: bytes,
             blank: Some(Item::new(Entry::blank(Cause::Own, Origin::Made))?),
             fault: Fault::GoneAway,
         };

@@ -19,6 +19,7 @@ use super::bus::Outgoing;
 use super::entry::Slip;
 use super::error::Error;
 use super::mem;
+use super::mem::AllocError;
 use super::mem::Box;
 use super::mem::Bytes;
 use super::mem::Vec;
@@ -29,6 +30,7 @@ use super::tree::Node;
 use super::tree::Tree;
 use super::wakes::Wakes;
 use super::wakes::WRITE;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// Names a wait: later ones are greater.
 pub type Ticket = u64;
@@ -119,10 +121,11 @@ impl<M: Member> Bus<M> {
             };
             return Some(Ended {
                 result,
-                _parked: self.give_up(ticket)._parked,
+                _parked: self.give_up(member, ticket)._parked,
             });
         }
         let wait = mem::unbox(self.waits.remove(ticket)?);
+        self.count_wait(member, false);
         match wait.value {
             Wait::Ended(ended) => Some(ended),
             Wait::Under(_) => None,
@@ -132,8 +135,12 @@ impl<M: Member> Bus<M> {
     /// Ends a wait because its thread has been interrupted or its time is over.
     ///
     /// The result says [`Error::Again`] unless it had ended before.
-    pub fn give_up(&mut self, ticket: Ticket) -> Ended<M> {
-        match self.waits.remove(ticket).map(|node| mem::unbox(node).value) {
+    pub fn give_up(&mut self, member: &M, ticket: Ticket) -> Ended<M> {
+        let wait = self.waits.remove(ticket).map(|node| mem::unbox(node).value);
+        if wait.is_some() {
+            self.count_wait(member, false);
+        }
+        match wait {
             Some(Wait::Ended(ended)) => ended,
             Some(Wait::Under(on)) => Ended {
                 result: Err(Error::Again),
@@ -143,6 +150,16 @@ impl<M: Member> Bus<M> {
                 result: Err(Error::Again),
                 _parked: None,
             },
+        }
+    }
+
+    /// One more wait of a user, or one less.
+    fn count_wait(&mut self, member: &M, begins: bool) {
+        if let Some(user) = self.users.get_mut(u64::from(member.payer().id())) {
+            user.waits = match begins {
+                true => user.waits.saturating_add(1),
+                false => user.waits.saturating_sub(1),
+            };
         }
     }
 
@@ -160,7 +177,8 @@ impl<M: Member> Bus<M> {
     ///
     /// # Errors
     ///
-    /// [`Error::DeadLk`] when one's own is among them, [`Error::NoMem`].
+    /// [`Error::DeadLk`] when one's own is among them, [`Error::DQuot`] when too many of the user's
+    /// wait already, [`Error::NoMem`].
     pub(super) fn park(
         &mut self,
         member: &M,
@@ -173,23 +191,30 @@ impl<M: Member> Bus<M> {
             return Err(Error::DeadLk);
         }
         let on = full.first().ok_or(Error::Again)?;
+        let user = self.users.get(u64::from(member.payer().id()));
+        if u64::from(user.ok_or(Error::NotConn)?.waits) >= self.limits.waits.load(Relaxed) {
+            return Err(Error::DQuot);
+        }
+        let waiter = member;
         let member = member.clone();
         let ticket = self.last_ticket.saturating_add(1);
         let parked = Node::new(ticket, Parked { member, what })?;
         self.waits
             .insert(Node::new(ticket, Wait::Under(0))?, ticket);
         self.last_ticket = ticket;
-        self.file(parked, on);
+        self.count_wait(waiter, true);
+        self.file(parked, on, wakes);
         while self.retry_ready(next_id, wakes) {}
         Ok(ticket)
     }
 
     /// Files what waits under a queue that was full, or among the ready if it has changed since.
-    fn file(&mut self, parked: ParkedNode<M>, full: &Full<M>) {
+    fn file(&mut self, parked: ParkedNode<M>, full: &Full<M>, wakes: &mut Wakes<M>) {
         let ticket = parked.key();
         let on = match watch(full) {
-            true => full.member.id(),
-            false => 0,
+            Ok(true) => full.member.id(),
+            Ok(false) => 0,
+            Err(_) => return self.end(parked, Err(Error::NoMem), wakes),
         };
         self.filed(on).insert(parked, ticket);
         if let Some(wait) = self.waits.get_mut(ticket) {
@@ -221,7 +246,13 @@ impl<M: Member> Bus<M> {
                 }
             },
         };
-        let ticket = parked.key();
+        self.end(parked, result, wakes);
+        None
+    }
+
+    /// A wait ends, and its thread is to fetch the result.
+    fn end(&mut self, parked: ParkedNode<M>, result: Result<u64, Error>, wakes: &mut Wakes<M>) {
+        let (ticket, member) = (parked.key(), parked.value.member.clone());
         if let Some(wait) = self.waits.get_mut(ticket) {
             *wait = Wait::Ended(Ended {
                 result,
@@ -229,7 +260,6 @@ impl<M: Member> Bus<M> {
             });
         }
         member.with(|queue| wakes.add(&member, queue.link(), WRITE));
-        None
     }
 
     fn resend(
@@ -271,7 +301,7 @@ impl<M: Member> Bus<M> {
             return false;
         };
         if let Some((parked, full)) = self.retry(parked, next_id, wakes) {
-            self.file(parked, &full);
+            self.file(parked, &full, wakes);
         }
         true
     }
@@ -290,11 +320,11 @@ impl<M: Member> Bus<M> {
             };
             if let Some((parked, full)) = self.retry(parked, next_id, wakes) {
                 let ticket = parked.key();
-                if full.member.id() == on {
-                    // It wants more than one slot.
+                if full.member.id() == on && full.broke.is_none() {
+                    // It wants more than one slot, or its sender may not have this one.
                     passed_over.insert(parked, ticket);
                 } else {
-                    self.file(parked, &full);
+                    self.file(parked, &full, wakes);
                 }
             }
         }
@@ -302,10 +332,15 @@ impl<M: Member> Bus<M> {
             let ticket = parked.key();
             left.insert(parked, ticket);
         }
-        let mut waited = !left.is_empty();
+        let mut waited = false;
         if let Some(sock) = self.socks.get_mut(on) {
+            // Meanwhile some may have been filed here again, for want of bytes.
+            while let Some(parked) = sock.blocked.pop_first() {
+                let ticket = parked.key();
+                left.insert(parked, ticket);
+            }
             sock.blocked = left;
-            waited |= !sock.pollers.is_empty();
+            waited = !sock.blocked.is_empty() || !sock.pollers.is_empty();
         }
         // All the while readers have told us of what they read. Only now they may be silent.
         member.with(|queue| queue.waited = waited);
@@ -316,10 +351,16 @@ impl<M: Member> Bus<M> {
     /// again, by [`Bus::settle_step`].
     pub(super) fn release(&mut self, on: u64, wakes: &mut Wakes<M>) {
         self.unblock_pollers(on, wakes);
+        self.make_ready(on);
+    }
+
+    /// What waits for a socket is to be tried again.
+    fn make_ready(&mut self, on: u64) {
         let Some(sock) = self.socks.get_mut(on) else {
             return;
         };
-        sock.member.with(|queue| queue.waited = false);
+        let waited = !sock.pollers.is_empty();
+        sock.member.with(|queue| queue.waited = waited);
         let mut blocked = core::mem::take(&mut sock.blocked);
         while let Some(parked) = blocked.pop_first() {
             let ticket = parked.key();
@@ -335,6 +376,28 @@ impl<M: Member> Bus<M> {
     /// [`Bus::settle_step`] does the rest.
     pub fn settings_changed(&mut self, member: &M, wakes: &mut Wakes<M>) {
         self.release(member.id(), wakes);
+    }
+
+    /// The budget of a socket's payer has got bytes back, for which something may wait.
+    ///
+    /// [`Bus::settle_step`] does the rest.
+    pub fn budget_released(&mut self, member: &M, wakes: &mut Wakes<M>) {
+        let Some(sock) = self.socks.get_mut(member.id()) else {
+            return;
+        };
+        let mut all = core::mem::take(&mut sock.pollers);
+        let mut broke = Tree::new();
+        while let Some(poller) = all.pop_first() {
+            let (peer, to) = match poller.value {
+                true => (poller.key(), &mut broke),
+                false => (poller.key(), &mut sock.pollers),
+            };
+            to.insert(poller, peer);
+        }
+        while let Some(poller) = broke.pop_first() {
+            self.unblock(poller.key(), wakes);
+        }
+        self.make_ready(member.id());
     }
 
     /// A message has been read that the bus must hear of.
@@ -401,7 +464,7 @@ impl<M: Member> Bus<M> {
         let mut nodes = mem::with_capacity(full.len())?;
         let mut blocked_by = mem::with_capacity(full.len())?;
         for _ in full {
-            mem::push(&mut nodes, Node::new(peer, ())?)?;
+            mem::push(&mut nodes, Node::new(peer, false)?)?;
         }
         let mut changed = false;
         for full in full {
@@ -412,10 +475,12 @@ impl<M: Member> Bus<M> {
             if sock.pollers.get(peer).is_some() {
                 continue;
             }
-            if let Some(node) = nodes.pop() {
+            if let Some(mut node) = nodes.pop() {
+                node.value = full.broke.is_some();
                 sock.pollers.insert(node, peer);
                 let _ = mem::push_reserved(&mut blocked_by, full.member.id());
-                changed |= !watch(full);
+                // Without memory to be told by, it may try again at once.
+                changed |= !watch(full).unwrap_or(false);
             }
         }
         self.sock_mut(member)?.blocked_by = blocked_by;
@@ -465,10 +530,20 @@ impl Letter {
     }
 }
 
-/// Sees to it that the queue's reader tells the bus; false if it has read since `full` was seen.
-fn watch<M: Member>(full: &Full<M>) -> bool {
-    full.member.with(|queue| {
+/// Sees to it that the bus is told when there is room; false if there may have come some since `full` was
+/// seen.
+///
+/// # Errors
+///
+/// [`AllocError`].
+fn watch<M: Member>(full: &Full<M>) -> Result<bool, AllocError> {
+    let same = full.member.with(|queue| {
         let watched = core::mem::replace(&mut queue.waited, true);
         watched || queue.version() == full.version
-    })
+    });
+    let Some(version) = full.broke else {
+        return Ok(same);
+    };
+    full.member.await_budget()?;
+    Ok(same && full.member.payer().budget().version() == version)
 }

@@ -51,6 +51,12 @@ impl Net {
         self.0.get()
     }
 
+    /// The one that the machine started with.
+    pub(crate) fn initial() -> &'static Self {
+        // SAFETY: It is static, and all access goes through the pointer.
+        unsafe { Self::from_raw(&raw mut bindings::init_net) }
+    }
+
     /// Whether it is the one that the machine started with.
     pub(crate) fn is_initial(&self) -> bool {
         core::ptr::eq(self.0.get(), &raw const bindings::init_net)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A sysctl that holds one small number, per network namespace.
+//! Sysctls: one small number per network namespace, or limits of the whole machine.
 //!
 //! C header: [`include/linux/sysctl.h`](srctree/include/linux/sysctl.h).
 
@@ -13,7 +13,10 @@ use kernel::{
     types::Opaque, //
 };
 
-use core::ptr::null_mut;
+use core::{
+    ptr::null_mut,
+    sync::atomic::AtomicU64, //
+};
 
 /// Whether a setting may be raised again.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -112,6 +115,85 @@ impl IntSysctl {
 impl PinnedDrop for IntSysctl {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariant. It waits for readers and writers of the file.
+        unsafe { bindings::unregister_net_sysctl_table(self.header) };
+    }
+}
+
+/// A limit of the whole machine, as a file of `/proc/sys`.
+pub(crate) struct Limit {
+    /// The file's name.
+    pub(crate) name: &'static CStr,
+    /// Where the value is.
+    pub(crate) value: &'static AtomicU64,
+    /// The least that may be written.
+    pub(crate) min: u64,
+    /// The most.
+    pub(crate) max: u64,
+}
+
+/// Limits of the whole machine, which can be written in the initial network namespace only.
+///
+/// # Invariants
+///
+/// `header` is null or that of the registered `table`, which points into this structure and to what is static.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Limits<const N: usize> {
+    #[pin]
+    table: Opaque<[bindings::ctl_table; N]>,
+    header: *mut bindings::ctl_table_header,
+}
+
+// SAFETY: The sysctl code may be called from any thread; the values are atomics, which it reads and writes as wholes.
+unsafe impl<const N: usize> Send for Limits<N> {}
+// SAFETY: As above.
+unsafe impl<const N: usize> Sync for Limits<N> {}
+
+impl<const N: usize> Limits<N> {
+    /// Registers the files in the folder `path` of `/proc/sys`, as the namespace `net` sees it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new<'a>(
+        net: &'a Net,
+        path: &'static CStr,
+        limits: &'static [Limit; N],
+    ) -> impl PinInit<Self, Error> + 'a {
+        let init = move |slot: *mut Self| {
+            // SAFETY: `slot` is valid for writes and pinned: the pointers into it stay good until `drop`.
+            unsafe {
+                let table = Opaque::cast_into(&raw const (*slot).table);
+                table.write(limits.each_ref().map(|limit| bindings::ctl_table {
+                    procname: limit.name.as_char_ptr(),
+                    data: limit.value.as_ptr().cast(),
+                    maxlen: size_of::<u64>() as i32,
+                    mode: if net.is_initial() { 0o644 } else { 0o444 },
+                    proc_handler: Some(bindings::proc_doulongvec_minmax),
+                    extra1: (&raw const limit.min).cast_mut().cast(),
+                    extra2: (&raw const limit.max).cast_mut().cast(),
+                    poll: null_mut(),
+                }));
+                (&raw mut (*slot).header).write(bindings::register_net_sysctl_sz(
+                    net.as_raw(),
+                    path.as_char_ptr(),
+                    table.cast(),
+                    N,
+                ));
+                if (*slot).header.is_null() {
+                    return Err(ENOMEM);
+                }
+            }
+            Ok(())
+        };
+        // SAFETY: On success all fields are initialised; on failure nothing is left that needs a destructor.
+        unsafe { pin_init::pin_init_from_closure(init) }
+    }
+}
+
+#[pinned_drop]
+impl<const N: usize> PinnedDrop for Limits<N> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariant. It waits for readers and writers of the files.
         unsafe { bindings::unregister_net_sysctl_table(self.header) };
     }
 }

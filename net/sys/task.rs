@@ -22,6 +22,23 @@ pub(crate) fn current_euid() -> u32 {
     Kuid::current_euid().into_raw().val
 }
 
+/// The user who answers for the current task, as a number of the initial user namespace.
+///
+/// The ids of a user namespace were lent by its owner: so it is that one, in the outermost namespace but the initial one.
+/// Else who may map many ids would be as many users.
+pub(crate) fn current_payer() -> u32 {
+    let mut user = current_euid();
+    // SAFETY: The current task's user namespace and its ancestors are valid, and their owners do not change.
+    unsafe {
+        let mut namespace = bindings::current_user_ns();
+        while !core::ptr::eq(namespace, &raw const bindings::init_user_ns) {
+            user = (*namespace).owner.val;
+            namespace = (*namespace).parent;
+        }
+    }
+    user
+}
+
 /// The effective group of the current task, as a number of the initial user namespace.
 pub(crate) fn current_egid() -> u32 {
     // SAFETY: A task may read its own credentials.

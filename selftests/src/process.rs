@@ -313,6 +313,48 @@ pub fn become_user(uid: u32, gid: u32) {
     assert_eq!(r, 0, "becoming another user: {:?}", Errno::last());
 }
 
+/// Does something with another effective user.
+pub fn as_user<R>(uid: u32, f: impl FnOnce() -> R) -> R {
+    // SAFETY: Always safe. Of this thread only, which is all there is.
+    let set = |uid: u32| unsafe { libc::syscall(libc::SYS_setresuid, -1, uid, -1) };
+    assert_eq!(set(uid), 0, "another effective user: {:?}", Errno::last());
+    let result = f();
+    assert_eq!(set(0), 0, "back to root: {:?}", Errno::last());
+    result
+}
+
+/// A setting below `/proc/sys`, as it was again when this is dropped.
+#[derive(Debug)]
+pub struct Sysctl {
+    path: String,
+    before: String,
+}
+
+impl Sysctl {
+    /// Sets `net.kbus.name`.
+    pub fn set(name: &str, value: u64) -> Sysctl {
+        let path = format!("/proc/sys/net/kbus/{name}");
+        let before = fs::read_to_string(&path).expect("reading a sysctl");
+        fs::write(&path, value.to_string()).expect("writing a sysctl");
+        Sysctl { path, before }
+    }
+
+    /// Reads `net.kbus.name`.
+    pub fn get(name: &str) -> u64 {
+        let text = fs::read_to_string(format!("/proc/sys/net/kbus/{name}"));
+        text.expect("reading a sysctl")
+            .trim()
+            .parse()
+            .expect("a number")
+    }
+}
+
+impl Drop for Sysctl {
+    fn drop(&mut self) {
+        fs::write(&self.path, self.before.trim()).expect("writing a sysctl");
+    }
+}
+
 /// Moves this process into a new network namespace; skips where there is none.
 pub fn new_netns() {
     // SAFETY: Always safe.

@@ -35,6 +35,7 @@ use kbus_model::Op;
 use kbus_model::Outcome;
 use kbus_model::Subject;
 use peer::Peer;
+use peer::Users;
 use proptest::prelude::*;
 use proptest::test_runner::RngAlgorithm;
 use proptest::test_runner::TestCaseError;
@@ -60,6 +61,7 @@ struct Socket {
 /// The buses of `net/core/`, called directly.
 struct Core {
     buses: Vec<Bus<Peer>>,
+    users: Users,
     last_id: u64,
     sockets: Vec<Option<Socket>>,
 }
@@ -109,14 +111,17 @@ fn done<T>(result: Result<T, Error>) -> Done {
 
 impl Core {
     fn new(config: &Config) -> Self {
+        let users = Users::new(config.budget as u64);
         let buses = (0..config.buses).map(|_| {
-            let mut bus = Bus::new(config.owner, config.bytes_max as u64, Key(1, 2)).unwrap();
+            let bytes = config.bytes_max as u64;
+            let mut bus = Bus::new(config.owner, bytes, users.limits, Key(1, 2)).unwrap();
             bus.set_max_msg(config.max_msg as u32);
             bus.set_pool(config.pool.0 as u32, config.pool.1 as u32);
             bus
         });
         Core {
             buses: buses.collect(),
+            users,
             last_id: 0,
             sockets: config.users.iter().map(|_| None).collect(),
         }
@@ -144,7 +149,8 @@ impl Core {
         };
         drop(next);
         match bound {
-            Ok(Bound::Done(_)) => {
+            Ok(Bound::Done(garbage)) => {
+                drop(garbage);
                 self.settle(at, &peer);
                 Done::Ok(0)
             }
@@ -217,7 +223,7 @@ impl Core {
     fn step(&mut self, step: &Step<'_>) -> Done {
         let slot = step.op.slot();
         if let Op::Open { bus, .. } = step.op {
-            let peer = Peer::new(step.key, USERS[slot]);
+            let peer = Peer::new(step.key, USERS[slot], &self.users);
             self.buses[*bus].join(&peer).unwrap();
             let waits = None;
             self.sockets[slot] = Some(Socket {
@@ -308,10 +314,38 @@ impl Core {
             }
             Op::GiveUp { .. } => {
                 let waits = self.sockets[slot].as_mut().unwrap().waits.take();
-                let ended = self.buses[at].give_up(waits.unwrap().0);
+                let ended = self.buses[at].give_up(&peer, waits.unwrap().0);
                 done(ended.result)
             }
             Op::WhoReplies { name, .. } => Done::Ok(self.buses[at].replier_for(name.as_bytes())),
+        }
+    }
+
+    /// Tries what waits for bytes of budgets that got some back.
+    fn answer_the_bell(&mut self) {
+        let mut rounds = 0;
+        loop {
+            let rung = self.users.rung();
+            if rung.is_empty() {
+                return;
+            }
+            rounds += 1;
+            assert!(rounds < 100, "what fails rings the bell for itself");
+            let of = |peer: &Peer| {
+                let all = self.sockets.iter().flatten();
+                let found = all.into_iter().find(|socket| socket.peer.id() == peer.id());
+                found.map(|socket| socket.bus)
+            };
+            let rung: Vec<(Peer, usize)> = rung
+                .iter()
+                .filter_map(|p| Some((p.clone(), of(p)?)))
+                .collect();
+            for (peer, bus) in &rung {
+                self.buses[*bus].budget_released(peer, &mut Wakes::new());
+            }
+            for (peer, bus) in &rung {
+                self.settle(*bus, peer);
+            }
         }
     }
 
@@ -347,8 +381,10 @@ impl Core {
 impl Subject for Core {
     fn apply(&mut self, step: &Step<'_>) -> Outcome {
         let done = self.step(step);
+        self.answer_the_bell();
         let mut ended = self.ended();
         loop {
+            self.answer_the_bell();
             match self.ended() {
                 more if more.is_empty() => break,
                 more => ended.extend(more),
@@ -387,13 +423,14 @@ const MAX_MSG: usize = 50;
 /// One who made the buses, two sockets of another user, and others.
 const USERS: [u32; 5] = [9, 1, 1, 2, 9];
 
-fn config(bytes_max: usize, pool: (usize, usize)) -> Config {
+fn config(bytes_max: usize, budget: usize, pool: (usize, usize)) -> Config {
     Config {
         users: USERS.to_vec(),
         buses: 2,
         owner: 9,
         max_msg: MAX_MSG,
         bytes_max,
+        budget,
         pool,
         reply_max: 4096,
     }
@@ -408,7 +445,7 @@ fn nothing_remains(core: &mut Core) {
         let (at, peer) = (socket.bus, socket.peer.clone());
         if let Some((ticket, _)) = &socket.waits {
             let ticket = *ticket;
-            drop(core.buses[at].give_up(ticket));
+            drop(core.buses[at].give_up(&peer, ticket));
         }
         drop(core.buses[at].close_begin(&peer, &mut Wakes::new()));
         core.settle(at, &peer);
@@ -417,6 +454,9 @@ fn nothing_remains(core: &mut Core) {
     for bus in &core.buses {
         assert_eq!((bus.members(), bus.bindings()), (0, 0));
         assert_eq!(bus.account().used(), 0, "bytes stay charged");
+    }
+    for user in USERS {
+        assert_eq!(core.users.used(user), 0, "a user still pays");
     }
 }
 
@@ -447,14 +487,15 @@ fn the_bus_does_what_the_model_does() {
     let mut runner = TestRunner::new_with_rng(config_of_runs, rng);
     let programs = (
         prop_oneof![3 => 100..500usize, 1 => Just(1_000_000usize)],
+        prop_oneof![3 => 60..400usize, 1 => Just(1_000_000usize)],
         (0..6usize, 0..3usize),
         prop::collection::vec(op::strategy(USERS.len(), 2, MAX_MSG), 1..300),
     );
     let (steps, tally, begun) = (Cell::new(0), RefCell::new(Tally::default()), Instant::now());
     while steps.get() < wanted {
         let tree = programs.new_tree(&mut runner).unwrap();
-        let result = runner.run_one(tree, |(bytes_max, pool, ops)| {
-            let config = config(bytes_max, pool);
+        let result = runner.run_one(tree, |(bytes_max, budget, pool, ops)| {
+            let config = config(bytes_max, budget, pool);
             let mut core = Core::new(&config);
             match kbus_model::run(&config, &mut core, &ops, &mut tally.borrow_mut()) {
                 Ok(done) => steps.set(steps.get() + done),
@@ -463,9 +504,9 @@ fn the_bus_does_what_the_model_does() {
             nothing_remains(&mut core);
             Ok(())
         });
-        if let Err(TestError::Fail(difference, (bytes_max, pool, _))) = result {
+        if let Err(TestError::Fail(difference, (bytes_max, budget, pool, _))) = result {
             panic!(
-                "a bus of {bytes_max} bytes with a pool {pool:?} differs from the model (SEED={seed}):\n\
+                "a bus of {bytes_max} bytes with budgets of {budget} and a pool {pool:?} differs from the model (SEED={seed}):\n\
                  {difference}"
             );
         }

@@ -13,6 +13,7 @@ use kbus_core::routes::Listener;
 use kbus_core::routes::Replier;
 use kbus_core::routes::Routes;
 use peer::Peer;
+use peer::Users;
 use peer::World;
 
 /// A bus with a client, a server that owes one request, and a listener.
@@ -97,7 +98,7 @@ fn each_failing_in(
 
 #[test]
 fn a_failed_allocation_changes_nothing() {
-    assert!(each_failing(|w, _, _| w.bus.join(&Peer::new(4, 7))) >= 1);
+    assert!(each_failing(|w, _, _| w.bus.join(&Peer::new(4, 7, &Users::new(u64::MAX)))) >= 1);
     assert!(each_failing(|w, p, _| w.listen(&p[0], "$.X.Y.Z.%")) >= 5);
     assert_eq!(each_failing(|w, p, _| w.listen(&p[2], "$.A")), 0);
     assert!(each_failing(|w, p, _| w.replier(&p[0], "$.X.Y.*")) >= 4);

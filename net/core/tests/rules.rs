@@ -14,6 +14,7 @@ use kbus_core::name::Pattern;
 use kbus_core::routes::Listener;
 use kbus_core::routes::Routes;
 use peer::Peer;
+use peer::Users;
 use peer::World;
 
 fn out(dest: Option<Dest<'_>>, flags: u32) -> Outgoing<'_> {
@@ -60,7 +61,7 @@ fn flags_and_addresses_are_checked_before_the_bus() {
 #[test]
 fn errors_of_a_send_have_an_order() {
     let mut w = World::new(0, 1 << 20);
-    let stranger = Peer::new(9, 1);
+    let stranger = Peer::new(9, 1, &Users::new(u64::MAX));
     let big = || vec![0; 70_000];
     let a = w.join(1, 1);
     assert_eq!(

@@ -5,6 +5,7 @@ mod addresses;
 mod ancillary;
 mod bindings;
 mod blocked;
+mod budgets;
 mod buses;
 mod connect;
 mod descriptors;
@@ -144,6 +145,7 @@ fn number(name: &str) -> Option<u64> {
 pub fn all() -> impl Iterator<Item = &'static Test> {
     [
         sockets::TESTS,
+        budgets::TESTS,
         buses::TESTS,
         addresses::TESTS,
         bindings::TESTS,

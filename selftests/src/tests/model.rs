@@ -481,6 +481,7 @@ fn config(bytes_max: usize) -> Config {
         owner: 0,
         max_msg: MAX_MSG,
         bytes_max,
+        budget: 1 << 30,
         pool: (1000, 16),
         reply_max: 4096,
     }

@@ -4,6 +4,7 @@
 
 #![allow(dead_code)] // Each test uses its part.
 
+use kbus_core::account::Account;
 use kbus_core::bus::Bound;
 use kbus_core::bus::Bus;
 use kbus_core::bus::Dest;
@@ -13,17 +14,90 @@ use kbus_core::bus::Sent;
 use kbus_core::bus::Step;
 use kbus_core::error::Error;
 use kbus_core::hash::Key;
+use kbus_core::limits::Limits;
+use kbus_core::mem;
+use kbus_core::mem::AllocError;
 use kbus_core::message::KBUS_ALL_OR_WAIT;
 use kbus_core::name::Pattern;
+use kbus_core::payer::Payer;
 use kbus_core::queue::Queue;
 use kbus_core::queue::View;
 use kbus_core::wakes::Wakes;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::Arc;
+
+/// The users of a machine, and who waits for their budgets.
+#[derive(Clone)]
+pub struct Users {
+    pub budget: &'static AtomicU64,
+    pub limits: &'static Limits,
+    bell: &'static AtomicBool,
+    payers: Rc<RefCell<BTreeMap<u32, Arc<Payer>>>>,
+    waiting: Rc<RefCell<Vec<Peer>>>,
+}
+
+impl Users {
+    /// Each may have so many bytes waiting.
+    pub fn new(budget: u64) -> Self {
+        Users {
+            budget: Box::leak(Box::new(AtomicU64::new(budget))),
+            limits: Box::leak(Box::new(Limits::new())),
+            bell: Box::leak(Box::new(AtomicBool::new(false))),
+            payers: Rc::default(),
+            waiting: Rc::default(),
+        }
+    }
+
+    /// The user of this number.
+    pub fn payer(&self, id: u32) -> Arc<Payer> {
+        let mut payers = self.payers.borrow_mut();
+        // Not the operation that is tested.
+        let make = || {
+            let failing = mem::fail_after(None);
+            let account = Account::of_machine(self.budget, self.bell).unwrap();
+            let payer = Payer::new(id, account).unwrap();
+            mem::fail_after(failing);
+            payer
+        };
+        payers.entry(id).or_insert_with(make).clone()
+    }
+
+    /// What a user has waiting.
+    pub fn used(&self, id: u32) -> u64 {
+        self.payer(id).budget().used()
+    }
+
+    /// Those whose budgets got bytes back, if anybody waits for that.
+    pub fn rung(&self) -> Vec<Peer> {
+        if !self.bell.swap(false, SeqCst) {
+            return vec![];
+        }
+        let payers = self.payers.borrow();
+        let rung: Vec<u32> = payers
+            .values()
+            .filter(|payer| payer.budget().take_ring())
+            .map(|payer| payer.id())
+            .collect();
+        let mut waiting = self.waiting.borrow_mut();
+        let all = std::mem::take(&mut *waiting);
+        let (rung, rest) = all
+            .into_iter()
+            .partition(|peer| rung.contains(&peer.payer().id()));
+        *waiting = rest;
+        rung
+    }
+}
 
 pub struct Inner {
     pub id: u64,
     pub user: u32,
+    pub payer: Arc<Payer>,
+    pub users: Users,
     pub queue: RefCell<Queue<Peer>>,
 }
 
@@ -31,9 +105,14 @@ pub struct Inner {
 pub struct Peer(pub Rc<Inner>);
 
 impl Peer {
-    pub fn new(id: u64, user: u32) -> Self {
-        let queue = RefCell::new(Queue::new());
-        Peer(Rc::new(Inner { id, user, queue }))
+    pub fn new(id: u64, user: u32, users: &Users) -> Self {
+        Peer(Rc::new(Inner {
+            id,
+            user,
+            payer: users.payer(user),
+            users: users.clone(),
+            queue: RefCell::new(Queue::new()),
+        }))
     }
 
     pub fn read(&self) -> Option<View> {
@@ -57,6 +136,19 @@ impl Member for Peer {
         self.0.user
     }
 
+    fn payer(&self) -> &Arc<Payer> {
+        &self.0.payer
+    }
+
+    fn await_budget(&self) -> Result<(), AllocError> {
+        let mut waiting = self.0.users.waiting.borrow_mut();
+        self.payer().budget().await_bytes();
+        if !waiting.iter().any(|peer| peer.id() == self.id()) {
+            waiting.push(self.clone());
+        }
+        Ok(())
+    }
+
     fn with<R>(&self, f: impl FnOnce(&mut Queue<Self>) -> R) -> R {
         f(&mut self.0.queue.borrow_mut())
     }
@@ -72,19 +164,22 @@ fn ids(last: &mut u64) -> impl FnMut() -> u64 + '_ {
 /// A bus with its ids.
 pub struct World {
     pub bus: Bus<Peer>,
+    pub users: Users,
     pub last_id: u64,
 }
 
 impl World {
     pub fn new(owner: u32, bytes: u64) -> Self {
+        let users = Users::new(u64::MAX);
         World {
-            bus: Bus::new(owner, bytes, Key(1, 2)).unwrap(),
+            bus: Bus::new(owner, bytes, users.limits, Key(1, 2)).unwrap(),
+            users,
             last_id: 0,
         }
     }
 
     pub fn join(&mut self, id: u64, user: u32) -> Peer {
-        let peer = Peer::new(id, user);
+        let peer = Peer::new(id, user, &self.users);
         self.bus.join(&peer).unwrap();
         peer
     }

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The users of the machine: their budgets, how many buses they have, and who waits for their bytes.
+//!
+//! There is one table for the machine. Its lock is the innermost of all but the wait queues': it may be taken under
+//! the lock of a bus, and nothing is taken under it.
+
+use crate::{
+    bus_core::{
+        account::Account,
+        limits::Limits,
+        payer::Payer,
+        wakes::Wakes, //
+    },
+    domain::to_kernel,
+    endpoint::{
+        wake_all,
+        Endpoint, //
+    },
+    sys::{
+        sysctl::Limit,
+        task, //
+    },
+};
+use kernel::{
+    alloc::{
+        flags::GFP_KERNEL_ACCOUNT,
+        AllocError, //
+    },
+    new_mutex,
+    prelude::*,
+    rbtree::RBTree,
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
+};
+
+use core::sync::atomic::{
+    AtomicBool,
+    AtomicU64,
+    Ordering::{
+        Relaxed,
+        SeqCst, //
+    }, //
+};
+
+/// Objects that one user may have on one bus.
+pub(crate) static LIMITS: Limits = Limits::new();
+/// Bytes of payload that may wait for one user: `net.kbus.user_bytes`.
+static USER_BYTES: AtomicU64 = AtomicU64::new(64 << 20);
+/// Bytes of payload that may be alive on a bus: `net.kbus.bus_bytes`.
+static BUS_BYTES: AtomicU64 = AtomicU64::new(64 << 20);
+/// The most that `KBUS_QUEUE_LEN` may be: `net.kbus.max_queue_len`.
+static MAX_QUEUE_LEN: AtomicU64 = AtomicU64::new(16384);
+/// Abstract buses that one user may have made: `net.kbus.user_buses`.
+static USER_BUSES: AtomicU64 = AtomicU64::new(256);
+
+/// Some user has got bytes back for which somebody waits.
+static BELL: AtomicBool = AtomicBool::new(false);
+
+const fn limit(name: &'static CStr, value: &'static AtomicU64, min: u64, max: u64) -> Limit {
+    Limit {
+        name,
+        value,
+        min,
+        max,
+    }
+}
+
+/// More bytes than any machine has; the sum of two still fits a word.
+const MANY: u64 = 1 << 62;
+
+/// The files of `net.kbus` that hold for the whole machine.
+pub(crate) static SYSCTLS: [Limit; 7] = [
+    limit(c"user_bytes", &USER_BYTES, 0, MANY),
+    limit(c"bus_bytes", &BUS_BYTES, 0, MANY),
+    limit(c"max_queue_len", &MAX_QUEUE_LEN, 1, 1 << 20),
+    limit(c"user_bindings", &LIMITS.bindings, 0, 1 << 30),
+    limit(c"user_wide", &LIMITS.wide, 0, 1 << 30),
+    limit(c"user_waits", &LIMITS.waits, 0, 1 << 30),
+    limit(c"user_buses", &USER_BUSES, 0, 1 << 30),
+];
+
+/// Sets the limits that depend on the machine. To be called once, before there are sockets.
+pub(crate) fn measure() {
+    let ram = task::ram_bytes();
+    USER_BYTES.store((ram / 16).max(64 << 20), Relaxed);
+    BUS_BYTES.store(ram / 8, Relaxed);
+}
+
+/// What a bus may hold, unless its owner wants less.
+pub(crate) fn bus_bytes() -> u64 {
+    BUS_BYTES.load(Relaxed)
+}
+
+/// The most messages that a queue may be set to hold.
+pub(crate) fn max_queue_len() -> u64 {
+    MAX_QUEUE_LEN.load(Relaxed)
+}
+
+/// A user.
+struct User {
+    payer: Arc<Payer>,
+    sockets: u64,
+    buses: u64,
+    /// Sockets for whose queues something waits until the user has bytes again.
+    waiting: KVVec<Arc<Endpoint>>,
+}
+
+impl User {
+    fn new(id: u32) -> Result<Self> {
+        let budget = Account::of_machine(&USER_BYTES, &BELL).map_err(to_kernel)?;
+        Ok(Self {
+            payer: Payer::new(id, budget).map_err(to_kernel)?,
+            sockets: 0,
+            buses: 0,
+            waiting: KVVec::new(),
+        })
+    }
+
+    /// Whether there is nothing to be remembered of the user. What still waits somewhere is: coming back is no way to a
+    /// new budget.
+    fn is_gone(&self) -> bool {
+        self.sockets == 0 && self.buses == 0 && self.payer.budget().used() == 0
+    }
+}
+
+/// The users.
+#[pin_data]
+pub(crate) struct Users {
+    #[pin]
+    table: Mutex<RBTree<u32, User>>,
+}
+
+impl Users {
+    /// An empty table.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                table <- new_mutex!(RBTree::new(), "kbus::users"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Counts one more socket of a user.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn enter(&self, id: u32) -> Result<Arc<Payer>> {
+        let mut table = self.table.lock();
+        if table.get(&id).is_none() {
+            table.try_create_and_insert(id, User::new(id)?, GFP_KERNEL_ACCOUNT)?;
+        }
+        let user = table.get_mut(&id).ok_or(ENOMEM)?;
+        user.sockets = user.sockets.saturating_add(1);
+        Ok(user.payer.clone())
+    }
+
+    /// A socket of a user has gone.
+    pub(crate) fn leave(&self, id: u32) {
+        self.forget(id, |user| user.sockets = user.sockets.saturating_sub(1));
+    }
+
+    /// Counts one more bus that a user with sockets has made.
+    ///
+    /// # Errors
+    ///
+    /// `EDQUOT` when the user has too many.
+    pub(crate) fn enter_bus(&self, id: u32) -> Result {
+        let mut table = self.table.lock();
+        let user = table.get_mut(&id).ok_or(EDQUOT)?;
+        if user.buses >= USER_BUSES.load(Relaxed) {
+            return Err(EDQUOT);
+        }
+        user.buses = user.buses.saturating_add(1);
+        Ok(())
+    }
+
+    /// A bus of a user is no more.
+    pub(crate) fn leave_bus(&self, id: u32) {
+        self.forget(id, |user| user.buses = user.buses.saturating_sub(1));
+    }
+
+    fn forget(&self, id: u32, what: impl FnOnce(&mut User)) {
+        let mut table = self.table.lock();
+        let gone = table.get_mut(&id).is_some_and(|user| {
+            what(user);
+            user.is_gone()
+        });
+        let user = if gone { table.remove(&id) } else { None };
+        drop(table);
+        // What is waiting there refers to sockets.
+        drop(user);
+    }
+
+    /// Something waits for the queue of `endpoint` until its user has bytes again. May be called under the lock of a bus.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub(crate) fn await_bytes(&self, endpoint: &Arc<Endpoint>) -> Result<(), AllocError> {
+        let mut table = self.table.lock();
+        let Some(user) = table.get_mut(&endpoint.payer.id()) else {
+            return Ok(());
+        };
+        if !endpoint.awaits_bytes.load(Relaxed) {
+            user.waiting.push(endpoint.clone(), GFP_KERNEL_ACCOUNT)?;
+            endpoint.awaits_bytes.store(true, Relaxed);
+        }
+        user.payer.budget().await_bytes();
+        Ok(())
+    }
+
+    /// Lets those try again that wait for bytes of a user who has got some back.
+    ///
+    /// To be called at the end of every operation that may have given bytes back, without any lock.
+    pub(crate) fn answer_bell(&self) {
+        while BELL.load(Relaxed) && BELL.swap(false, SeqCst) {
+            for endpoint in self.rung() {
+                if let Ok(bus) = endpoint.bus() {
+                    let mut wakes = Wakes::new();
+                    bus.state.lock().budget_released(&endpoint, &mut wakes);
+                    wake_all(wakes);
+                    Endpoint::settle(&endpoint, &bus);
+                }
+            }
+        }
+    }
+
+    /// Takes out those whose users have got bytes back.
+    fn rung(&self) -> KVVec<Arc<Endpoint>> {
+        let mut all = KVVec::new();
+        let mut table = self.table.lock();
+        for (_, user) in table.iter_mut() {
+            if !user.payer.budget().take_ring() || user.waiting.is_empty() {
+                continue;
+            }
+            let waiting = core::mem::take(&mut user.waiting);
+            for endpoint in waiting.iter() {
+                endpoint.awaits_bytes.store(false, Relaxed);
+            }
+            all = waiting;
+            break;
+        }
+        if all.is_empty() {
+            return all;
+        }
+        // Others may have been told too: they come in the next round.
+        BELL.store(true, SeqCst);
+        all
+    }
+}

@@ -1,0 +1,549 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Who pays: the budgets of users, their shares of a bus and of a queue, and
+//! how many objects they may have.
+
+use kbus_selftests::process;
+use kbus_selftests::process::as_user;
+use kbus_selftests::process::Blocked;
+use kbus_selftests::process::Child;
+use kbus_selftests::process::Sysctl;
+use kbus_selftests::sys::fresh_bus;
+use kbus_selftests::sys::uapi;
+use kbus_selftests::sys::Sock;
+
+use super::fails;
+use super::silent;
+
+super::tests! {
+    budget_default budget_used_up_is_a_full_listener budget_used_up_fails_all_or_fail
+    payload_counts_once_per_user reading_gives_back closing_gives_back
+    one_leaking_socket_leaves_others_of_its_user_room leaking_user_costs_others_nothing
+    request_counts_for_its_sender_until_read reservation_counts_for_the_requester
+    reply_within_its_reservation_needs_no_budget long_reply_needs_budget
+    waits_for_a_budget_that_is_released_elsewhere
+    pollout_comes_back_with_the_budget budget_is_the_machine_s_not_the_bus_s
+    subordinate_users_have_one_budget leaving_keeps_the_debt_of_a_user
+    half_of_what_is_left_of_a_bus all_of_a_bus_for_its_owner
+    an_eighth_of_a_queue_for_newcomers small_queues_keep_nothing own_user_and_owner_fill_a_queue
+    too_many_buses too_many_wide_listeners too_many_waits limits_are_sysctls
+    queue_len_limit_is_a_sysctl bus_bytes_limit_is_a_sysctl
+    machine_limits_are_read_only_in_a_namespace
+}
+
+const A: u32 = 4001;
+const B: u32 = 4002;
+const KB: usize = 1024;
+
+/// A socket of another user.
+fn of(user: u32, bus: &str) -> Sock {
+    as_user(user, || Sock::on(bus))
+}
+
+/// A listener of another user, with a queue that messages do not fill.
+fn listener(user: u32, bus: &str, name: &str) -> Sock {
+    let sock = of(user, bus);
+    sock.set_queue_len(10_000);
+    sock.listen(name).unwrap();
+    sock
+}
+
+/// Sends 1 KiB each until one is missed; says how many arrived.
+fn fill_with_kib(sender: &Sock, name: &str, sock: &Sock) -> u32 {
+    let before = sock.lost();
+    let had = sock.unread();
+    while sock.lost() == before {
+        sender.send_to(name, &[1; KB]).unwrap();
+    }
+    sock.unread() - had
+}
+
+/// `net.kbus.user_bytes` is a sixteenth of the memory, at least 64 MiB.
+fn budget_default() {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let total = text
+        .lines()
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap();
+    let total = total.parse::<u64>().unwrap() * 1024;
+    assert_eq!(Sysctl::get("user_bytes"), (total / 16).max(64 << 20));
+}
+
+/// A user's budget is used up: its listener misses and is told; the sender
+/// sees no error.
+fn budget_used_up_is_a_full_listener() {
+    let _budget = Sysctl::set("user_bytes", 64 << 10);
+    let bus = fresh_bus();
+    let (sender, victim) = (Sock::on(&bus), listener(A, &bus, "$.A"));
+    // What it holds may reach what is left, and one message more.
+    assert_eq!(fill_with_kib(&sender, "$.A", &victim), 33);
+    for _ in 0..33 {
+        victim.recv().unwrap();
+    }
+    sender.send_to("$.A", b"again").unwrap();
+    let msg = victim.recv().unwrap();
+    assert_eq!((msg.data.as_slice(), msg.info.lost), (&b"again"[..], 1));
+}
+
+/// For `KBUS_ALL_OR_FAIL` it is full like any other queue: `EBUSY`.
+fn budget_used_up_fails_all_or_fail() {
+    let _budget = Sysctl::set("user_bytes", 8 << 10);
+    let bus = fresh_bus();
+    let (sender, victim) = (Sock::on(&bus), listener(A, &bus, "$.A"));
+    let other = listener(B, &bus, "$.A");
+    fill_with_kib(&sender, "$.A", &victim);
+    other.drain();
+    fails!(
+        EBUSY,
+        sender.send_with("$.A", &[1; KB], uapi::KBUS_ALL_OR_FAIL)
+    );
+    silent!(other);
+    victim.drain();
+    sender
+        .send_with("$.A", &[1; KB], uapi::KBUS_ALL_OR_FAIL)
+        .unwrap();
+}
+
+/// A payload counts once per user, however many of its queues hold it.
+fn payload_counts_once_per_user() {
+    let _budget = Sysctl::set("user_bytes", 64 << 10);
+    let bus = fresh_bus();
+    let sender = Sock::on(&bus);
+    let many: Vec<Sock> = (0..8).map(|_| listener(A, &bus, "$.A")).collect();
+    assert_eq!(fill_with_kib(&sender, "$.A", &many[7]), 33);
+    assert!(many.iter().all(|sock| sock.unread() == 33));
+}
+
+/// What is read is given back.
+fn reading_gives_back() {
+    let _budget = Sysctl::set("user_bytes", 8 << 10);
+    let bus = fresh_bus();
+    let (sender, victim) = (Sock::on(&bus), listener(A, &bus, "$.A"));
+    for _ in 0..5 {
+        assert_eq!(fill_with_kib(&sender, "$.A", &victim), 5);
+        victim.drain();
+    }
+}
+
+/// So is what was unread when its socket closed.
+fn closing_gives_back() {
+    let _budget = Sysctl::set("user_bytes", 8 << 10);
+    let bus = fresh_bus();
+    let sender = Sock::on(&bus);
+    for _ in 0..5 {
+        let victim = listener(A, &bus, "$.A");
+        assert_eq!(fill_with_kib(&sender, "$.A", &victim), 5);
+    }
+}
+
+/// A socket may take a message only while it holds no more than its user has
+/// left: one that is never read leaves the user's others room.
+fn one_leaking_socket_leaves_others_of_its_user_room() {
+    let _budget = Sysctl::set("user_bytes", 64 << 10);
+    let bus = fresh_bus();
+    let sender = Sock::on(&bus);
+    let leaking = listener(A, &bus, "$.Leak");
+    let good = listener(A, &bus, "$.Good");
+    fill_with_kib(&sender, "$.Leak", &leaking);
+    for _ in 0..100 {
+        sender.send_to("$.Good", &[1; 8 * KB]).unwrap();
+        good.recv().unwrap();
+    }
+    assert_eq!(good.lost(), 0);
+}
+
+/// Another user notices nothing of it.
+fn leaking_user_costs_others_nothing() {
+    let _budget = Sysctl::set("user_bytes", 64 << 10);
+    let bus = fresh_bus();
+    let sender = Sock::on(&bus);
+    let leaking: Vec<Sock> = (0..4).map(|_| listener(A, &bus, "$.*")).collect();
+    let good = listener(B, &bus, "$.A");
+    for _ in 0..200 {
+        sender.send_to("$.A", &[1; 16 * KB]).unwrap();
+        good.recv().unwrap();
+    }
+    assert_eq!(good.lost(), 0);
+    assert!(leaking.iter().all(|sock| sock.lost() > 0));
+}
+
+/// A request's payload counts in its sender's budget, until it is read.
+fn request_counts_for_its_sender_until_read() {
+    let _budget = Sysctl::set("user_bytes", 64 << 10);
+    let bus = fresh_bus();
+    let replier = Sock::on(&bus);
+    replier.replier("$.A").unwrap();
+    let sender = of(A, &bus);
+    sender.set_u32(uapi::KBUS_REPLY_MAX, 1).unwrap();
+    let mut sent = 0;
+    let refused = loop {
+        match sender.request("$.A", &[1; 8 * KB]) {
+            Ok(_) => sent += 1,
+            Err(errno) => break errno,
+        }
+    };
+    assert_eq!((sent, refused.0), (7, libc::EDQUOT));
+    replier.recv().unwrap();
+    sender.request("$.A", &[1; 8 * KB]).unwrap();
+    fails!(EDQUOT, sender.request("$.A", &[1; 8 * KB]));
+}
+
+/// So do the bytes reserved for its reply, in the requester's: `ENOBUFS`.
+fn reservation_counts_for_the_requester() {
+    let _budget = Sysctl::set("user_bytes", 64 << 10);
+    let bus = fresh_bus();
+    let replier = Sock::on(&bus);
+    replier.replier("$.A").unwrap();
+    let (sender, other) = (of(A, &bus), of(A, &bus));
+    for sock in [&sender, &other] {
+        sock.set_u32(uapi::KBUS_REPLY_MAX, 16 << 10).unwrap();
+    }
+    // A socket that holds more than is left takes no more.
+    for _ in 0..3 {
+        sender.request("$.A", b"").unwrap();
+    }
+    fails!(ENOBUFS, sender.request("$.A", b""));
+    other.request("$.A", b"").unwrap();
+    fails!(ENOBUFS, other.request("$.A", b""));
+    let request = replier.recv().unwrap();
+    replier.reply(&request, b"").unwrap();
+    sender.recv().unwrap();
+    other.request("$.A", b"").unwrap();
+}
+
+/// A reply within its reservation fits, whatever else waits for its user.
+fn reply_within_its_reservation_needs_no_budget() {
+    let _budget = Sysctl::set("user_bytes", 64 << 10);
+    let bus = fresh_bus();
+    let (replier, sender) = (Sock::on(&bus), Sock::on(&bus));
+    replier.replier("$.A").unwrap();
+    let requester = of(A, &bus);
+    requester.set_u32(uapi::KBUS_REPLY_MAX, 8 << 10).unwrap();
+    requester.request("$.A", b"").unwrap();
+    let others: Vec<Sock> = (0..6).map(|_| listener(A, &bus, "$.B")).collect();
+    let more = listener(A, &bus, "$.C");
+    fill_with_kib(&sender, "$.B", &others[0]);
+    fill_with_kib(&sender, "$.C", &more);
+    let request = replier.recv().unwrap();
+    replier.reply(&request, &[2; 8 * KB]).unwrap();
+    assert_eq!(requester.recv_wait().unwrap().info.len, 8 << 10);
+}
+
+/// A longer one needs its user's budget too: `EMSGSIZE`, and still owed.
+fn long_reply_needs_budget() {
+    let _budget = Sysctl::set("user_bytes", 64 << 10);
+    let bus = fresh_bus();
+    let (replier, sender) = (Sock::on(&bus), Sock::on(&bus));
+    replier.replier("$.A").unwrap();
+    let requester = of(A, &bus);
+    requester.set_u32(uapi::KBUS_REPLY_MAX, 1 << 10).unwrap();
+    requester.request("$.A", b"").unwrap();
+    let other = listener(A, &bus, "$.B");
+    fill_with_kib(&sender, "$.B", &other);
+    let request = replier.recv().unwrap();
+    fails!(EMSGSIZE, replier.reply(&request, &[2; 40 * KB]));
+    replier.reply(&request, &[2; 16 * KB]).unwrap();
+}
+
+/// A send that waits for a queue whose user has no bytes goes when the user
+/// has some again, wherever they come from.
+fn waits_for_a_budget_that_is_released_elsewhere() {
+    let _budget = Sysctl::set("user_bytes", 64 << 10);
+    let (here, there) = (fresh_bus(), fresh_bus());
+    let elsewhere = listener(A, &there, "$.A");
+    let (sender, feeder) = (Sock::on(&here), Sock::on(&there));
+    let target = listener(A, &here, "$.A");
+    fill_with_kib(&feeder, "$.A", &elsewhere);
+    let wait = Blocked::in_call(|| sender.send_with("$.A", &[1; 32 * KB], uapi::KBUS_ALL_OR_WAIT));
+    silent!(target);
+    elsewhere.recv().unwrap();
+    elsewhere.recv().unwrap();
+    wait.result().unwrap();
+    assert_eq!(target.recv().unwrap().info.len, 32 << 10);
+}
+
+/// A non-blocking one is told by `POLLOUT`.
+fn pollout_comes_back_with_the_budget() {
+    let _budget = Sysctl::set("user_bytes", 64 << 10);
+    let (here, there) = (fresh_bus(), fresh_bus());
+    let elsewhere = listener(A, &there, "$.A");
+    let (sender, feeder) = (Sock::on(&here), Sock::on(&there));
+    let _target = listener(A, &here, "$.A");
+    fill_with_kib(&feeder, "$.A", &elsewhere);
+    fails!(
+        EAGAIN,
+        sender.try_send_with("$.A", &[1; 32 * KB], uapi::KBUS_ALL_OR_WAIT)
+    );
+    assert_eq!(sender.poll(libc::POLLOUT, 0), 0);
+    elsewhere.drain();
+    assert_eq!(sender.poll(libc::POLLOUT, 1000), libc::POLLOUT);
+    sender
+        .try_send_with("$.A", &[1; 32 * KB], uapi::KBUS_ALL_OR_WAIT)
+        .unwrap();
+}
+
+/// A user has one budget for the whole machine, whatever the buses and network
+/// namespaces.
+fn budget_is_the_machine_s_not_the_bus_s() {
+    let _budget = Sysctl::set("user_bytes", 64 << 10);
+    let bus = fresh_bus();
+    let (sender, sock) = (Sock::on(&bus), listener(A, &bus, "$.A"));
+    fill_with_kib(&sender, "$.A", &sock);
+    process::new_netns();
+    let bus = fresh_bus();
+    let (sender, other) = (Sock::on(&bus), listener(A, &bus, "$.A"));
+    // Half of what the first left.
+    assert_eq!(fill_with_kib(&sender, "$.A", &other), 16);
+}
+
+/// Users that one user lends to its user namespace are that one user.
+fn subordinate_users_have_one_budget() {
+    let _budget = Sysctl::set("user_bytes", 64 << 10);
+    let bus = fresh_bus();
+    let sender = Sock::on(&bus);
+    let outside = listener(A, &bus, "$.A");
+    fill_with_kib(&sender, "$.A", &outside);
+    // As many users as there may be, lent by the administrator to a namespace of A.
+    let (unshared, mapped) = (process::Gate::new(), process::Gate::new());
+    let child = Child::fork(|| {
+        // SAFETY: Always safe.
+        unsafe { libc::syscall(libc::SYS_setresuid, -1, A, -1) };
+        // SAFETY: Always safe.
+        if unsafe { libc::unshare(libc::CLONE_NEWUSER) } != 0 {
+            process::skip("no user namespaces here");
+        }
+        unshared.open(1);
+        mapped.pass();
+        for user in [0, 1, 2] {
+            // SAFETY: Always safe.
+            let r = unsafe { libc::syscall(libc::SYS_setresuid, -1, user, -1) };
+            assert_eq!(r, 0, "a user of the namespace");
+            let sock = Sock::on(&bus);
+            sock.set_queue_len(10_000);
+            sock.listen("$.B").unwrap();
+            let took = fill_with_kib(&sender, "$.B", &sock);
+            assert!((1..=16).contains(&took), "{took} KiB");
+            // SAFETY: Always safe.
+            unsafe { libc::syscall(libc::SYS_setresuid, -1, 0, -1) };
+        }
+    });
+    unshared.pass();
+    let map = format!("/proc/{}/uid_map", child.pid());
+    std::fs::write(map, "0 100000 65536").unwrap();
+    mapped.open(1);
+    child.join();
+}
+
+/// Closing all sockets is no way to a new budget: what is unread still counts.
+fn leaving_keeps_the_debt_of_a_user() {
+    let _budget = Sysctl::set("user_bytes", 64 << 10);
+    let bus = fresh_bus();
+    let replier = Sock::on(&bus);
+    replier.replier("$.A").unwrap();
+    for _ in 0..7 {
+        let sender = of(A, &bus);
+        sender.set_u32(uapi::KBUS_REPLY_MAX, 1).unwrap();
+        sender.request("$.A", &[1; 8 * KB]).unwrap();
+    }
+    fails!(EDQUOT, of(A, &bus).request_with("$.A", &[1; 8 * KB], 1, 0));
+}
+
+/// A user may take at most half of what is left of a bus's bytes.
+fn half_of_what_is_left_of_a_bus() {
+    let bus = fresh_bus();
+    let owner = Sock::on(&bus);
+    owner.set_u64(uapi::KBUS_BUS_BYTES, 64 << 10).unwrap();
+    let reader = Sock::on(&bus);
+    reader.set_queue_len(10_000);
+    reader.listen("$.A").unwrap();
+    let takes = |user: u32| {
+        let sock = of(user, &bus);
+        (0..)
+            .take_while(|_| sock.send_to("$.A", &[1; KB]).is_ok())
+            .count()
+    };
+    // 32 of 64, then 16 of the 32 that are left, and so on.
+    assert_eq!(takes(A), 32);
+    assert_eq!(takes(A), 0, "not by another socket either");
+    assert_eq!(takes(B), 16);
+    assert_eq!(takes(4003), 8);
+    fails!(EDQUOT, of(A, &bus).send_to("$.A", &[1; KB]));
+    reader.drain();
+    assert_eq!(takes(B), 32);
+}
+
+/// The bus's owner may take all.
+fn all_of_a_bus_for_its_owner() {
+    let bus = fresh_bus();
+    let owner = Sock::on(&bus);
+    owner.set_u64(uapi::KBUS_BUS_BYTES, 64 << 10).unwrap();
+    owner.set_queue_len(10_000);
+    owner.listen("$.A").unwrap();
+    for _ in 0..64 {
+        owner.send_to("$.A", &[1; KB]).unwrap();
+    }
+    fails!(EDQUOT, owner.send_to("$.A", &[1; KB]));
+}
+
+/// Others than the queue's user and the bus's owner leave an eighth of a queue
+/// of 16 or more to users who have nothing in it.
+fn an_eighth_of_a_queue_for_newcomers() {
+    let bus = fresh_bus();
+    let _owner = Sock::on(&bus);
+    let victim = of(A, &bus);
+    victim.set_queue_len(32);
+    victim.listen("$.A").unwrap();
+    let (flood, other) = (of(B, &bus), of(4003, &bus));
+    for _ in 0..40 {
+        flood.send_to("$.A", b"").unwrap();
+    }
+    assert_eq!(victim.unread(), 28);
+    fails!(EBUSY, flood.send_with("$.A", b"", uapi::KBUS_ALL_OR_FAIL));
+    // Nor by another socket of the same user.
+    fails!(
+        EBUSY,
+        of(B, &bus).send_with("$.A", b"", uapi::KBUS_ALL_OR_FAIL)
+    );
+    other
+        .send_with("$.A", b"new", uapi::KBUS_ALL_OR_FAIL)
+        .unwrap();
+    fails!(EBUSY, other.send_with("$.A", b"", uapi::KBUS_ALL_OR_FAIL));
+    // What was read does not count any more.
+    for _ in 0..28 {
+        victim.recv().unwrap();
+    }
+    flood.send_with("$.A", b"", uapi::KBUS_ALL_OR_FAIL).unwrap();
+}
+
+/// A queue of less than 16 is whoever's comes first.
+fn small_queues_keep_nothing() {
+    let bus = fresh_bus();
+    let _owner = Sock::on(&bus);
+    let victim = of(A, &bus);
+    victim.set_queue_len(15);
+    victim.listen("$.A").unwrap();
+    let flood = of(B, &bus);
+    for _ in 0..15 {
+        flood.send_with("$.A", b"", uapi::KBUS_ALL_OR_FAIL).unwrap();
+    }
+    assert_eq!(victim.unread(), 15);
+}
+
+/// Its own user and the bus's owner may fill a queue.
+fn own_user_and_owner_fill_a_queue() {
+    let bus = fresh_bus();
+    let owner = Sock::on(&bus);
+    for sender in [&owner, &of(A, &bus)] {
+        let sock = of(A, &bus);
+        sock.set_queue_len(32);
+        sock.listen("$.A").unwrap();
+        for _ in 0..32 {
+            sender
+                .send_with("$.A", b"", uapi::KBUS_ALL_OR_FAIL)
+                .unwrap();
+        }
+    }
+}
+
+/// A user may have made 256 buses: `EDQUOT`. Joining those of others is free.
+fn too_many_buses() {
+    assert_eq!(Sysctl::get("user_buses"), 256);
+    let _limit = Sysctl::set("user_buses", 3);
+    let mine: Vec<Sock> = (0..3).map(|_| of(A, &fresh_bus())).collect();
+    let fourth = as_user(A, Sock::new);
+    fails!(EDQUOT, fourth.bind(&fresh_bus()));
+    let others = fresh_bus();
+    let _owner = of(B, &others);
+    fourth.bind(&others).unwrap();
+    drop(mine);
+    drop(of(A, &fresh_bus()));
+}
+
+/// A user may have 256 sockets on a bus that listen to `$.*` or `$.%`.
+fn too_many_wide_listeners() {
+    assert_eq!(Sysctl::get("user_wide"), 256);
+    let _limit = Sysctl::set("user_wide", 2);
+    let bus = fresh_bus();
+    let socks: Vec<Sock> = (0..3).map(|_| of(A, &bus)).collect();
+    socks[0].listen("$.*").unwrap();
+    socks[0].listen("$.%").unwrap();
+    socks[1].listen("$.%").unwrap();
+    fails!(EDQUOT, socks[2].listen("$.*"));
+    of(B, &bus).listen("$.*").unwrap();
+}
+
+/// A user may have 1024 sends that wait on a bus.
+fn too_many_waits() {
+    assert_eq!(Sysctl::get("user_waits"), 1024);
+    let _limit = Sysctl::set("user_waits", 2);
+    let bus = fresh_bus();
+    let full = super::full_listener(&bus, "$.A");
+    let senders: Vec<Sock> = (0..3).map(|_| of(A, &bus)).collect();
+    let waits: Vec<Blocked> = senders[..2]
+        .iter()
+        .map(|sock| Blocked::in_call(|| sock.send_with("$.A", b"", uapi::KBUS_ALL_OR_WAIT)))
+        .collect();
+    fails!(
+        EDQUOT,
+        senders[2].send_with("$.A", b"", uapi::KBUS_ALL_OR_WAIT)
+    );
+    full.recv_wait().unwrap();
+    full.recv_wait().unwrap();
+    full.recv_wait().unwrap();
+    for wait in waits {
+        wait.result().unwrap();
+    }
+    senders[2]
+        .send_with("$.A", b"", uapi::KBUS_ALL_OR_WAIT)
+        .unwrap();
+}
+
+/// The limit of bindings is `net.kbus.user_bindings`.
+fn limits_are_sysctls() {
+    assert_eq!(Sysctl::get("user_bindings"), 4096);
+    let _limit = Sysctl::set("user_bindings", 2);
+    let bus = fresh_bus();
+    let sock = of(A, &bus);
+    sock.listen("$.A").unwrap();
+    sock.replier("$.A").unwrap();
+    fails!(EDQUOT, sock.listen("$.A"));
+    of(B, &bus).listen("$.A").unwrap();
+}
+
+/// That of `KBUS_QUEUE_LEN` is `net.kbus.max_queue_len`.
+fn queue_len_limit_is_a_sysctl() {
+    assert_eq!(Sysctl::get("max_queue_len"), 16384);
+    let _limit = Sysctl::set("max_queue_len", 20_000);
+    let sock = Sock::on(&fresh_bus());
+    sock.set_u32(uapi::KBUS_QUEUE_LEN, 20_000).unwrap();
+    fails!(EPERM, sock.set_u32(uapi::KBUS_QUEUE_LEN, 20_001));
+}
+
+/// The default and most of `KBUS_BUS_BYTES` is `net.kbus.bus_bytes`.
+fn bus_bytes_limit_is_a_sysctl() {
+    let _limit = Sysctl::set("bus_bytes", 1 << 20);
+    let sock = Sock::on(&fresh_bus());
+    assert_eq!(sock.get_u64(uapi::KBUS_BUS_BYTES).unwrap(), 1 << 20);
+    fails!(EPERM, sock.set_u64(uapi::KBUS_BUS_BYTES, (1 << 20) + 1));
+    sock.set_u64(uapi::KBUS_BUS_BYTES, 1 << 20).unwrap();
+}
+
+/// Outside the initial network namespace they can only be read, also by root.
+fn machine_limits_are_read_only_in_a_namespace() {
+    process::new_netns();
+    for name in [
+        "user_bytes",
+        "bus_bytes",
+        "max_queue_len",
+        "user_bindings",
+        "user_wide",
+        "user_waits",
+        "user_buses",
+    ] {
+        let path = format!("/proc/sys/net/kbus/{name}");
+        let value = std::fs::read_to_string(&path).unwrap();
+        assert!(std::fs::write(&path, value).is_err(), "{name}");
+    }
+}
