@@ -132,7 +132,10 @@ impl Domain {
     /// # Errors
     ///
     /// `EAFNOSUPPORT` while the module is loaded or unloaded.
-    pub(crate) fn users() -> Result<Arc<Users>> {
+    pub(crate) fn users(&self) -> Result<Arc<Users>> {
+        if let Some(users) = &self.users {
+            return Ok(users.clone());
+        }
         let machine = Net::initial().state::<Self>().ok_or(EAFNOSUPPORT)?;
         machine.users.clone().ok_or(EAFNOSUPPORT)
     }

@@ -124,7 +124,7 @@ impl Endpoint {
         sock: ARef<Sock>,
     ) -> Result<Arc<Self>> {
         let maker = Pid::of_current_process()?;
-        let users = Domain::users()?;
+        let users = domain.users()?;
         let counted = users.clone();
         let payer = users.enter(task::current_payer())?;
         let id = payer.id();

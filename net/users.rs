@@ -223,12 +223,13 @@ impl Users {
     /// To be called at the end of every operation that may have given bytes back, without any lock.
     pub(crate) fn answer_bell(&self) {
         while BELL.load(Relaxed) && BELL.swap(false, SeqCst) {
-            for endpoint in self.rung() {
+            let rung = self.rung();
+            for endpoint in rung.iter() {
                 if let Ok(bus) = endpoint.bus() {
                     let mut wakes = Wakes::new();
-                    bus.state.lock().budget_released(&endpoint, &mut wakes);
+                    bus.state.lock().budget_released(endpoint, &mut wakes);
                     wake_all(wakes);
-                    Endpoint::settle(&endpoint, &bus);
+                    Endpoint::settle(endpoint, &bus);
                 }
             }
         }

@@ -36,6 +36,9 @@ mod sockaddr;
 #[path = "../../net/socket.rs"]
 #[allow(dead_code)]
 mod socket;
+#[path = "../../net/users.rs"]
+#[allow(dead_code)]
+mod users;
 
 mod program;
 mod stand_in;

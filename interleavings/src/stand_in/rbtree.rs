@@ -28,6 +28,27 @@ impl<K: Ord + Copy, V> RBTree<K, V> {
         old.map(|value| RBTreeNode(node.0, value))
     }
 
+    pub(crate) fn try_create_and_insert(
+        &mut self,
+        key: K,
+        value: V,
+        _flags: Flags,
+    ) -> Result<Option<RBTreeNode<K, V>>, AllocError> {
+        Ok(self.insert(RBTreeNode(key, value)))
+    }
+
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        self.0.get(key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.0.get_mut(key)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
+        self.0.iter_mut()
+    }
+
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         self.0.remove(key)
     }

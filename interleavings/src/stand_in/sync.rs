@@ -17,7 +17,13 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 /// Locks by their name, outermost first. The rest is taken alone.
-const ORDER: [&str; 4] = ["kbus::settings", "kbus::buses", "kbus::bus", "kbus::queue"];
+const ORDER: [&str; 5] = [
+    "kbus::settings",
+    "kbus::buses",
+    "kbus::bus",
+    "kbus::users",
+    "kbus::queue",
+];
 const ALONE: usize = ORDER.len();
 
 shuttle::thread_local! {

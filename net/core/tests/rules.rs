@@ -233,3 +233,25 @@ fn the_requesters_own_copy_of_a_reply_comes_before_its_listeners_copy() {
     w.reply(&b, 1, id, &[0; 10]).unwrap();
     assert_eq!(a.counters(), (1, 0, 10, 0, 1));
 }
+
+#[test]
+fn who_owns_a_bus_may_take_all_its_bytes_and_others_half_of_what_is_left() {
+    let mut w = World::new(9, 1 << 20);
+    w.bus.account().set_max(64);
+    let reader = w.join(1, 9);
+    w.listen(&reader, "$.A").unwrap();
+    let one = w.join(2, 1);
+    let other = w.join(3, 2);
+    for _ in 0..8 {
+        w.announce(&one, "$.A", &[0; 4]).unwrap();
+    }
+    assert_eq!(w.announce(&one, "$.A", &[0; 4]), Err(DQuot));
+    for _ in 0..4 {
+        w.announce(&other, "$.A", &[0; 4]).unwrap();
+    }
+    assert_eq!(w.announce(&other, "$.A", &[0; 4]), Err(DQuot));
+    for _ in 0..4 {
+        w.announce(&reader, "$.A", &[0; 4]).unwrap();
+    }
+    assert_eq!(w.announce(&reader, "$.A", &[0; 4]), Err(DQuot));
+}

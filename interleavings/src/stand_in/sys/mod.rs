@@ -25,6 +25,10 @@ pub(crate) mod net_ns {
     }
 
     impl Net {
+        pub(crate) fn initial() -> &'static Self {
+            &Net
+        }
+
         pub(crate) fn is_initial(&self) -> bool {
             true
         }
@@ -85,10 +89,27 @@ pub(crate) mod sysctl {
 
     use super::net_ns::Net;
     use crate::prelude::CStr;
+    use std::sync::atomic::AtomicU64;
 
     pub(crate) enum Range {
         UpTo(#[expect(dead_code, reason = "nobody sets it")] i32),
         OnlyDown,
+    }
+
+    #[expect(dead_code, reason = "nobody reads them")]
+    pub(crate) struct Limit {
+        pub(crate) name: &'static CStr,
+        pub(crate) value: &'static AtomicU64,
+        pub(crate) min: u64,
+        pub(crate) max: u64,
+    }
+
+    pub(crate) struct Limits<const N: usize>;
+
+    impl<const N: usize> Limits<N> {
+        pub(crate) fn new(_: &Net, _: &CStr, _: &[Limit; N]) -> Self {
+            Limits
+        }
     }
 
     pub(crate) struct IntSysctl(i32);
@@ -115,6 +136,10 @@ pub(crate) mod task {
         0
     }
 
+    pub(crate) fn current_payer() -> u32 {
+        0
+    }
+
     pub(crate) fn current_egid() -> u32 {
         0
     }
@@ -133,6 +158,14 @@ pub(crate) mod task {
 
     pub(crate) fn ram_bytes() -> u64 {
         1 << 30
+    }
+}
+
+pub(crate) mod random {
+    //! Numbers that make each run the same.
+
+    pub(crate) fn number() -> u64 {
+        4
     }
 }
 
