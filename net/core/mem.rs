@@ -8,6 +8,7 @@
 //! allocation of a thread fail.
 
 #[cfg(CONFIG_NET)]
+#[cfg_attr(any(), mutants::skip)] // Not compiled on the host, where the tests run.
 mod imp {
     use kernel::alloc::flags::GFP_KERNEL_ACCOUNT;
     use kernel::alloc::KBox;

@@ -2,7 +2,8 @@
 
 //! Random programs on the bus and on the model of `model/`: they must not differ.
 //!
-//! `N=` sets how many steps there are in all, `SEED=` repeats a run.
+//! `N=` sets how many steps there are in all, `SEED=` repeats a run, and `SHRINK=0` does not look for
+//! a shorter program that differs.
 
 mod peer;
 
@@ -481,7 +482,7 @@ fn the_bus_does_what_the_model_does() {
     let config_of_runs = ProptestConfig {
         cases: u32::MAX,
         failure_persistence: None,
-        max_shrink_iters: 20_000,
+        max_shrink_iters: number("SHRINK").map_or(20_000, |most| most as u32),
         ..Default::default()
     };
     let mut runner = TestRunner::new_with_rng(config_of_runs, rng);
