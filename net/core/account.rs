@@ -306,4 +306,17 @@ mod tests {
         MAX.store(3, Relaxed);
         assert!(Charge::new(&account, 4).is_none());
     }
+
+    /// The most there may be can be changed at any time, also to less than there is.
+    #[test]
+    fn a_lower_maximum_keeps_what_is_in_use() {
+        let account = Account::new(10).unwrap();
+        let charge = Charge::new(&account, 6).unwrap();
+        account.set_max(5);
+        assert_eq!((account.max(), account.used()), (5, 6));
+        assert!(!charge.grow(1));
+        assert!(charge.grow(0));
+        account.set_max(7);
+        assert!(charge.grow(1));
+    }
 }

@@ -250,6 +250,13 @@ mod tests {
         );
     }
 
+    /// A zero alone does not begin with one too many.
+    #[test]
+    fn zero_is_a_number() {
+        let address = parse("$.a@0#0").unwrap();
+        assert_eq!((address.peer, address.request), (Some(0), Some(0)));
+    }
+
     #[test]
     fn a_nul_ends_the_address() {
         assert_eq!(parse("$.a@1\0@!"), parse("$.a@1"));

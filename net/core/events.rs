@@ -54,8 +54,6 @@ pub(super) struct Events<M> {
     left: u32,
     /// Entries of the pool in queues.
     out: u32,
-    /// Notices in queues.
-    notices: u32,
     size: u32,
     share: u32,
 }
@@ -68,7 +66,6 @@ impl<M> Events<M> {
             pool: List::new(),
             left: 0,
             out: 0,
-            notices: 0,
             size: POOL,
             share: SHARE,
         }
@@ -257,7 +254,6 @@ impl<M: Member> Bus<M> {
                         let Some(slip) = held.and_then(|held| held.notice.take()) else {
                             continue;
                         };
-                        events.notices = events.notices.saturating_add(1);
                         let id = *notice_id.get_or_insert_with(&mut *next_id);
                         (slip, Body::EventsLost(id))
                     }
@@ -297,7 +293,6 @@ impl<M: Member> Bus<M> {
                 self.events.pool.push_back(slip);
             }
             Origin::Spare(binding) => {
-                self.events.notices = self.events.notices.saturating_sub(1);
                 let sock = self.socks.get_mut(peer);
                 match sock.and_then(|sock| sock.held.get_mut(binding)) {
                     Some(held) => held.notice = Some(slip),
@@ -310,7 +305,8 @@ impl<M: Member> Bus<M> {
 
     /// The same for all that was taken out of a queue.
     pub(super) fn take_all_back(&mut self, peer: u64, mut garbage: Garbage<M>) -> Garbage<M> {
-        if self.events.out == 0 && self.events.notices == 0 {
+        // Notices go with their bindings: none of them is taken out while its binding is there.
+        if self.events.out == 0 {
             return garbage;
         }
         let mut rest = List::new();

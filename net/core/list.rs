@@ -177,6 +177,24 @@ mod tests {
         assert_eq!(drain(odd), [1, 3, 5, 9]);
     }
 
+    /// The first is found wherever it lies: before what was turned over, or in what was not.
+    #[test]
+    fn finds_the_first_of_several() {
+        let mut list = List::new();
+        for n in 1..4 {
+            list.push_back(Item::new(n).unwrap());
+        }
+        assert_eq!(list.find_mut(|n| *n > 1), Some(&mut 2));
+        assert_eq!(list.find_mut(|n| *n > 3), None);
+        list.front();
+        for n in 4..7 {
+            list.push_back(Item::new(n).unwrap());
+        }
+        for n in 1..7 {
+            assert_eq!(list.find_mut(|m| *m >= n), Some(&mut { n }));
+        }
+    }
+
     #[test]
     fn a_long_list_is_dropped_without_recursion() {
         let mut list = List::new();

@@ -8,7 +8,7 @@
 //! allocation of a thread fail.
 
 #[cfg(CONFIG_NET)]
-#[cfg_attr(any(), mutants::skip)] // Not compiled on the host, where the tests run.
+#[cfg_attr(test, mutants::skip)] // Not compiled on the host, where the tests run.
 mod imp {
     use kernel::alloc::flags::GFP_KERNEL_ACCOUNT;
     use kernel::alloc::KBox;
@@ -190,4 +190,43 @@ pub fn with_capacity<T>(n: usize) -> Result<Vec<T>, AllocError> {
 pub fn push<T>(vec: &mut Vec<T>, value: T) -> Result<(), AllocError> {
     reserve(vec, 1)?;
     push_reserved(vec, value).map_err(|_| AllocError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An allocation fails where it is told to, and nothing has changed then.
+    #[test]
+    fn the_allocation_that_is_told_to_fails() {
+        let mut vec = with_capacity(1).unwrap();
+        assert_eq!(fail_after(Some(1)), None);
+        assert_eq!(new_box(1).map(|one| *one), Ok(1));
+        assert!(new_box(1).is_err() && new_arc(1).is_err() && try_copy(b"x").is_err());
+        // There is room for one; an empty copy needs none.
+        assert_eq!(push(&mut vec, 1), Ok(()));
+        assert_eq!(try_copy(b""), Ok(Vec::new()));
+        let taken = vec.capacity();
+        let rest = taken.saturating_sub(vec.len());
+        assert_eq!(reserve(&mut vec, rest), Ok(()));
+        assert_eq!(reserve(&mut vec, rest + 1), Err(AllocError));
+        assert_eq!(fail_after(None), Some(0));
+    }
+
+    /// Places beyond the end are refused, and what was to go there does not get lost in silence.
+    #[test]
+    fn places_beyond_the_end_are_refused() {
+        let mut vec = with_capacity(3).unwrap();
+        assert_eq!(vec_insert(&mut vec, 1, 'a'), Err(AllocError));
+        assert_eq!(vec_insert(&mut vec, 0, 'c'), Ok(()));
+        assert_eq!(vec_insert(&mut vec, 0, 'a'), Ok(()));
+        assert_eq!(vec_insert(&mut vec, 1, 'b'), Ok(()));
+        assert_eq!(vec_remove(&mut vec, 3), None);
+        assert_eq!(vec_remove(&mut vec, 2), Some('c'));
+        assert_eq!(vec, ['a', 'b']);
+        let mut full: Vec<char> = Vec::new();
+        assert_eq!(push_reserved(&mut full, 'x'), Err('x'));
+        let copy = try_copy(b"ab").unwrap();
+        assert_eq!(copy, b"ab");
+    }
 }

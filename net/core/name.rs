@@ -172,6 +172,13 @@ mod tests {
         assert_eq!(check_name(&long), Ok(()));
         assert_eq!(check_name(&[b'!'; 1001]), Err(Error::NameTooLong));
         assert_eq!(Pattern::parse(&[b'*'; 1001]), Err(Error::NameTooLong));
+        assert!(Pattern::parse(&long).is_ok());
+        for tail in [b".*".as_slice(), b".%".as_slice()] {
+            let longest = [&long[..998], tail].concat();
+            assert!(Pattern::parse(&longest).is_ok());
+            let longer = [&long[..999], tail].concat();
+            assert_eq!(Pattern::parse(&longer), Err(Error::NameTooLong));
+        }
     }
 
     #[test]
@@ -200,6 +207,7 @@ mod tests {
         assert!(matches("$.*", "$.a.b"));
         assert!(matches("$.%", "$.a"));
         assert!(!matches("$.%", "$.a.b"));
+        assert!(!matches("$.*", "$."));
         assert!(matches("$.Fred", "$.Fred"));
         assert!(!matches("$.Fred", "$.fred"));
     }

@@ -535,8 +535,7 @@ impl<M> Queue<M> {
 
     /// Whether a reply of `len` bytes, longer than was reserved, fits.
     pub(super) fn fits_long_reply(&self, len: usize) -> bool {
-        let left = self.byte_limit.saturating_sub(self.bytes);
-        left > 0 && len as u64 <= left
+        len as u64 <= self.byte_limit.saturating_sub(self.bytes)
     }
 
     /// Puts an entry in, an urgent one before all others; who does so has made sure of its room.

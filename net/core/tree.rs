@@ -282,7 +282,73 @@ impl<V> Drop for Tree<V> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::cell::Cell;
     use std::collections::BTreeMap;
+
+    fn depth<V>(tree: &Tree<V>) -> usize {
+        let mut level: std::vec::Vec<_> = tree.root.iter().collect();
+        let mut depth = 0;
+        while !level.is_empty() {
+            depth += 1;
+            let kids = level.iter().flat_map(|n| n.kids.zero.iter().chain(&n.kids.one));
+            level = kids.collect();
+        }
+        depth
+    }
+
+    /// A look-up costs as many steps as the numbers have bits that tell them apart, whatever they are.
+    #[test]
+    fn is_never_deep() {
+        for shift in [0, 20, 53] {
+            let mut tree = Tree::new();
+            for n in 0..1000u64 {
+                tree.insert(Node::new(0, ()).unwrap(), n << shift);
+            }
+            assert!(depth(&tree) <= shift + 11, "{}", depth(&tree));
+            while tree.pop_first().is_some() {
+                assert!(depth(&tree) <= shift + 11);
+            }
+        }
+    }
+
+    /// A number that is taken: the second one is found when the first has gone.
+    #[test]
+    fn a_number_that_is_taken_finds_the_first() {
+        let mut tree = Tree::new();
+        for value in 1..=2 {
+            tree.insert(Node::new(0, value).unwrap(), 5);
+        }
+        assert_eq!(tree.get(5), Some(&1));
+        assert_eq!(tree.remove(5).map(|node| node.value), Some(1));
+        assert_eq!(tree.get(5), Some(&2));
+    }
+
+    /// Notes how far down the stack it is dropped.
+    struct Low<'a>(&'a Cell<usize>);
+
+    impl Drop for Low<'_> {
+        fn drop(&mut self) {
+            let here = 0u8;
+            let here = core::ptr::from_ref(&here).addr();
+            self.0.set(self.0.get().min(here));
+        }
+    }
+
+    /// The deepest tree is dropped with no more stack than a single node.
+    #[test]
+    fn is_dropped_without_recursion() {
+        let stack = |nodes: u32| {
+            let lowest = Cell::new(usize::MAX);
+            let mut tree = Tree::new();
+            for n in 0..nodes {
+                tree.insert(Node::new(0, Low(&lowest)).unwrap(), 1 << n);
+            }
+            assert_eq!(depth(&tree), nodes as usize);
+            drop(tree);
+            lowest.get()
+        };
+        assert_eq!(stack(1), stack(64));
+    }
 
     proptest! {
         #[test]

@@ -5,6 +5,7 @@
 mod peer;
 
 use kbus_core::bus::Dest;
+use kbus_core::bus::Kind;
 use kbus_core::bus::Member;
 use kbus_core::bus::Outgoing;
 use kbus_core::error::Error::*;
@@ -16,6 +17,8 @@ use kbus_core::routes::Routes;
 use peer::Peer;
 use peer::Users;
 use peer::World;
+use std::cell::Cell;
+use std::rc::Rc;
 
 fn out(dest: Option<Dest<'_>>, flags: u32) -> Outgoing<'_> {
     Outgoing {
@@ -55,6 +58,18 @@ fn flags_and_addresses_are_checked_before_the_bus() {
         .check(),
         Err(Inval)
     );
+    for (flags, result) in [
+        (0, Ok(())),
+        (KBUS_URGENT | KBUS_USER_FLAGS, Ok(())),
+        (KBUS_ALL_OR_FAIL, Err(Inval)),
+        (KBUS_ALL_OR_WAIT, Err(Inval)),
+    ] {
+        let explicit = Outgoing {
+            explicit: true,
+            ..out(reply, flags)
+        };
+        assert_eq!(explicit.check(), result);
+    }
     assert_eq!(out(Some(Dest::Name(b"$.A.*")), 0).check(), Err(BadMsg));
 }
 
@@ -163,25 +178,63 @@ fn bindings_and_wide_listeners_are_limited_by_user() {
     assert_eq!(w.listen(last, "$.%"), Err(DQuot));
     w.unlisten(&rest[0], "$.%").unwrap();
     w.listen(last, "$.%").unwrap();
+    // Any number of sockets may listen to something narrower.
+    for peer in &many {
+        w.listen(peer, "$.A.*").unwrap();
+    }
 }
 
 #[test]
 fn a_name_of_500_words_is_dropped_without_recursion() {
     let text = format!("${}", ".a".repeat(499));
     let pattern = Pattern::parse(text.as_bytes()).unwrap();
-    let small = std::thread::Builder::new().stack_size(64 << 10);
     let mut routes = Routes::new(Key(1, 2));
-    let new = |peer| Listener {
-        peer,
-        member: (),
-        binding: 1,
-        count: 1,
-    };
-    routes.listen(new(1), &pattern).unwrap();
+    routes.listen(listener(1, ()), &pattern).unwrap();
     assert_eq!(routes.unlisten(1, &pattern), Some((1, 0)));
     assert!(routes.is_empty());
-    routes.listen(new(1), &pattern).unwrap();
-    small.spawn(move || drop(routes)).unwrap().join().unwrap();
+    // A chain, and one that branches at each node.
+    let (short, long) = (vec!["$.a".to_string()], vec![text]);
+    let comb = (0..499).map(|n| format!("${}.b", ".a".repeat(n)));
+    let wide = (0..498).map(|n| format!("${}.b.c", ".a".repeat(n)));
+    let least = stack_of_a_drop(&short);
+    assert_eq!(stack_of_a_drop(&long), least);
+    assert!(stack_of_a_drop(&comb.collect::<Vec<_>>()) - least < 1 << 10);
+    assert!(stack_of_a_drop(&wide.collect::<Vec<_>>()) - least < 1 << 10);
+}
+
+/// How much stack it takes to drop routes with these patterns.
+fn stack_of_a_drop(texts: &[String]) -> usize {
+    /// Notes how far down the stack it is dropped.
+    struct Low(Rc<Cell<usize>>);
+
+    impl Drop for Low {
+        fn drop(&mut self) {
+            let here = 0u8;
+            let here = std::ptr::from_ref(&here).addr();
+            self.0.set(self.0.get().min(here));
+        }
+    }
+
+    let lowest = Rc::new(Cell::new(usize::MAX));
+    let mut routes = Routes::new(Key(1, 2));
+    for text in texts {
+        let pattern = Pattern::parse(text.as_bytes()).unwrap();
+        let low = Low(lowest.clone());
+        routes.listen(listener(1, low), &pattern).unwrap();
+    }
+    let here = 0u8;
+    let here = std::ptr::from_ref(&here).addr();
+    drop(routes);
+    here - lowest.get()
+}
+
+fn listener<M>(peer: u64, member: M) -> Listener<M> {
+    Listener {
+        peer,
+        member,
+        binding: peer,
+        count: 1,
+    }
 }
 
 #[test]
@@ -190,13 +243,7 @@ fn a_look_up_visits_as_many_nodes_as_the_name_has_words() {
     for n in 0..20_000 {
         let text = format!("$.A.w{n}.x");
         let pattern = Pattern::parse(text.as_bytes()).unwrap();
-        let new = Listener {
-            peer: n,
-            member: (),
-            binding: n + 1,
-            count: 1,
-        };
-        routes.listen(new, &pattern).unwrap();
+        routes.listen(listener(n, ()), &pattern).unwrap();
     }
     let mut found = vec![];
     let visited = routes.listeners(b"$.A.w777.x", |l, _| {
@@ -254,4 +301,116 @@ fn who_owns_a_bus_may_take_all_its_bytes_and_others_half_of_what_is_left() {
         w.announce(&reader, "$.A", &[0; 4]).unwrap();
     }
     assert_eq!(w.announce(&reader, "$.A", &[0; 4]), Err(DQuot));
+}
+
+/// What is set for a socket or a bus can be asked for again.
+#[test]
+fn what_is_set_can_be_read() {
+    let mut w = World::new(5, 1 << 20);
+    let a = w.join(1, 1);
+    let all = |a: &Peer| {
+        a.with(|q| {
+            (
+                (q.limit(), q.byte_limit(), q.reply_max()),
+                (q.once(), q.lossy(), q.report_lost()),
+            )
+        })
+    };
+    assert_eq!(
+        all(&a),
+        ((100, 8 << 20, 4096), (false, false, false)),
+        "the defaults"
+    );
+    a.with(|q| {
+        q.set_limit(7);
+        q.set_byte_limit(8);
+        q.set_reply_max(9);
+        q.set_once(true);
+        q.set_lossy(true);
+        q.set_report_lost(true);
+    });
+    assert_eq!(all(&a), ((7, 8, 9), (true, true, true)));
+    assert_eq!((w.bus.owner(), w.bus.max_msg()), (5, 64 << 10));
+    w.bus.set_max_msg(77);
+    assert_eq!(w.bus.max_msg(), 77);
+}
+
+/// A request reserves what it asks for, else what its socket has set, at most the largest payload.
+#[test]
+fn a_request_reserves_what_was_set() {
+    let mut w = World::new(0, 1 << 20);
+    let (a, b) = (w.join(1, 1), w.join(2, 1));
+    w.replier(&b, "$.A").unwrap();
+    w.request(&a, "$.A", b"").unwrap();
+    assert_eq!(w.bus.account().used(), 4096);
+    a.with(|q| q.set_reply_max(9));
+    w.request(&a, "$.A", b"").unwrap();
+    assert_eq!(w.bus.account().used(), 4096 + 9);
+    let asked = Outgoing {
+        reply_max: 1 << 18,
+        ..out(Some(Dest::Name(b"$.A")), KBUS_REQUEST)
+    };
+    w.send(&a, asked).unwrap();
+    assert_eq!(w.bus.account().used(), 4096 + 9 + (64 << 10));
+}
+
+/// What a bridge says of a message comes with each copy, and with no other message.
+#[test]
+fn what_a_bridge_says_is_passed_on() {
+    let mut w = World::new(0, 1 << 20);
+    let (a, b) = (w.join(1, 1), w.join(2, 1));
+    w.listen(&b, "$.A").unwrap();
+    let via = Some(Via {
+        orig_net: 1,
+        orig_peer: 2,
+        final_net: 3,
+        final_peer: 4,
+    });
+    let told = Outgoing {
+        via,
+        ..out(Some(Dest::Name(b"$.A")), 0)
+    };
+    w.send(&a, told).unwrap();
+    w.announce(&a, "$.A", b"x").unwrap();
+    let view = b.read().unwrap();
+    assert_eq!(view.via(), via);
+    assert_eq!(view.message().unwrap().via, via);
+    assert_eq!(b.read().unwrap().via(), None);
+}
+
+/// A socket that wants all once, is asked and listens too: shut for writing it keeps the copy, as a listener.
+#[test]
+fn shut_for_writing_it_still_listens_once() {
+    let mut w = World::new(0, 1 << 20);
+    let (a, b) = (w.join(1, 1), w.join(2, 1));
+    b.with(|q| q.set_once(true));
+    w.replier(&b, "$.A").unwrap();
+    w.listen(&b, "$.A").unwrap();
+    let id = w.request(&a, "$.A", b"").unwrap();
+    w.shut_write(&b);
+    assert_eq!(a.read().unwrap().name(), b"$.KBUS.Replier.Unbound");
+    let view = b.read().unwrap();
+    assert_eq!((view.id, view.must_reply()), (id, false));
+}
+
+/// All bindings of a socket are listed, one after the other, and each once.
+#[test]
+fn bindings_are_listed() {
+    let mut w = World::new(0, 1 << 20);
+    let (a, b) = (w.join(1, 1), w.join(2, 1));
+    w.listen(&a, "$.A.*").unwrap();
+    w.listen(&a, "$.A.*").unwrap();
+    w.listen(&b, "$.B").unwrap();
+    w.replier(&a, "$.R").unwrap();
+    let mut seen = vec![];
+    let mut last = None;
+    while let Some(one) = w.bus.binding_after(1, last) {
+        seen.push((one.text.to_vec(), one.kind, one.count));
+        last = Some(one.id);
+    }
+    seen.sort_by(|a, b| a.0.cmp(&b.0));
+    let listener = (b"$.A.*".to_vec(), Kind::Listener, 2);
+    let replier = (b"$.R".to_vec(), Kind::Replier, 1);
+    assert_eq!(seen, [listener, replier]);
+    assert_eq!(w.bus.binding_after(3, None), None);
 }
