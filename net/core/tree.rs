@@ -290,7 +290,9 @@ mod tests {
         let mut depth = 0;
         while !level.is_empty() {
             depth += 1;
-            let kids = level.iter().flat_map(|n| n.kids.zero.iter().chain(&n.kids.one));
+            let kids = level
+                .iter()
+                .flat_map(|n| n.kids.zero.iter().chain(&n.kids.one));
             level = kids.collect();
         }
         depth

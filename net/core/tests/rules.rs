@@ -8,10 +8,13 @@ use kbus_core::bus::Dest;
 use kbus_core::bus::Kind;
 use kbus_core::bus::Member;
 use kbus_core::bus::Outgoing;
+use kbus_core::bus::MAX_MSG;
 use kbus_core::error::Error::*;
 use kbus_core::hash::Key;
 use kbus_core::message::*;
 use kbus_core::name::Pattern;
+use kbus_core::name::ADDRESS_NAME_MAX;
+use kbus_core::name::NAME_MAX;
 use kbus_core::routes::Listener;
 use kbus_core::routes::Routes;
 use peer::Peer;
@@ -413,4 +416,48 @@ fn bindings_are_listed() {
     let replier = (b"$.R".to_vec(), Kind::Replier, 1);
     assert_eq!(seen, [listener, replier]);
     assert_eq!(w.bus.binding_after(3, None), None);
+}
+
+/// The value of a constant of `linux/kbus.h`, without its comment.
+fn of_header(name: &str) -> u32 {
+    let header = include_str!("../../../uapi/linux/kbus.h");
+    let mut lines = header.lines().map(|line| line.split_whitespace());
+    let value = lines.find_map(|mut words| {
+        (words.next() == Some("#define") && words.next() == Some(name)).then(|| words.collect())
+    });
+    let value: Vec<_> = value.unwrap_or_else(|| panic!("no {name}"));
+    match value[..] {
+        ["(1U", "<<", bit, ..] => 1 << bit.trim_end_matches(')').parse::<u32>().unwrap(),
+        [hex, ..] if hex.starts_with("0x") => {
+            u32::from_str_radix(hex[2..].trim_end_matches('U'), 16).unwrap()
+        }
+        [number, ..] => number.parse().unwrap(),
+        [] => panic!("{name} has no value"),
+    }
+}
+
+/// Flags, limits and the numbers of statuses are those that programs see in the header.
+#[test]
+fn numbers_are_those_of_the_header() {
+    for (name, value) in [
+        ("KBUS_REQUEST", KBUS_REQUEST),
+        ("KBUS_URGENT", KBUS_URGENT),
+        ("KBUS_ALL_OR_FAIL", KBUS_ALL_OR_FAIL),
+        ("KBUS_ALL_OR_WAIT", KBUS_ALL_OR_WAIT),
+        ("KBUS_YOU_REPLY", KBUS_YOU_REPLY),
+        ("KBUS_REPLY", KBUS_REPLY),
+        ("KBUS_STATUS", KBUS_STATUS),
+        ("KBUS_HAD_FDS", KBUS_HAD_FDS),
+        ("KBUS_USER_FLAGS", KBUS_USER_FLAGS),
+        ("KBUS_NAME_MAX", NAME_MAX as u32),
+        ("KBUS_NAME_SHORT", ADDRESS_NAME_MAX as u32),
+        ("KBUS_MSG_SIZE_DEFAULT", MAX_MSG),
+        ("KBUS_GONE_AWAY", Fault::GoneAway.number() as u32),
+        ("KBUS_IGNORED", Fault::Ignored.number() as u32),
+        ("KBUS_UNBOUND", Fault::Unbound.number() as u32),
+        ("KBUS_DISAPPEARED", Fault::Disappeared.number() as u32),
+        ("KBUS_ERROR_SENDING", Fault::ErrorSending.number() as u32),
+    ] {
+        assert_eq!(value, of_header(name), "{name}");
+    }
 }

@@ -378,7 +378,10 @@ fn a_reader_that_slips_through_is_not_missed() {
                 }
                 Err(error) => {
                     assert_eq!(error, Error::Again);
-                    assert!(a.with(|queue| queue.is_writable()), "read before look {when}");
+                    assert!(
+                        a.with(|queue| queue.is_writable()),
+                        "read before look {when}"
+                    );
                     assert!(wakes.contains(&(1, WRITE)));
                 }
             }
