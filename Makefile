@@ -7,7 +7,7 @@ T ?=
 B ?=
 export KERNEL KBUS_CACHE UPDATE
 
-.PHONY: help demo test shell bench module lint fmt clean clean-cache bootstrap
+.PHONY: help demo test shell bench mutants module lint fmt clean clean-cache bootstrap
 
 help:
 	@echo 'KBUS: a message bus in the kernel, as sockets'
@@ -17,6 +17,7 @@ help:
 	@echo '  make shell        a machine with the module loaded, and a prompt'
 	@echo '  make bench        instructions that a bus takes, next to AF_UNIX; B=bindings for one subject, B=--help for all;'
 	@echo '                    UPDATE=1 puts the tables in docs/performance.md'
+	@echo '  make mutants      break net/core/ in each small way, and see that a test fails; T=queue.rs for one file (an hour)'
 	@echo '  make module       kbus.ko for KDIR=build-directory, or for Debian KERNEL=$(shell awk "!/^#/{print \$$1; exit}" qemu/kernels)'
 	@echo '  make lint fmt     check or mend the style'
 	@echo '  make clean        remove what was built here; clean-cache: also the build root and kernels'
@@ -39,6 +40,10 @@ shell: bootstrap
 
 bench: bootstrap
 	@bash qemu/bench.sh '$(B)'
+
+# On the host: needs no bootstrap.
+mutants:
+	@bash qemu/mutants.sh '$(T)'
 
 ifdef KDIR
 module:
