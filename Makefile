@@ -57,7 +57,7 @@ lint: bootstrap
 	@bash qemu/lint.sh
 
 fmt: bootstrap
-	@bash -c '. qemu/lib.sh; choose_kernel; in_root rustfmt --edition 2021 --config-path "$$KERNELDIR/src/.rustfmt.toml" $$(find net -name "*.rs"); in_root cargo fmt -p kbus-selftests -p kbus-uapi -p kbus-interleavings'
+	@bash -c '. qemu/lib.sh; choose_kernel; in_root rustfmt --edition 2021 --config-path "$$KERNELSRC/.rustfmt.toml" $$(find net -name "*.rs"); in_root cargo fmt -p kbus-selftests -p kbus-uapi -p kbus-interleavings'
 
 clean:
 	rm -rf target

@@ -7,8 +7,11 @@
 . "$(dirname "$0")/lib.sh"
 
 result=$1 run=$2 args=${3:-}
-limit=${KBUS_VM_SECONDS:-900}
 choose_kernel
+# A kernel with sanitizers is some fifteen times as slow, and takes more memory.
+slow=1 memory=1024
+[ -z "$SANITIZER" ] || slow=10 memory=3072
+limit=${KBUS_VM_SECONDS:-$((900 * slow))}
 console=$result.console
 
 cpus=2
@@ -27,12 +30,18 @@ else
 	[ "$run" != reload ] || thread=single
 	accel=(-accel tcg,thread=$thread -cpu max)
 fi
-qemu=(qemu-system-x86_64 -M q35 "${accel[@]}" -smp $cpus -m 1024 -nodefaults -no-reboot -display none
+qemu=(qemu-system-x86_64 -M q35 "${accel[@]}" -smp $cpus -m $memory -nodefaults -no-reboot -display none
 	-kernel "$KERNELDIR/vmlinuz" -initrd "$OUT/initramfs.cpio")
 append="panic=-1 oops=panic panic_on_warn=1 loglevel=7 kbus.run=$run"
 # The long forms of tests, and what repeats a run of random ones.
 append="$append kbus.n=${N:-} kbus.seed=${SEED:-}"
 [ -z "$args" ] || append="$append kbus.args=$args"
+if [ -n "$SANITIZER" ]; then
+	# To look for leaks makes everything four times as slow again: only where it is what the run is for.
+	leaks=off
+	[ "$run" != leaks ] || leaks=on
+	append="$append kbus.slow=$slow kmemleak=$leaks"
+fi
 
 if [ "$run" = shell ]; then
 	exec "${qemu[@]}" -serial mon:stdio -append "console=ttyS0 quiet $append"
@@ -57,7 +66,7 @@ done
 wait $! || :
 sed -i 's/\r$//' "$result" "$console"
 
-if grep -nE 'BUG:|WARNING:|Oops|general protection|Kernel panic|kernel BUG|unreferenced object|INFO: task .* blocked|rcu.*stall|scheduling while atomic|refcount_t:' "$console" >"$result.complaints"; then
+if grep -nE 'BUG:|WARNING:|Oops|general protection|Kernel panic|kernel BUG|unreferenced object|INFO: task .* blocked|rcu.*stall|scheduling while atomic|refcount_t:|UBSAN:|ODEBUG:|suspicious RCU|circular locking|page allocation failure' "$console" >"$result.complaints"; then
 	say "error: the kernel complained:"
 	head -n 20 "$result.complaints" >&2
 	say "The whole console: $console"

@@ -13,9 +13,19 @@ if [ ! -e "$ROOT/.made" ]; then
 	step "build root" "1-2 min, 1.9 GB" bash "$TOP/qemu/make-root.sh" "$ROOT" $(grep -v '^#' "$TOP/qemu/packages" | xargs)
 fi
 choose_kernel
+stock=$(dirname "$KERNELSRC")
 for part in "fetch:1 min, 180 MB" "unpack:1 min" "prepare:3 min"; do
 	name=${part%%:*}
-	[ ! -e "$KERNELDIR/.$name" ] || continue
+	[ ! -e "$stock/.$name" ] || continue
 	step "Debian kernel $SERIES: $name" "${part#*:}" \
-		in_root bash qemu/make-kernel.sh "$name" "$KERNELDIR" "$SERIES" "$FLAVOUR"
+		in_root bash qemu/make-kernel.sh "$name" "$stock" "$SERIES" "$FLAVOUR"
+done
+# Its name depends on the version that was fetched.
+choose_kernel
+[ -n "$SANITIZER" ] || exit 0
+for part in "configure:1 min" "build:20 min"; do
+	name=${part%%:*}
+	[ ! -e "$KERNELDIR/.$name" ] || continue
+	step "kernel with sanitizers ($SANITIZER): $name" "${part#*:}" \
+		in_root bash qemu/make-debug-kernel.sh "$name" "$KERNELDIR" "$KERNELSRC" "$TOP/qemu/$SANITIZER.config"
 done

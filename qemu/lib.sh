@@ -98,10 +98,22 @@ kernel_line() {
 	awk -v want="${1:-}" '!/^#/ && NF == 2 && (want == "" || $1 == want) { print $1, $2; exit }' "$TOP/qemu/kernels"
 }
 
-# Sets SERIES, FLAVOUR, KERNELDIR, the folder of that kernel in the cache, and OUT, where this checkout's module is built.
+# Sets SERIES, FLAVOUR, KERNELDIR, the folder of that kernel in the cache, KERNELSRC, its source, COMPILER, what make is
+# told of the compiler, and OUT, where this checkout's module is built. KERNEL=debug is the kernel with the sanitizers of
+# qemu/debug.config, made from the source of the first series; SANITIZER is its name then.
 choose_kernel() {
-	read -r SERIES FLAVOUR <<<"$(kernel_line "${KERNEL:-}")" || true
-	[ -n "${SERIES:-}" ] || die "KERNEL=${KERNEL:-} is not in qemu/kernels, which has: $(awk '!/^#/ {print $1}' "$TOP/qemu/kernels" | xargs)"
+	SANITIZER=
+	[ ! -e "$TOP/qemu/${KERNEL:-none}.config" ] || SANITIZER=$KERNEL
+	read -r SERIES FLAVOUR <<<"$([ -n "$SANITIZER" ] && kernel_line || kernel_line "${KERNEL:-}")" || true
+	[ -n "${SERIES:-}" ] || die "KERNEL=${KERNEL:-} is not in qemu/kernels, which has: $(awk '!/^#/ {print $1}' "$TOP/qemu/kernels" | xargs), nor a qemu/*.config"
 	KERNELDIR=$CACHE/linux-$SERIES-$FLAVOUR-$(cat "$TOP/qemu/make-kernel.sh" "$ROOT/.made" 2>/dev/null | sha256sum | cut -c1-12)
+	KERNELSRC=$KERNELDIR/src
 	OUT=$WORK/$SERIES-$FLAVOUR
+	COMPILER=(CC=x86_64-linux-gnu-gcc-14)
+	if [ -n "$SANITIZER" ]; then
+		KERNELDIR=$CACHE/linux-$SERIES-$SANITIZER-$(cat "$TOP/qemu/make-debug-kernel.sh" "$TOP/qemu/$SANITIZER.config" \
+			"$KERNELDIR/version" "$ROOT/.made" 2>/dev/null | sha256sum | cut -c1-12)
+		OUT=$WORK/$SERIES-$SANITIZER
+		COMPILER=(LLVM=-19)
+	fi
 }

@@ -8,7 +8,7 @@ rust_files() { (cd "$TOP" && find net -name '*.rs' ! -path '*/target/*'); }
 
 lint_rustfmt() {
 	# shellcheck disable=SC2046
-	in_root rustfmt --edition 2021 --check --config-path "$KERNELDIR/src/.rustfmt.toml" $(rust_files)
+	in_root rustfmt --edition 2021 --check --config-path "$KERNELSRC/.rustfmt.toml" $(rust_files)
 	in_root cargo fmt --check -p kbus-selftests -p kbus-uapi -p kbus-interleavings
 }
 
@@ -22,7 +22,7 @@ lint_clippy() {
 }
 
 lint_checkpatch() {
-	in_root perl "$KERNELDIR/src/scripts/checkpatch.pl" --no-tree --terse --strict --show-types --max-line-length=100 \
+	in_root perl "$KERNELSRC/scripts/checkpatch.pl" --no-tree --terse --strict --show-types --max-line-length=100 \
 		--ignore BIT_MACRO,LINE_SPACING -f net/sys/helpers.c net/sys/helpers.h uapi/linux/kbus.h selftests/demo/replier.c selftests/demo/merge.c
 }
 

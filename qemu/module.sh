@@ -18,5 +18,5 @@ done
 (cd "$out/src" && find net uapi \( -name '*.rs' -o -name '*.[ch]' \) ! -name '*_generated.rs' ! -name '*.mod.c' -print) | while read -r file; do
 	[ -e "$TOP/$file" ] || rm -f "$out/src/$file"
 done
-in_root make -C "$KERNELDIR/src" O="$KERNELDIR/build" M="$out/src" CC=x86_64-linux-gnu-gcc-14 "$@" modules
+in_root make -C "$KERNELSRC" O="$KERNELDIR/build" M="$out/src" "${COMPILER[@]}" "$@" modules
 echo "$out/src/kbus.ko"

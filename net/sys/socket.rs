@@ -224,6 +224,7 @@ impl<T: Operations> Adapter<T> {
             getname: Some(Self::getname),
             poll: Some(Self::poll),
             ioctl: Some(Self::ioctl),
+            #[cfg(CONFIG_COMPAT)]
             compat_ioctl: Some(Self::ioctl),
             gettstamp: Some(bindings::sock_gettstamp),
             listen: Some(bindings::sock_no_listen),
