@@ -2,11 +2,12 @@
 
 //! The order domain: what one network namespace has of its own.
 //!
-//! Its abstract buses by name, and the counters from which the ids of messages and sockets are taken.
+//! Its abstract buses by name, and the counters from which the ids of messages and sockets are taken. Buses at a path
+//! belong to no namespace, but the order of their messages is that of the one in which they were made.
 
 use crate::{
     bus_core::{
-        hash::Key,
+        hash,
         Bus, //
     },
     endpoint::Endpoint,
@@ -26,11 +27,15 @@ use crate::{
             Range, //
         },
         task, //
-    }, //
+    },
+    table::{
+        Key,
+        Table, //
+    },
     users::{
         self,
         Users, //
-    },
+    }, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -58,29 +63,32 @@ const LITERAL_DEFAULT: i32 = 1;
 /// Also in sandboxes.
 const LITERAL_MAX: i32 = 2;
 
+/// The order of messages: ids ascend over all buses of one such order.
+///
+/// Its buses keep it, as one at a path may outlive the namespace.
+pub(crate) struct Order {
+    id: u64,
+    last_message: Atomic<u64>,
+}
+
 /// What one network namespace has of its own.
 #[pin_data]
 pub(crate) struct Domain {
-    id: u64,
-    last_message: Atomic<u64>,
+    /// Of the buses that are made here.
+    pub(crate) order: Arc<Order>,
     #[pin]
     literal: IntSysctl,
     #[pin]
     limits: Limits<{ users::SYSCTLS.len() }>,
-    /// Of the initial namespace: the users of the machine.
-    users: Option<Arc<Users>>,
-    /// Lock order: before the lock of any bus.
-    #[pin]
-    buses: Mutex<KVVec<Member>>,
+    /// The users of the machine.
+    pub(crate) users: Arc<Users>,
+    /// The abstract buses.
+    buses: Arc<Table>,
+    /// The buses at paths, which all namespaces share.
+    paths: Arc<Table>,
     /// Every socket made here and not yet closed, by its peer id. Taken alone.
     #[pin]
     sockets: Mutex<RBTree<u64, Arc<Endpoint>>>,
-}
-
-/// A bus, and how many sockets are bound to it.
-struct Member {
-    bus: Arc<SharedBus>,
-    sockets: usize,
 }
 
 /// The last peer id: never reused while the machine is up and the module loaded.
@@ -91,30 +99,53 @@ static LAST_DOMAIN: Atomic<u64> = Atomic::new(0);
 
 static CELL: NetCell = NetCell::new();
 
+/// What all network namespaces share.
+pub(crate) struct Machine {
+    paths: Arc<Table>,
+    users: Arc<Users>,
+}
+
+impl Machine {
+    /// Makes it, without buses and users.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let machine = Self {
+            paths: Table::new()?,
+            users: Users::new()?,
+        };
+        Ok(Arc::new(machine, GFP_KERNEL)?)
+    }
+}
+
 impl NetState for Domain {
+    type Shared = Machine;
+
     fn cell() -> &'static NetCell {
         &CELL
     }
 
-    fn create(net: &Net, maker: Option<Arc<Self>>) -> Result<Arc<Self>> {
+    fn create(net: &Net, maker: Option<Arc<Self>>, machine: &Arc<Machine>) -> Result<Arc<Self>> {
         // A new namespace starts with its maker's value and can only lower it.
         let (literal, range) = match maker {
             Some(maker) if !net.is_initial() => (maker.literal.get(), Range::OnlyDown),
             _ if net.is_initial() => (LITERAL_DEFAULT, Range::UpTo(LITERAL_MAX)),
             _ => (LITERAL_DEFAULT, Range::OnlyDown),
         };
-        let users = match net.is_initial() {
-            true => Some(Users::new()?),
-            false => None,
+        let order = Order {
+            id: LAST_DOMAIN.fetch_add(1, Relaxed).wrapping_add(1),
+            last_message: Atomic::new(0),
         };
         Arc::pin_init(
             try_pin_init!(Self {
-                id: LAST_DOMAIN.fetch_add(1, Relaxed).wrapping_add(1),
-                last_message: Atomic::new(0),
+                order: Arc::new(order, GFP_KERNEL)?,
                 literal <- IntSysctl::new(net, FOLDER, c"literal", literal, range),
                 limits <- Limits::new(net, FOLDER, &users::SYSCTLS),
-                users,
-                buses <- new_mutex!(KVVec::new(), "kbus::buses"),
+                users: machine.users.clone(),
+                buses: Table::new()?,
+                paths: machine.paths.clone(),
                 sockets <- new_mutex!(RBTree::new(), "kbus::sockets"),
             }? Error),
             GFP_KERNEL,
@@ -126,21 +157,8 @@ impl NetState for Domain {
     }
 }
 
-impl Domain {
-    /// The users of the machine.
-    ///
-    /// # Errors
-    ///
-    /// `EAFNOSUPPORT` while the module is loaded or unloaded.
-    pub(crate) fn users(&self) -> Result<Arc<Users>> {
-        if let Some(users) = &self.users {
-            return Ok(users.clone());
-        }
-        let machine = Net::initial().state::<Self>().ok_or(EAFNOSUPPORT)?;
-        machine.users.clone().ok_or(EAFNOSUPPORT)
-    }
-
-    /// Tells this domain from others: `domain` of `struct kbus_bus_info`.
+impl Order {
+    /// Tells this order from others: `domain` of `struct kbus_bus_info`.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -156,7 +174,9 @@ impl Domain {
     pub(crate) fn last_message(&self) -> u64 {
         self.last_message.load(Relaxed)
     }
+}
 
+impl Domain {
     /// The id of a new socket; 0 is the bus itself.
     pub(crate) fn next_peer(&self) -> u64 {
         LAST_PEER.fetch_add(1, Relaxed).wrapping_add(1)
@@ -197,61 +217,11 @@ impl Domain {
         }
     }
 
-    /// Binds a socket to the abstract bus of this name, which is made if it is not there.
-    ///
-    /// # Errors
-    ///
-    /// `EACCES` if the bus's mode does not let this user in, `EDQUOT` if the user has made too many buses, `ENOMEM`.
-    pub(crate) fn join(
-        &self,
-        name: &[u8],
-        endpoint: &Arc<Endpoint>,
-        mode: u32,
-    ) -> Result<Arc<SharedBus>> {
-        let bus = self.enter(name, endpoint, mode)?;
-        // The table is free again: a bus that is busy holds up nobody who goes to another.
-        let joined = bus.state.lock().join(endpoint);
-        if let Err(error) = joined {
-            self.leave(&bus);
-            return Err(to_kernel(error));
-        }
-        Ok(bus)
-    }
-
-    /// Finds or makes a bus and counts one more socket of it.
-    fn enter(&self, name: &[u8], endpoint: &Endpoint, mode: u32) -> Result<Arc<SharedBus>> {
-        let mut buses = self.buses.lock();
-        if let Some(found) = buses.iter_mut().find(|member| *member.bus.name == *name) {
-            found.bus.admit(&endpoint.sock)?;
-            found.sockets = found.sockets.saturating_add(1);
-            return Ok(found.bus.clone());
-        }
-        let bus = SharedBus::new(name, mode, endpoint)?;
-        buses.push(
-            Member {
-                bus: bus.clone(),
-                sockets: 1,
-            },
-            GFP_KERNEL_ACCOUNT,
-        )?;
-        Ok(bus)
-    }
-
-    /// A socket has left: the bus ends with its last.
-    pub(crate) fn leave(&self, bus: &Arc<SharedBus>) {
-        let mut buses = self.buses.lock();
-        let Some(at) = buses
-            .iter()
-            .position(|member| Arc::ptr_eq(&member.bus, bus))
-        else {
-            return;
-        };
-        let Some(member) = buses.get_mut(at) else {
-            return;
-        };
-        member.sockets = member.sockets.saturating_sub(1);
-        if member.sockets == 0 {
-            let _ended = buses.remove(at);
+    /// Where the bus of this key is found.
+    pub(crate) fn table(&self, key: &Key) -> &Table {
+        match key {
+            Key::Name(_) => &self.buses,
+            Key::Inode(_) => &self.paths,
         }
     }
 }
@@ -259,26 +229,27 @@ impl Domain {
 /// A bus as its sockets share it.
 #[pin_data]
 pub(crate) struct SharedBus {
-    /// Of the abstract namespace, without the leading NUL.
-    pub(crate) name: KVec<u8>,
-    /// `KBUS_BUS_MODE`: the write bits count.
+    /// From which the ids of its messages are taken.
+    pub(crate) order: Arc<Order>,
+    /// `KBUS_BUS_MODE` of an abstract bus: the write bits count.
     pub(crate) mode: Atomic<u32>,
+    /// Of an abstract bus: who made it.
     uid: u32,
     gid: u32,
-    _made: Made,
+    _counted: Counted,
     /// The bus lock. Lock order: before the queue of any socket. It is a sleeping lock.
     #[pin]
     pub(crate) state: Mutex<Bus<Arc<Endpoint>>>,
 }
 
 /// A bus counts among those of its maker as long as it is there.
-struct Made {
+struct Counted {
     users: Arc<Users>,
     by: u32,
 }
 
-impl Made {
-    fn by(endpoint: &Endpoint) -> Result<Self> {
+impl Counted {
+    fn new(endpoint: &Endpoint) -> Result<Self> {
         let by = endpoint.payer.id();
         endpoint.users.enter_bus(by)?;
         Ok(Self {
@@ -288,39 +259,47 @@ impl Made {
     }
 }
 
-impl Drop for Made {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.users.leave_bus(self.by);
     }
 }
 
 impl SharedBus {
-    fn new(name: &[u8], mode: u32, endpoint: &Endpoint) -> Result<Arc<Self>> {
+    /// Makes a bus that the current task owns, without sockets.
+    ///
+    /// # Errors
+    ///
+    /// `EDQUOT` if the user has made too many, `ENOMEM`.
+    pub(crate) fn new(endpoint: &Endpoint, mode: u32) -> Result<Arc<Self>> {
         let uid = task::current_euid();
-        let mut copy = KVec::with_capacity(name.len(), GFP_KERNEL_ACCOUNT)?;
-        copy.extend_from_slice(name, GFP_KERNEL_ACCOUNT)?;
-        let key = Key(random::number(), random::number());
+        let key = hash::Key(random::number(), random::number());
         let bus = Bus::new(uid, users::bus_bytes(), &users::LIMITS, key).map_err(to_kernel)?;
-        let made = Made::by(endpoint)?;
+        let counted = Counted::new(endpoint)?;
         Arc::pin_init(
             pin_init!(Self {
-                name: copy,
+                order: endpoint.domain.order.clone(),
                 mode: Atomic::new(mode),
                 uid,
                 gid: task::current_egid(),
-                _made: made,
+                _counted: counted,
                 state <- new_mutex!(bus, "kbus::bus"),
             }),
             GFP_KERNEL_ACCOUNT,
         )
     }
 
-    /// Whether the current task owns the bus, or may administer the namespace of `sock`, one of its sockets.
+    /// Whether the current task owns the abstract bus, or may administer the namespace of `sock`, one of its sockets.
     pub(crate) fn is_owner(&self, sock: &Sock) -> bool {
         task::current_euid() == self.uid || sock.is_net_admin()
     }
 
-    fn admit(&self, sock: &Sock) -> Result {
+    /// Insists that the current task may bind a socket to the abstract bus.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES`.
+    pub(crate) fn admit(&self, sock: &Sock) -> Result {
         let mode = self.mode.load(Relaxed);
         let bit = if task::current_euid() == self.uid {
             0o200
@@ -336,7 +315,7 @@ impl SharedBus {
         }
     }
 
-    /// Owner's user and group, as numbers of the initial user namespace.
+    /// The abstract bus's user and group, as numbers of the initial user namespace.
     pub(crate) fn owner(&self) -> (u32, u32) {
         (self.uid, self.gid)
     }

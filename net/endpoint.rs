@@ -3,6 +3,7 @@
 //! One socket of a bus: what the module knows of it beyond `struct sock`.
 
 use crate::{
+    bound::Bound,
     bus_core::{
         bus::{
             Step,
@@ -58,8 +59,8 @@ use core::sync::atomic::AtomicBool;
 
 /// A socket.
 ///
-/// Locks, outermost first: `settings`, the domain's table of buses, the bus's, `queue`; `reading` alone. None is held
-/// over a copy from or to user space.
+/// Locks, outermost first: `settings`, the bus's, `queue`; `reading` alone. None is held over a copy from or to user
+/// space, nor over anything that the file system does.
 #[pin_data]
 pub(crate) struct Endpoint {
     /// Peer id, unique in its domain for as long as that lives.
@@ -104,8 +105,10 @@ pub(crate) struct Endpoint {
 
 /// What `bind()`, `connect()` and options of the bus have set.
 pub(crate) struct Settings {
-    /// The bus it is bound to.
-    pub(crate) bus: Option<Arc<SharedBus>>,
+    /// What it is bound to.
+    pub(crate) bound: Option<Bound>,
+    /// Whether a `bind()` is under way.
+    binding: bool,
     /// The text of the default address.
     pub(crate) connected: Option<KVec<u8>>,
     /// `KBUS_BUS_MODE` for a bus that this socket will make.
@@ -124,7 +127,7 @@ impl Endpoint {
         sock: ARef<Sock>,
     ) -> Result<Arc<Self>> {
         let maker = Pid::of_current_process()?;
-        let users = domain.users()?;
+        let users = domain.users.clone();
         let counted = users.clone();
         let payer = users.enter(task::current_payer())?;
         let id = payer.id();
@@ -143,7 +146,7 @@ impl Endpoint {
                 recv_info: Atomic::new(1),
                 last_sent: Atomic::new(0),
                 settings <- new_mutex!(
-                    Settings { bus: None, connected: None, mode: 0o666 },
+                    Settings { bound: None, binding: false, connected: None, mode: 0o666 },
                     "kbus::settings"
                 ),
                 queue <- new_mutex!(Queue::new(), "kbus::queue"),
@@ -166,7 +169,25 @@ impl Endpoint {
     ///
     /// `ENOTCONN` before `bind()`.
     pub(crate) fn bus(&self) -> Result<Arc<SharedBus>> {
-        self.settings.lock().bus.clone().ok_or(ENOTCONN)
+        let settings = self.settings.lock();
+        let bound = settings.bound.as_ref().ok_or(ENOTCONN)?;
+        Ok(bound.bus.clone())
+    }
+
+    /// Begins a `bind()`, which ends when the result is dropped; also says `KBUS_BUS_MODE`.
+    ///
+    /// A file system may take as long as it likes, so that no lock is held over it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the socket is bound, or another thread is binding it.
+    pub(crate) fn begin_bind(&self) -> Result<(Binding<'_>, u32)> {
+        let mut settings = self.settings.lock();
+        if settings.bound.is_some() || settings.binding {
+            return Err(EINVAL);
+        }
+        settings.binding = true;
+        Ok((Binding(self), settings.mode))
     }
 
     /// Wakes its readers, its senders and those who poll. To be called without the lock of the bus or of the queue.
@@ -202,7 +223,7 @@ impl Endpoint {
     /// The lock is given up in between, so that a socket with many debts does not stall the bus.
     pub(crate) fn settle(this: &Arc<Self>, bus: &SharedBus) {
         loop {
-            let mut next = || this.domain.next_message();
+            let mut next = || bus.order.next_message();
             let mut wakes = Wakes::new();
             let step = bus.state.lock().settle_step(this, &mut next, &mut wakes);
             wake_all(wakes);
@@ -239,7 +260,7 @@ impl Endpoint {
             Ok(bus) if consumed.tell_bus => bus,
             _ => return,
         };
-        let mut next = || this.domain.next_message();
+        let mut next = || bus.order.next_message();
         let mut wakes = Wakes::new();
         let rest = bus
             .state
@@ -315,6 +336,22 @@ impl Drop for Reading<'_> {
         *self.0.reading.lock() = false;
         // All: one that is woken and finds a signal would keep the turn from the others.
         self.0.read_done.notify_all();
+    }
+}
+
+/// The right to bind a socket.
+pub(crate) struct Binding<'a>(&'a Endpoint);
+
+impl Binding<'_> {
+    /// Ends it: the socket is bound.
+    pub(crate) fn finish(self, bound: Bound) {
+        self.0.settings.lock().bound = Some(bound);
+    }
+}
+
+impl Drop for Binding<'_> {
+    fn drop(&mut self) {
+        self.0.settings.lock().binding = false;
     }
 }
 

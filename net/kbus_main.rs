@@ -13,6 +13,7 @@ use core::pin::Pin;
 #[allow(dead_code, unreachable_pub)]
 #[path = "core/mod.rs"]
 mod bus_core;
+mod bound;
 mod domain;
 mod endpoint;
 mod options;
@@ -23,6 +24,7 @@ mod sockaddr;
 mod socket;
 #[allow(unsafe_code)]
 mod sys;
+mod table;
 mod uapi;
 mod users;
 
@@ -51,7 +53,7 @@ struct Kbus {
 impl kernel::Module for Kbus {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         users::measure();
-        let nets = sys::net_ns::NetRegistration::new()?;
+        let nets = sys::net_ns::NetRegistration::new(domain::Machine::new()?)?;
         let number = module_parameters::family.value();
         let family = sys::socket::Registration::new(number).inspect_err(|_| {
             pr_err!("address family {number} is not free: choose another with family=\n");

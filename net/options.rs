@@ -82,7 +82,7 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
         uapi::KBUS_IGNORE => {
             let id = value.read_u64()?;
             let bus = this.bus()?;
-            let mut next = || this.domain.next_message();
+            let mut next = || bus.order.next_message();
             let mut wakes = Wakes::new();
             let result = bus.state.lock().ignore(this, id, &mut next, &mut wakes);
             wake_all(wakes);
@@ -143,9 +143,11 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
                 return Err(EINVAL);
             }
             let mut settings = this.settings.lock();
-            match &settings.bus {
+            match &settings.bound {
                 None => settings.mode = mode,
-                Some(bus) if bus.is_owner(&this.sock) => bus.mode.store(mode, Relaxed),
+                // The inode's mode counts, which is changed by chmod().
+                Some(bound) if bound.is_path() => return Err(EOPNOTSUPP),
+                Some(bound) if bound.is_owner(&this.sock) => bound.bus.mode.store(mode, Relaxed),
                 Some(_) => return Err(EPERM),
             }
             Ok(())
@@ -173,7 +175,7 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
         uapi::KBUS_REPORT_BINDS => {
             let on = value.read_u32()? != 0;
             let bus = owned_bus(this)?;
-            let mut next = || this.domain.next_message();
+            let mut next = || bus.order.next_message();
             let mut wakes = Wakes::new();
             let garbage = bus
                 .state
@@ -189,9 +191,10 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
 }
 
 fn owned_bus(this: &Endpoint) -> Result<Arc<SharedBus>> {
-    let bus = this.bus()?;
-    if bus.is_owner(&this.sock) {
-        Ok(bus)
+    let settings = this.settings.lock();
+    let bound = settings.bound.as_ref().ok_or(ENOTCONN)?;
+    if bound.is_owner(&this.sock) {
+        Ok(bound.bus.clone())
     } else {
         Err(EPERM)
     }
@@ -254,7 +257,7 @@ fn set_replier(
 ) -> Result {
     let mut left = this.sock.sndtimeo(nonblock) as Jiffies;
     loop {
-        let mut next = || this.domain.next_message();
+        let mut next = || bus.order.next_message();
         let mut wakes = Wakes::new();
         let bound = {
             let mut state = bus.state.lock();
@@ -329,9 +332,9 @@ pub(crate) fn get(this: &Arc<Endpoint>, level: i32, name: i32, value: &mut OptOu
         uapi::KBUS_BUS_MODE => {
             let settings = this.settings.lock();
             let mode = settings
-                .bus
+                .bound
                 .as_ref()
-                .map_or(settings.mode, |bus| bus.mode.load(Relaxed));
+                .map_or(settings.mode, |bound| bound.mode());
             drop(settings);
             number(value, &mode.to_ne_bytes())
         }
@@ -356,7 +359,7 @@ pub(crate) fn get(this: &Arc<Endpoint>, level: i32, name: i32, value: &mut OptOu
             let bus = this.bus()?;
             let last = {
                 let _lock = bus.state.lock();
-                this.domain.last_message()
+                bus.order.last_message()
             };
             number(value, &last.to_ne_bytes())
         }
@@ -398,9 +401,11 @@ fn get_replier(this: &Endpoint, value: &mut OptOut<'_>) -> Result {
 
 /// `struct kbus_bus_info`, cut to the caller's buffer: it may grow at its end.
 fn get_bus_info(this: &Endpoint, value: &mut OptOut<'_>) -> Result {
-    let shared = this.bus()?;
-    let (uid, gid) = shared.owner();
-    let mode = shared.mode.load(Relaxed);
+    let (shared, (uid, gid), mode) = {
+        let settings = this.settings.lock();
+        let bound = settings.bound.as_ref().ok_or(ENOTCONN)?;
+        (bound.bus.clone(), bound.owner(), bound.mode())
+    };
     let (used, max, members, bindings, max_msg) = {
         let bus = shared.state.lock();
         let account = bus.account();
@@ -414,7 +419,7 @@ fn get_bus_info(this: &Endpoint, value: &mut OptOut<'_>) -> Result {
     };
     let mut bytes = [0; 48];
     let (long, short) = bytes.split_at_mut(24);
-    for (to, from) in long.chunks_exact_mut(8).zip([this.domain.id(), used, max]) {
+    for (to, from) in long.chunks_exact_mut(8).zip([shared.order.id(), used, max]) {
         to.copy_from_slice(&from.to_ne_bytes());
     }
     let (uid, gid) = (task::uid_here(uid), task::gid_here(gid));

@@ -12,6 +12,7 @@ use crate::{
     },
     domain::Domain,
     endpoint::Endpoint,
+    sockaddr,
     sys::{
         net_ns::Net,
         proc::{
@@ -37,9 +38,6 @@ struct Sockets;
 /// `/proc/net/kbus_bindings`: the bindings, each as often as its socket has it.
 struct Bindings;
 
-/// Bytes of the longest bus name, without its leading NUL.
-const BUS_NAME_MAX: usize = 107;
-
 /// The columns that both files begin with.
 #[derive(Clone, Copy, Zeroable)]
 struct Owner {
@@ -50,7 +48,7 @@ struct Owner {
     /// Bytes of `bus`; with `bound` 0 there is none.
     bus_len: u8,
     bound: u8,
-    bus: [u8; BUS_NAME_MAX],
+    bus: [u8; sockaddr::PATH_LEN],
 }
 
 impl Owner {
@@ -62,9 +60,9 @@ impl Owner {
         owner.peer = endpoint.peer_id();
         owner.pid = endpoint.maker().unwrap_or(0);
         owner.uid = endpoint.maker_uid();
-        if let Some(bus) = &endpoint.settings.lock().bus {
+        if let Some(bound) = &endpoint.settings.lock().bound {
             owner.bound = 1;
-            for (to, from) in owner.bus.iter_mut().zip(bus.name.iter()) {
+            for (to, from) in owner.bus.iter_mut().zip(bound.address()) {
                 *to = *from;
                 owner.bus_len = owner.bus_len.saturating_add(1);
             }
@@ -94,11 +92,13 @@ impl Owner {
 }
 
 /// Writes the name of a bus: `@` for each NUL as in `/proc/net/unix`, and what would break the line as `\\ooo`.
-fn show_bus(name: &[u8], out: &Out<'_>) {
-    out.bytes(b"@");
-    for byte in name {
+///
+/// So is what would make the beginning of a path look like another kind of bus, or like none.
+fn show_bus(address: &[u8], out: &Out<'_>) {
+    for (at, byte) in address.iter().enumerate() {
         match *byte {
             0 => out.bytes(b"@"),
+            b'@' | b'-' if at == 0 => seq_print!(out.text(), "\\{byte:03o}"),
             b'!'..=b'[' | b']'..=b'~' | 0x80.. => out.bytes(&[*byte]),
             byte => seq_print!(out.text(), "\\{byte:03o}"),
         }
@@ -266,10 +266,9 @@ impl NetFile for Bindings {
 ///
 /// Takes and releases `settings`, then `queue`.
 pub(crate) fn show_fdinfo(endpoint: &Endpoint, out: &Out<'_>) {
-    let bus = endpoint.settings.lock().bus.clone();
-    if let Some(bus) = &bus {
+    if let Some(bound) = &endpoint.settings.lock().bound {
         out.bytes(b"kbus-bus:\t");
-        show_bus(&bus.name, out);
+        show_bus(bound.address(), out);
         out.bytes(b"\n");
     }
     let counts = Counts::of(endpoint);

@@ -57,7 +57,8 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
             Some(text) if msg.name().is_none() => Some(mem::try_copy(text).map_err(|_| ENOMEM)?),
             _ => None,
         };
-        (settings.bus.clone(), connected)
+        let bus = settings.bound.as_ref().map(|bound| bound.bus.clone());
+        (bus, connected)
     };
 
     let mut payload = mem::Bytes::new();
@@ -142,7 +143,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
     msg.read_payload(&mut payload)?;
     outgoing.payload = payload;
     let mut wakes = Wakes::new();
-    let mut next = || this.domain.next_message();
+    let mut next = || bus.order.next_message();
     let mut left = this.sock.sndtimeo(flags & MSG_DONTWAIT != 0) as Jiffies;
     let result = bus
         .state

@@ -5,6 +5,7 @@
 //! A send goes on in [`crate::send`], a receive in [`crate::receive`], an option in [`crate::options`].
 
 use crate::{
+    bound::Bound,
     bus_core::{
         address::{
             Address,
@@ -121,15 +122,16 @@ impl Operations for Endpoint {
 
     fn release(this: Arc<Self>) {
         drop(this.domain.remove(this.peer_id()));
-        let bus = this.settings.lock().bus.take();
-        if let Some(bus) = bus {
+        let bound = this.settings.lock().bound.take();
+        if let Some(bound) = bound {
+            let bus = bound.bus.clone();
             // From this step on the socket is no target, no replier and no owner of a name.
             let mut wakes = Wakes::new();
             let garbage = bus.state.lock().close_begin(&this, &mut wakes);
             wake_all(wakes);
             drop(garbage);
             Endpoint::settle(&this, &bus);
-            this.domain.leave(&bus);
+            bound.leave(&this);
         }
         this.users.answer_bell();
         this.users.leave(this.payer.id());
@@ -137,20 +139,11 @@ impl Operations for Endpoint {
 
     /// # Errors
     ///
-    /// `EINVAL` for no or a malformed name or a bound socket, `EOPNOTSUPP` for a path, `EACCES`, `ENOMEM`.
+    /// `EINVAL` for no or a malformed name or a bound socket, and those of [`Bound::new`].
     fn bind(this: &Arc<Self>, addr: &[u8]) -> Result {
         let path = sockaddr::path(addr, this.address_family)?;
-        let name = match path {
-            // Also no autobind.
-            [] | [0] => return Err(EINVAL),
-            [0, name @ ..] => name,
-            _ => return Err(EOPNOTSUPP),
-        };
-        let mut settings = this.settings.lock();
-        if settings.bus.is_some() {
-            return Err(EINVAL);
-        }
-        settings.bus = Some(this.domain.join(name, this, settings.mode)?);
+        let (binding, mode) = this.begin_bind()?;
+        binding.finish(Bound::new(this, path, mode)?);
         Ok(())
     }
 
@@ -183,20 +176,11 @@ impl Operations for Endpoint {
             let text = settings.connected.as_ref().ok_or(ENOTCONN)?;
             return sockaddr::write(out, self.address_family, text, true);
         }
-        let Some(bus) = &settings.bus else {
-            return sockaddr::write(out, self.address_family, &[], false);
+        let (path, nul) = match &settings.bound {
+            Some(bound) => (bound.address(), bound.is_path()),
+            None => (&[][..], false),
         };
-        let mut path = [0; sockaddr::PATH_LEN];
-        let len = bus.name.len().saturating_add(1);
-        path.get_mut(1..len)
-            .ok_or(EINVAL)?
-            .copy_from_slice(&bus.name);
-        sockaddr::write(
-            out,
-            self.address_family,
-            path.get(..len).ok_or(EINVAL)?,
-            false,
-        )
+        sockaddr::write(out, self.address_family, path, nul)
     }
 
     fn poll(&self) -> u32 {

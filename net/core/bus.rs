@@ -306,6 +306,11 @@ impl<M: Member> Bus<M> {
         self.owner
     }
 
+    /// Says whose bus it is, where that is known only after it was made.
+    pub fn set_owner(&mut self, owner: u32) {
+        self.owner = owner;
+    }
+
     /// Largest payload.
     pub fn max_msg(&self) -> u32 {
         self.max_msg

@@ -135,3 +135,63 @@ __rust_helper void rust_helper_kbus_module_put(struct module *module)
 {
 	module_put(module);
 }
+
+__rust_helper int rust_helper_kbus_current_umask(void)
+{
+	return current_umask();
+}
+
+__rust_helper struct mnt_idmap *
+rust_helper_kbus_mnt_idmap(const struct vfsmount *mnt)
+{
+	return mnt_idmap(mnt);
+}
+
+__rust_helper struct inode *
+rust_helper_kbus_d_backing_inode(const struct dentry *upper)
+{
+	return d_backing_inode(upper);
+}
+
+__rust_helper struct dentry *rust_helper_kbus_dget(struct dentry *dentry)
+{
+	return dget(dentry);
+}
+
+__rust_helper int rust_helper_kbus_path_permission(const struct path *path,
+						   int mask)
+{
+	return path_permission(path, mask);
+}
+
+__rust_helper int
+rust_helper_kbus_security_path_mknod(const struct path *dir,
+				     struct dentry *dentry, umode_t mode,
+				     unsigned int dev)
+{
+	return security_path_mknod(dir, dentry, mode, dev);
+}
+
+__rust_helper vfsuid_t
+rust_helper_kbus_i_uid_into_vfsuid(struct mnt_idmap *idmap,
+				   const struct inode *inode)
+{
+	return i_uid_into_vfsuid(idmap, inode);
+}
+
+__rust_helper vfsgid_t
+rust_helper_kbus_i_gid_into_vfsgid(struct mnt_idmap *idmap,
+				   const struct inode *inode)
+{
+	return i_gid_into_vfsgid(idmap, inode);
+}
+
+__rust_helper kuid_t rust_helper_kbus_vfsuid_into_kuid(vfsuid_t vfsuid)
+{
+	return vfsuid_into_kuid(vfsuid);
+}
+
+__rust_helper kgid_t rust_helper_kbus_vfsgid_into_kgid(vfsgid_t vfsgid)
+{
+	return vfsgid_into_kgid(vfsgid);
+}

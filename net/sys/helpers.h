@@ -30,6 +30,9 @@
  * @bind from_kgid_munged
  * @bind proc_create_net_data
  * @bind remove_proc_entry
+ * @bind kern_path
+ * @bind start_creating_path
+ * @bind end_creating_path
  *
  * Inline functions and macros, each wrapped by a helper of one call:
  */
@@ -37,15 +40,21 @@
 #define _KBUS_HELPERS_H
 
 #include <linux/capability.h>
+#include <linux/dcache.h>
+#include <linux/fs.h>
+#include <linux/fs_struct.h>
 #include <linux/kprobes.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/mount.h>
+#include <linux/namei.h>
 #include <linux/net.h>
 #include <linux/nsproxy.h>
 #include <linux/proc_fs.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <linux/security.h>
 #include <linux/seq_file.h>
 #include <linux/sockptr.h>
 #include <linux/sysctl.h>
@@ -54,9 +63,10 @@
 #include <net/netns/generic.h>
 #include <net/sock.h>
 
-/* struct sock is opaque to the kernel crate. */
+/* struct sock is opaque to the kernel crate, and some macros are. */
 #ifdef __BINDGEN__
 const size_t RUST_CONST_HELPER_KBUS_SOCK_SIZE = sizeof(struct sock);
+const u32 RUST_CONST_HELPER_KBUS_LOOKUP_FOLLOW = LOOKUP_FOLLOW;
 #endif
 
 void *rust_helper_kbus_sk_user_data(const struct sock *sk);
@@ -85,5 +95,19 @@ struct net *rust_helper_kbus_current_net(void);
 int rust_helper_kbus_put_user(int value, int __user *ptr);
 bool rust_helper_kbus_try_module_get(struct module *module);
 void rust_helper_kbus_module_put(struct module *module);
+int rust_helper_kbus_current_umask(void);
+struct mnt_idmap *rust_helper_kbus_mnt_idmap(const struct vfsmount *mnt);
+struct inode *rust_helper_kbus_d_backing_inode(const struct dentry *upper);
+struct dentry *rust_helper_kbus_dget(struct dentry *dentry);
+int rust_helper_kbus_path_permission(const struct path *path, int mask);
+int rust_helper_kbus_security_path_mknod(const struct path *dir,
+					 struct dentry *dentry, umode_t mode,
+					 unsigned int dev);
+vfsuid_t rust_helper_kbus_i_uid_into_vfsuid(struct mnt_idmap *idmap,
+					    const struct inode *inode);
+vfsgid_t rust_helper_kbus_i_gid_into_vfsgid(struct mnt_idmap *idmap,
+					    const struct inode *inode);
+kuid_t rust_helper_kbus_vfsuid_into_kuid(vfsuid_t vfsuid);
+kgid_t rust_helper_kbus_vfsgid_into_kgid(vfsgid_t vfsgid);
 
 #endif

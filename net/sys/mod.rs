@@ -28,6 +28,7 @@ mod bindings {
 
 pub(crate) mod msg;
 pub(crate) mod net_ns;
+pub(crate) mod path;
 pub(crate) mod pid;
 pub(crate) mod probe;
 pub(crate) mod proc;

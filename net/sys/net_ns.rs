@@ -15,7 +15,8 @@ use kernel::{
     },
     ffi::{
         c_int,
-        c_uint, //
+        c_uint,
+        c_void, //
     },
     prelude::*,
     sync::{
@@ -51,12 +52,6 @@ impl Net {
         self.0.get()
     }
 
-    /// The one that the machine started with.
-    pub(crate) fn initial() -> &'static Self {
-        // SAFETY: It is static, and all access goes through the pointer.
-        unsafe { Self::from_raw(&raw mut bindings::init_net) }
-    }
-
     /// Whether it is the one that the machine started with.
     pub(crate) fn is_initial(&self) -> bool {
         core::ptr::eq(self.0.get(), &raw const bindings::init_net)
@@ -85,11 +80,18 @@ impl Net {
 
 /// A type of which every network namespace has one.
 pub(crate) trait NetState: Sized + Send + Sync + 'static {
+    /// What all of them share.
+    type Shared: Send + Sync + 'static;
+
     /// Storage for the registration; always the same.
     fn cell() -> &'static NetCell;
 
     /// Makes the state of `net`. `maker` is that of the namespace it is made from, where there is one.
-    fn create(net: &Net, maker: Option<Arc<Self>>) -> Result<Arc<Self>>;
+    fn create(
+        net: &Net,
+        maker: Option<Arc<Self>>,
+        shared: &Arc<Self::Shared>,
+    ) -> Result<Arc<Self>>;
 
     /// The files of `/proc/net` that show it; always the same.
     fn files() -> &'static [FileOf<Self>];
@@ -99,6 +101,8 @@ pub(crate) trait NetState: Sized + Send + Sync + 'static {
 pub(crate) struct NetCell {
     ops: Opaque<bindings::pernet_operations>,
     id: Opaque<c_uint>,
+    /// What the [`NetRegistration`] keeps for all.
+    shared: Opaque<*const c_void>,
     /// Every namespace that there is has its state: before that none may be asked for it, as the kernel sets the id
     /// first and then makes the states one after another.
     complete: Atomic<bool>,
@@ -113,6 +117,7 @@ impl NetCell {
         Self {
             ops: Opaque::zeroed(),
             id: Opaque::zeroed(),
+            shared: Opaque::zeroed(),
             complete: Atomic::new(false),
         }
     }
@@ -122,13 +127,8 @@ impl NetCell {
 ///
 /// # Invariants
 ///
-/// `T::cell()` is filled in and registered.
+/// `T::cell()` is filled in and registered, and its `shared` comes from an `Arc<T::Shared>`.
 pub(crate) struct NetRegistration<T: NetState>(PhantomData<T>);
-
-// SAFETY: There is nothing in it.
-unsafe impl<T: NetState> Send for NetRegistration<T> {}
-// SAFETY: As above.
-unsafe impl<T: NetState> Sync for NetRegistration<T> {}
 
 impl<T: NetState> NetRegistration<T> {
     /// Makes a `T` for each namespace, and for each that comes. To be called once per load of the module.
@@ -136,7 +136,7 @@ impl<T: NetState> NetRegistration<T> {
     /// # Errors
     ///
     /// `ENOMEM`, or what [`NetState::create`] says.
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(shared: Arc<T::Shared>) -> Result<Self> {
         let ops = T::cell().ops.get();
         // SAFETY: It is not registered, so nobody else looks at it.
         unsafe {
@@ -144,12 +144,26 @@ impl<T: NetState> NetRegistration<T> {
             (*ops).exit = Some(Self::exit);
             (*ops).id = T::cell().id.get();
             (*ops).size = size_of::<*const T>();
+            T::cell().shared.get().write(Arc::into_raw(shared).cast());
         }
         // SAFETY: It is filled in and, being static, stays.
-        to_result(unsafe { bindings::register_pernet_subsys(ops) })?;
+        to_result(unsafe { bindings::register_pernet_subsys(ops) }).inspect_err(|_| {
+            // SAFETY: Nobody looks at it, as it is not registered.
+            unsafe { Self::forget_shared() }
+        })?;
         T::cell().complete.store(true, Release);
         // INVARIANT: It succeeded.
         Ok(Self(PhantomData))
+    }
+
+    /// Drops what the namespaces have shared.
+    ///
+    /// # Safety
+    ///
+    /// `new` must have put it there, and nobody may look at it any more.
+    unsafe fn forget_shared() {
+        // SAFETY: By the safety requirements.
+        drop(unsafe { Arc::from_raw((*T::cell().shared.get()).cast::<T::Shared>()) });
     }
 
     /// Callback `init`.
@@ -161,8 +175,12 @@ impl<T: NetState> NetRegistration<T> {
         from_result(|| {
             // SAFETY: `current` has a namespace of its own here, which stays during the call.
             let maker = unsafe { Net::from_raw(bindings::current_net()) }.state::<T>();
+            // SAFETY: `new` put it there, where it stays as long as this can be called.
+            let shared = ManuallyDrop::new(unsafe {
+                Arc::from_raw((*T::cell().shared.get()).cast::<T::Shared>())
+            });
             // SAFETY: The kernel's own call: `net` is valid.
-            let state = T::create(unsafe { Net::from_raw(net) }, maker)?;
+            let state = T::create(unsafe { Net::from_raw(net) }, maker, &shared)?;
             // SAFETY: The kernel's own call: `net` is valid and has a cell of `size` bytes.
             unsafe {
                 let cell = bindings::net_generic(net, *T::cell().id.get()).cast::<*const T>();
@@ -217,7 +235,10 @@ impl<T: NetState> NetRegistration<T> {
 impl<T: NetState> Drop for NetRegistration<T> {
     fn drop(&mut self) {
         T::cell().complete.store(false, Release);
-        // SAFETY: By the type invariant.
-        unsafe { bindings::unregister_pernet_subsys(T::cell().ops.get()) };
+        // SAFETY: By the type invariant. There is no namespace with such a state after the first call.
+        unsafe {
+            bindings::unregister_pernet_subsys(T::cell().ops.get());
+            Self::forget_shared();
+        }
     }
 }

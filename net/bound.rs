@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `bind()`: what a socket is bound to, and how it comes there.
+//!
+//! No lock of ours is held while the file system is asked, which may take for ever.
+
+use crate::{
+    domain::SharedBus,
+    endpoint::Endpoint,
+    sockaddr,
+    sys::{
+        path::Path,
+        sock::Sock,
+        task, //
+    },
+    table::{
+        Key,
+        Made,
+        Name, //
+    }, //
+};
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    current,
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    }, //
+};
+
+/// A socket's place on a bus.
+pub(crate) struct Bound {
+    pub(crate) bus: Arc<SharedBus>,
+    /// As `bind()` was given it: an abstract name with its leading NUL, or a path without one behind it.
+    address: KVec<u8>,
+    place: Place,
+}
+
+/// How the bus is found.
+enum Place {
+    Abstract(Name),
+    /// Each socket has a path of its own: what is in use is what somebody is bound to.
+    Path(Path),
+}
+
+impl Bound {
+    /// Binds a socket to the abstract bus of this name, which is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` if the bus's mode does not let this user in, `ENOMEM`.
+    fn to_name(this: &Arc<Endpoint>, address: &[u8], name: &[u8], mode: u32) -> Result<Self> {
+        let name = Name::new(name)?;
+        let address = copy(address)?;
+        let key = Key::Name(name);
+        let table = this.domain.table(&key);
+        let admit = |bus: &SharedBus| bus.admit(&this.sock);
+        let bus = match table.join(&key, this, admit)? {
+            Some(bus) => bus,
+            None => table.publish(&key, Made::new(this, mode)?, this, admit)?,
+        };
+        Ok(Self {
+            bus,
+            address,
+            place: Place::Abstract(name),
+        })
+    }
+
+    /// Binds a socket to the bus that is the inode at this path, which is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` without write permission, `ECONNREFUSED` for what is no socket, `EADDRINUSE` for a symbolic link to
+    /// nowhere, the path's own, `ENOMEM`, `ERESTARTSYS` on a signal.
+    fn to_path(this: &Arc<Endpoint>, text: &[u8]) -> Result<Self> {
+        let mut terminated = [0; sockaddr::PATH_LEN + 1];
+        terminated
+            .get_mut(..text.len())
+            .ok_or(EINVAL)?
+            .copy_from_slice(text);
+        let name = CStr::from_bytes_until_nul(&terminated).map_err(|_| EINVAL)?;
+        let address = copy(name.to_bytes())?;
+        let (path, made) = find_or_make(this, name)?;
+        let key = Key::Inode(path.inode_id());
+        let table = this.domain.table(&key);
+        // Who may write to the inode may join.
+        let admit = |_: &SharedBus| Ok(());
+        let joined = match made {
+            Some(_) => None,
+            None => table.join(&key, this, admit)?,
+        };
+        let bus = match joined {
+            Some(bus) => bus,
+            None => {
+                let made = made.map_or_else(|| Made::new(this, 0), Ok)?;
+                made.bus.state.lock().set_owner(path.uid());
+                table.publish(&key, made, this, admit)?
+            }
+        };
+        Ok(Self {
+            bus,
+            address,
+            place: Place::Path(path),
+        })
+    }
+
+    /// Binds a socket to the bus of this `sun_path`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for none, there being no autobind, and those of its kind of bus.
+    pub(crate) fn new(this: &Arc<Endpoint>, sun_path: &[u8], mode: u32) -> Result<Self> {
+        match sun_path {
+            [] | [0] => Err(EINVAL),
+            [0, name @ ..] => Self::to_name(this, sun_path, name, mode),
+            text => Self::to_path(this, text),
+        }
+    }
+
+    /// `sun_path` of the socket's name: an abstract one with its leading NUL, or a path without one behind it.
+    pub(crate) fn address(&self) -> &[u8] {
+        &self.address
+    }
+
+    /// Whether the bus is at a path.
+    pub(crate) fn is_path(&self) -> bool {
+        matches!(self.place, Place::Path(_))
+    }
+
+    /// Whether the current task owns the bus, or may administer what its owner belongs to; `sock` is the socket.
+    pub(crate) fn is_owner(&self, sock: &Sock) -> bool {
+        match &self.place {
+            Place::Abstract(_) => self.bus.is_owner(sock),
+            Place::Path(path) => path.uid() == task::current_euid() || path.is_net_admin(),
+        }
+    }
+
+    /// Owner's user and group, as numbers of the initial user namespace.
+    pub(crate) fn owner(&self) -> (u32, u32) {
+        match &self.place {
+            Place::Abstract(_) => self.bus.owner(),
+            Place::Path(path) => (path.uid(), path.gid()),
+        }
+    }
+
+    /// Whose write permission lets them bind.
+    pub(crate) fn mode(&self) -> u32 {
+        match &self.place {
+            Place::Abstract(_) => self.bus.mode.load(Relaxed),
+            Place::Path(path) => path.permissions(),
+        }
+    }
+
+    /// The socket has left the bus: gives up its place, and the bus if it was the last.
+    pub(crate) fn leave(self, this: &Endpoint) {
+        let key = match &self.place {
+            Place::Abstract(name) => Key::Name(*name),
+            Place::Path(path) => Key::Inode(path.inode_id()),
+        };
+        this.domain.table(&key).leave(&key, &self.bus);
+        // Only now the path: without it, the inode could go and another one take its id.
+    }
+}
+
+/// The inode at a path, which is made if there is none; then with a bus for it.
+///
+/// All that can fail comes before the making, so that a bind that fails leaves no inode behind.
+fn find_or_make(this: &Arc<Endpoint>, name: &CStr) -> Result<(Path, Option<Made>)> {
+    loop {
+        match Path::lookup(name) {
+            Ok(path) => {
+                path.check_write()?;
+                if !path.is_socket() {
+                    return Err(ECONNREFUSED);
+                }
+                return Ok((path, None));
+            }
+            Err(e) if e == ENOENT => {}
+            Err(e) => return Err(e),
+        }
+        let made = Made::new(this, 0)?;
+        match Path::make_socket(name) {
+            Ok(path) => return Ok((path, Some(made))),
+            Err(e) if e == EEXIST => {}
+            Err(e) => return Err(e),
+        }
+        if Path::is_link(name) {
+            return Err(EADDRINUSE);
+        }
+        // Somebody else was faster.
+        if current!().signal_pending() {
+            return Err(ERESTARTSYS);
+        }
+    }
+}
+
+fn copy(bytes: &[u8]) -> Result<KVec<u8>> {
+    let mut copy = KVec::with_capacity(bytes.len(), GFP_KERNEL_ACCOUNT)?;
+    copy.extend_from_slice(bytes, GFP_KERNEL_ACCOUNT)?;
+    Ok(copy)
+}
