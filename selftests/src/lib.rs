@@ -3,11 +3,12 @@
 //!
 //! [`sys`] is a thin wrapper over the socket calls that hides nothing: a test
 //! must be able to send what no well-behaved library would. [`process`] makes
-//! children and holds them still.
+//! children and holds them still, [`files`] makes folders and mounts.
 
 #![cfg(target_os = "linux")]
 
 pub mod cgroup;
+pub mod files;
 pub mod history;
 pub mod process;
 pub mod sys;

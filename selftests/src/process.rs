@@ -69,9 +69,18 @@ impl Child {
     ///
     /// Waiting for memory, a page or a lock is another kind of sleep.
     pub fn wait_asleep(&self) {
+        self.wait_state('S');
+    }
+
+    /// Waits until it sleeps, not interruptibly: a file system does not answer.
+    pub fn wait_stuck(&self) {
+        self.wait_state('D');
+    }
+
+    fn wait_state(&self, wanted: char) {
         loop {
             match self.state() {
-                Some('S') => return,
+                Some(state) if state == wanted => return,
                 Some('Z') => panic!("the child ended, and was expected to sleep"),
                 _ => thread::sleep(Duration::from_millis(1)),
             }
@@ -81,6 +90,11 @@ impl Child {
     /// Whether it sleeps so, now.
     pub fn is_asleep(&self) -> bool {
         self.state() == Some('S')
+    }
+
+    /// Whether it has ended, and is waited for.
+    pub fn has_ended(&self) -> bool {
+        self.state() == Some('Z')
     }
 
     fn state(&self) -> Option<char> {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Addresses, and the two forms of socket that they belong to.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
@@ -64,6 +66,16 @@ pub fn sockaddr(family: i32, path: &[u8]) -> Vec<u8> {
 pub fn bus_address(name: &str) -> Vec<u8> {
     let mut bytes = sockaddr(Form::chosen().family(), b"\0");
     bytes.extend_from_slice(name.as_bytes());
+    bytes
+}
+
+/// The address of a bus at a path in the chosen form, NUL-terminated where there is room.
+pub fn path_address(path: &Path) -> Vec<u8> {
+    let path = path.as_os_str().as_bytes();
+    let mut bytes = sockaddr(Form::chosen().family(), path);
+    if path.len() < PATH_MAX {
+        bytes.push(0);
+    }
     bytes
 }
 

@@ -16,6 +16,7 @@ pub use address::bus_address;
 pub use address::fresh_bus;
 pub use address::long_name;
 pub use address::message_address;
+pub use address::path_address;
 pub use address::sockaddr;
 pub use address::Form;
 pub use address::PATH_AT;

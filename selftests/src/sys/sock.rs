@@ -6,9 +6,11 @@ use std::os::fd::AsRawFd;
 use std::os::fd::FromRawFd;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
+use std::path::Path;
 
 use super::address::bus_address;
 use super::address::message_address;
+use super::address::path_address;
 use super::address::Form;
 use super::bytes::bytes_of;
 use super::errno::check;
@@ -70,6 +72,18 @@ impl Sock {
     /// Joins a bus.
     pub fn bind(&self, bus: &str) -> Res<()> {
         self.bind_raw(&bus_address(bus))
+    }
+
+    /// A socket bound to the bus at this path; neither step may fail.
+    pub fn at(path: impl AsRef<Path>) -> Sock {
+        let sock = Sock::new();
+        sock.bind_path(path).expect("bind() to a path");
+        sock
+    }
+
+    /// Joins the bus at a path.
+    pub fn bind_path(&self, path: impl AsRef<Path>) -> Res<()> {
+        self.bind_raw(&path_address(path.as_ref()))
     }
 
     /// `bind()` with these very bytes.

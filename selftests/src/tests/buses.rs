@@ -18,7 +18,7 @@ super::tests! {
     name_of_a_bound_socket no_autobind bind_twice longest_bus_name too_long_bus_name
     empty_bus_name wrong_family bytes_make_the_name not_an_af_unix_name
     buses_are_separate bus_ends_with_its_last_socket bus_outlives_its_maker
-    per_network_namespace path_bus_is_for_later owner_options_are_for_the_owner
+    per_network_namespace owner_options_are_for_the_owner
     anybody_may_read_owner_options ownership_stays_with_the_maker mode_is_checked_at_bind
     mode_set_before_bind mode_group mode_default bus_info_counts bus_info_owner
     bus_info_domain bus_info_bytes owner_by_user
@@ -159,15 +159,6 @@ fn per_network_namespace() {
     })
     .join();
     silent!(sock);
-}
-
-/// A bus at a path is a later feature: `EOPNOTSUPP`, and no inode is left.
-fn path_bus_is_for_later() {
-    let path = format!("/tmp/{}", fresh_bus());
-    let mut address = sockaddr(Form::chosen().family(), path.as_bytes());
-    address.push(0);
-    fails!(EOPNOTSUPP, Sock::new().bind_raw(&address));
-    assert!(!std::path::Path::new(&path).exists());
 }
 
 /// Options of the whole bus are set by its owner; others get `EPERM`.

@@ -22,9 +22,11 @@ mod memory;
 mod merge;
 mod messages;
 mod model;
+mod mounts;
 mod once;
 mod options;
 mod order;
+mod paths;
 mod proc;
 mod reading;
 mod sending;
@@ -147,6 +149,8 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         sockets::TESTS,
         budgets::TESTS,
         buses::TESTS,
+        paths::TESTS,
+        mounts::TESTS,
         addresses::TESTS,
         bindings::TESTS,
         messages::TESTS,
