@@ -53,7 +53,7 @@
 #define KBUS_REPORT_BINDS	20	/* SG: int */
 #define KBUS_MAX_MSG_SIZE	21	/* SG: __u32 */
 #define KBUS_BUS_BYTES		22	/* SG: __u64 */
-#define KBUS_BUS_MODE		23	/* SG: __u32, default 0666 */
+#define KBUS_BUS_MODE		23	/* SG: __u32, default 0666; path bus: G */
 #define KBUS_BUS_INFO		24	/* G: struct kbus_bus_info */
 #define KBUS_SYNC		25	/* G: __u64 */
 
