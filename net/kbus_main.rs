@@ -10,10 +10,10 @@ use kernel::prelude::*;
 use core::pin::Pin;
 
 // The same files are a crate of their own on the host, where all of it is public and used by tests.
+mod bound;
 #[allow(dead_code, unreachable_pub)]
 #[path = "core/mod.rs"]
 mod bus_core;
-mod bound;
 mod domain;
 mod endpoint;
 mod options;

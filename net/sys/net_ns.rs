@@ -87,11 +87,8 @@ pub(crate) trait NetState: Sized + Send + Sync + 'static {
     fn cell() -> &'static NetCell;
 
     /// Makes the state of `net`. `maker` is that of the namespace it is made from, where there is one.
-    fn create(
-        net: &Net,
-        maker: Option<Arc<Self>>,
-        shared: &Arc<Self::Shared>,
-    ) -> Result<Arc<Self>>;
+    fn create(net: &Net, maker: Option<Arc<Self>>, shared: &Arc<Self::Shared>)
+        -> Result<Arc<Self>>;
 
     /// The files of `/proc/net` that show it; always the same.
     fn files() -> &'static [FileOf<Self>];
