@@ -28,7 +28,7 @@ use super::paths::same_bus;
 use super::silent;
 
 super::tests! {
-    owner_is_the_inode_s owner_follows_chown owner_by_privilege
+    owner_is_the_inode_s owner_follows_chown owner_s_repliers_are_protected owner_by_privilege
     privilege_of_a_user_namespace_without_the_owner privilege_of_a_user_namespace_with_the_owner
     permissions_count_at_the_next_bind mode_is_the_inode_s mode_is_set_by_chmod_alone
     info_is_the_inode_s seen_by_two_mount_namespaces bind_mount_is_the_same_bus
@@ -94,6 +94,28 @@ fn owner_follows_chown() {
     old.join();
     as_user(1001, &path, |new| {
         new.set_u32(uapi::KBUS_MAX_MSG_SIZE, 3000).unwrap();
+    });
+}
+
+/// From the owner's wildcard no other user takes names, from others' the owner
+/// does, whoever was the first to bind.
+fn owner_s_repliers_are_protected() {
+    let path = left_over(1000, 1000, 0o777);
+    let (bound, go) = (Gate::new(), Gate::new());
+    let first = Child::fork(|| {
+        process::become_user(1001, 1001);
+        let sock = Sock::at(&path);
+        sock.replier("$.First.*").unwrap();
+        bound.open(1);
+        go.pass();
+        fails!(EACCES, sock.replier("$.Ask"));
+    });
+    bound.pass();
+    as_user(1000, &path, |owner| {
+        owner.replier("$.First.Ask").unwrap();
+        owner.replier("$.*").unwrap();
+        go.open(1);
+        first.join();
     });
 }
 
