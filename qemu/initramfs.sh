@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
 # Runs inside the build root. Packs the machine's root file system: busybox, Python with its standard library, our
-# programs and the module. Usage: initramfs.sh OUTPUT.cpio PROGRAMS MODULE
+# programs and the module. Usage: initramfs.sh OUTPUT.cpio PROGRAMS MODULE [OTHER MODULE]...
 set -euo pipefail
 out=$1 base=/base.cpio.gz programs=$2 module=$3
+shift 3
 
 pack() { (cd "$1" && find . -print0 | cpio --null --create --format=newc --quiet --owner=0:0); }
 
@@ -39,11 +40,12 @@ cp qemu/init "$dir/init"
 cp "$programs"/kbus-* "$dir/"
 cp "$programs"/{replier,merge,listener.py} "$dir/demo/"
 cp "$module" "$dir/lib/modules/$release/kbus.ko"
+[ $# -eq 0 ] || cp "$@" "$dir/lib/modules/$release/"
 ln -s "lib/modules/$release/kbus.ko" "$dir/kbus.ko"
 # The sources, for "make shell".
 mkdir "$dir/src"
 cp -r README.md docs net uapi selftests "$dir/src/"
-# For the kernel to load it by itself, as by "net-pf-18".
+# For the kernel to load them by itself, as by "net-pf-18".
 ln -s /bin/busybox "$dir/sbin/modprobe"
 touch "$dir/lib/modules/$release"/modules.{order,builtin,builtin.modinfo}
 depmod -b "$dir" "$release"
