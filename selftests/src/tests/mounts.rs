@@ -101,7 +101,7 @@ fn owner_follows_chown() {
 /// does, whoever was the first to bind.
 fn owner_s_repliers_are_protected() {
     let path = left_over(1000, 1000, 0o777);
-    let (bound, go) = (Gate::new(), Gate::new());
+    let (bound, go, done) = (Gate::new(), Gate::new(), Gate::new());
     let first = Child::fork(|| {
         process::become_user(1001, 1001);
         let sock = Sock::at(&path);
@@ -109,14 +109,19 @@ fn owner_s_repliers_are_protected() {
         bound.open(1);
         go.pass();
         fails!(EACCES, sock.replier("$.Ask"));
+        done.open(1);
     });
     bound.pass();
-    as_user(1000, &path, |owner| {
-        owner.replier("$.First.Ask").unwrap();
-        owner.replier("$.*").unwrap();
+    let owner = Child::fork(|| {
+        process::become_user(1000, 1000);
+        let sock = Sock::at(&path);
+        sock.replier("$.First.Ask").unwrap();
+        sock.replier("$.*").unwrap();
         go.open(1);
-        first.join();
+        done.pass();
     });
+    first.join();
+    owner.join();
 }
 
 /// `CAP_NET_ADMIN` makes an owner too.
