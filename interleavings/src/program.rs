@@ -3,6 +3,7 @@
 //! System calls, as a program of a test makes them.
 
 use crate::domain::Domain;
+use crate::domain::Machine;
 use crate::endpoint::Endpoint;
 use crate::prelude::Result;
 use crate::sync::Arc;
@@ -52,7 +53,8 @@ pub struct Message {
 
 impl Default for Namespace {
     fn default() -> Self {
-        Namespace(Domain::create(&Net, None).unwrap())
+        let machine = Machine::new().unwrap();
+        Namespace(Domain::create(&Net, None, &machine).unwrap())
     }
 }
 

@@ -5,10 +5,23 @@
 use super::alloc::AllocError;
 use super::alloc::Flags;
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 
 pub(crate) struct RBTree<K, V>(BTreeMap<K, V>);
 
 pub(crate) struct RBTreeNode<K, V>(K, V);
+
+pub(crate) struct RBTreeNodeReservation<K, V>(PhantomData<(K, V)>);
+
+impl<K, V> RBTreeNodeReservation<K, V> {
+    pub(crate) fn new(_flags: Flags) -> Result<Self, AllocError> {
+        Ok(RBTreeNodeReservation(PhantomData))
+    }
+
+    pub(crate) fn into_node(self, key: K, value: V) -> RBTreeNode<K, V> {
+        RBTreeNode(key, value)
+    }
+}
 
 pub(crate) struct Cursor<'a, K, V>(&'a K, &'a V);
 
@@ -47,6 +60,11 @@ impl<K: Ord + Copy, V> RBTree<K, V> {
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
         self.0.iter_mut()
+    }
+
+    pub(crate) fn remove_node(&mut self, key: &K) -> Option<RBTreeNode<K, V>> {
+        let (key, value) = self.0.remove_entry(key)?;
+        Some(RBTreeNode(key, value))
     }
 
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {

@@ -25,10 +25,6 @@ pub(crate) mod net_ns {
     }
 
     impl Net {
-        pub(crate) fn initial() -> &'static Self {
-            &Net
-        }
-
         pub(crate) fn is_initial(&self) -> bool {
             true
         }
@@ -40,9 +36,70 @@ pub(crate) mod net_ns {
 
     #[expect(dead_code, reason = "nobody registers it")]
     pub(crate) trait NetState: Sized {
+        type Shared;
         fn cell() -> &'static NetCell;
-        fn create(net: &Net, maker: Option<Arc<Self>>) -> Result<Arc<Self>>;
+        fn create(
+            net: &Net,
+            maker: Option<Arc<Self>>,
+            shared: &Arc<Self::Shared>,
+        ) -> Result<Arc<Self>>;
         fn files() -> &'static [FileOf<Self>];
+    }
+}
+
+pub(crate) mod path {
+    //! There is no file system here.
+
+    use crate::prelude::CStr;
+    use crate::prelude::Error;
+    use crate::prelude::Result;
+
+    /// There is none.
+    pub(crate) enum Path {}
+
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub(crate) struct InodeId(usize);
+
+    impl Path {
+        pub(crate) fn lookup(_: &CStr) -> Result<Self> {
+            Err(Error::from_errno(-2))
+        }
+
+        pub(crate) fn is_link(_: &CStr) -> bool {
+            false
+        }
+
+        pub(crate) fn make_socket(_: &CStr) -> Result<Self> {
+            Err(Error::from_errno(-30))
+        }
+
+        pub(crate) fn inode_id(&self) -> InodeId {
+            match *self {}
+        }
+
+        pub(crate) fn is_socket(&self) -> bool {
+            match *self {}
+        }
+
+        pub(crate) fn permissions(&self) -> u32 {
+            match *self {}
+        }
+
+        pub(crate) fn uid(&self) -> u32 {
+            match *self {}
+        }
+
+        pub(crate) fn gid(&self) -> u32 {
+            match *self {}
+        }
+
+        pub(crate) fn check_write(&self) -> Result {
+            match *self {}
+        }
+
+        pub(crate) fn is_net_admin(&self) -> bool {
+            match *self {}
+        }
     }
 }
 
