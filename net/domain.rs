@@ -13,6 +13,7 @@ use crate::{
     endpoint::Endpoint,
     proc,
     sys::{
+        cred::Maker,
         net_ns::{
             Net,
             NetCell,
@@ -237,6 +238,10 @@ pub(crate) struct SharedBus {
     uid: u32,
     gid: u32,
     _counted: Counted,
+    /// Whose `bind()` made it: the peer of all its sockets.
+    pub(crate) maker: Maker,
+    /// Sockets whose readers want to see the security labels of senders.
+    pub(crate) label_readers: Atomic<u32>,
     /// The bus lock. Lock order: before the queue of any socket. It is a sleeping lock.
     #[pin]
     pub(crate) state: Mutex<Bus<Arc<Endpoint>>>,
@@ -273,6 +278,7 @@ impl SharedBus {
     /// `EDQUOT` if the user has made too many, `ENOMEM`.
     pub(crate) fn new(endpoint: &Endpoint, mode: u32) -> Result<Arc<Self>> {
         let uid = task::current_euid();
+        let maker = Maker::current()?;
         let key = hash::Key(random::number(), random::number());
         let bus = Bus::new(uid, users::bus_bytes(), &users::LIMITS, key).map_err(to_kernel)?;
         let counted = Counted::new(endpoint)?;
@@ -283,6 +289,8 @@ impl SharedBus {
                 uid,
                 gid: task::current_egid(),
                 _counted: counted,
+                maker,
+                label_readers: Atomic::new(0),
                 state <- new_mutex!(bus, "kbus::bus"),
             }),
             GFP_KERNEL_ACCOUNT,

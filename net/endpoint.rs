@@ -26,10 +26,13 @@ use crate::{
         SharedBus, //
     },
     sys::{
+        cred::Creds,
         pid::Pid,
+        scm::Files,
         sock::Sock,
         task, //
     },
+    uapi,
     users::Users, //
 };
 use kernel::{
@@ -52,7 +55,11 @@ use kernel::{
         Mutex,
         MutexGuard, //
     },
-    time::Jiffies, //
+    time::{
+        ClockSource,
+        Jiffies,
+        RealTime, //
+    }, //
 };
 
 use core::sync::atomic::AtomicBool;
@@ -83,6 +90,8 @@ pub(crate) struct Endpoint {
     pub(crate) send_flags: Atomic<u32>,
     /// `KBUS_RECV_INFO`.
     pub(crate) recv_info: Atomic<u32>,
+    /// `KBUS_PASS_CRED` and `KBUS_PASS_SEC`; the other bits are kept where they are used.
+    pub(crate) pass: Atomic<u32>,
     /// `KBUS_LAST_SENT`.
     pub(crate) last_sent: Atomic<u64>,
     #[pin]
@@ -144,6 +153,7 @@ impl Endpoint {
                 sock,
                 send_flags: Atomic::new(0),
                 recv_info: Atomic::new(1),
+                pass: Atomic::new(0),
                 last_sent: Atomic::new(0),
                 settings <- new_mutex!(
                     Settings { bound: None, binding: false, connected: None, mode: 0o666 },
@@ -345,7 +355,13 @@ pub(crate) struct Binding<'a>(&'a Endpoint);
 impl Binding<'_> {
     /// Ends it: the socket is bound.
     pub(crate) fn finish(self, bound: Bound) {
-        self.0.settings.lock().bound = Some(bound);
+        self.0.sock.set_peer(&bound.bus.maker);
+        let mut settings = self.0.settings.lock();
+        // Who changes what the socket wants to be told looks at it under the same lock.
+        if self.0.pass.load(Relaxed) & uapi::KBUS_PASS_SEC != 0 {
+            bound.bus.label_readers.fetch_add(1, Relaxed);
+        }
+        settings.bound = Some(bound);
     }
 }
 
@@ -363,6 +379,14 @@ pub(crate) fn wake_all(mut wakes: Wakes<Arc<Endpoint>>) {
 }
 
 impl Member for Arc<Endpoint> {
+    type Sender = Creds;
+    type Files = Arc<Files>;
+
+    /// Nanoseconds of the clock that programs can set, as in all that `SO_TIMESTAMP` gives.
+    fn now() -> i64 {
+        RealTime::ktime_get()
+    }
+
     fn id(&self) -> u64 {
         self.id
     }

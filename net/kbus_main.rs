@@ -48,10 +48,12 @@ struct Kbus {
     _literal: Option<Pin<KBox<sys::probe::Redirect<endpoint::Endpoint>>>>,
     _family: sys::socket::Registration<endpoint::Endpoint>,
     _nets: sys::net_ns::NetRegistration<domain::Domain>,
+    _flights: sys::scm::Flights,
 }
 
 impl kernel::Module for Kbus {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        let flights = sys::scm::Flights::new();
         users::measure();
         let nets = sys::net_ns::NetRegistration::new(domain::Machine::new()?)?;
         let number = module_parameters::family.value();
@@ -72,6 +74,7 @@ impl kernel::Module for Kbus {
             _literal: literal,
             _family: family,
             _nets: nets,
+            _flights: flights,
         })
     }
 }

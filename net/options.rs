@@ -24,6 +24,7 @@ use crate::{
         Endpoint, //
     },
     sys::{
+        sock::Flag,
         sockopt::{
             OptIn,
             OptOut, //
@@ -45,10 +46,16 @@ use kernel::{
 
 const SOL_SOCKET: i32 = 1;
 
-/// Options of `SOL_SOCKET` that mean something here, all handled by the core: buffers, time limits, `SO_RXQ_OVFL`.
-const CORE_OPTIONS: [i32; 9] = [7, 8, 20, 21, 32, 33, 40, 66, 67];
+/// Options of `SOL_SOCKET` that mean something here and that the core handles: buffers, time limits, `SO_RXQ_OVFL`, the
+/// four forms of `SO_TIMESTAMP`.
+const CORE_OPTIONS: [i32; 13] = [7, 8, 20, 21, 29, 32, 33, 35, 40, 63, 64, 66, 67];
 const SO_RCVBUF: i32 = 8;
+const SO_PASSCRED: i32 = 16;
+const SO_TIMESTAMP: i32 = 29;
 const SO_RCVBUFFORCE: i32 = 33;
+const SO_PASSSEC: i32 = 34;
+const SO_TIMESTAMPNS: i32 = 35;
+const SO_PASSRIGHTS: i32 = 83;
 
 /// `setsockopt()`.
 ///
@@ -66,6 +73,16 @@ pub(crate) fn set(this: &Arc<Endpoint>, level: i32, name: i32, value: &OptIn<'_>
                 let bytes = asked.min(this.sock.rcvbuf());
                 Endpoint::change(this, |queue| queue.set_byte_limit(bytes));
             }
+            Ok(())
+        }
+        // The core refuses these to families that it does not know, and also to tell of them: `KBUS_PASS` does.
+        SOL_SOCKET if matches!(name, SO_PASSCRED | SO_PASSSEC | SO_PASSRIGHTS) => {
+            let bit = match name {
+                SO_PASSCRED => uapi::KBUS_PASS_CRED,
+                SO_PASSSEC => uapi::KBUS_PASS_SEC,
+                _ => uapi::KBUS_PASS_RIGHTS,
+            };
+            set_pass(this, bit, if value.read_u32()? != 0 { bit } else { 0 });
             Ok(())
         }
         SOL_SOCKET => Err(EOPNOTSUPP),
@@ -184,9 +201,51 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
             wake_all(wakes);
             garbage.map(drop).map_err(to_kernel)
         }
-        // In the contract and in the header, not built yet.
-        uapi::KBUS_PASS => Err(EOPNOTSUPP),
+        uapi::KBUS_PASS => {
+            let bits = value.read_u32()?;
+            if bits & !PASS_BITS != 0 {
+                return Err(EINVAL);
+            }
+            // A timestamp that is on already keeps its form.
+            let time = bits & uapi::KBUS_PASS_TIME != 0;
+            if time != this.sock.has(Flag::Timestamp) {
+                let option = if time { SO_TIMESTAMPNS } else { SO_TIMESTAMP };
+                value.set_core(SOL_SOCKET, option, i32::from(time))?;
+            }
+            set_pass(this, PASS_BITS, bits);
+            Ok(())
+        }
         _ => Err(ENOPROTOOPT),
+    }
+}
+
+const PASS_BITS: u32 = uapi::KBUS_PASS_CRED
+    | uapi::KBUS_PASS_SEC
+    | uapi::KBUS_PASS_RIGHTS
+    | uapi::KBUS_PASS_TIME;
+
+/// Sets what readers of this socket are told beyond the message: the bits of `mask`, as in `bits`.
+fn set_pass(this: &Endpoint, mask: u32, bits: u32) {
+    if mask & uapi::KBUS_PASS_RIGHTS != 0 {
+        let takes = bits & uapi::KBUS_PASS_RIGHTS != 0;
+        this.queue.lock().set_takes_files(takes);
+    }
+    let own = uapi::KBUS_PASS_CRED | uapi::KBUS_PASS_SEC;
+    // `bind()` and another call of this function look at them under the same lock.
+    let settings = this.settings.lock();
+    let old = this.pass.load(Relaxed);
+    let new = (old & !mask) | (bits & mask & own);
+    this.pass.store(new, Relaxed);
+    if let Some(bus) = settings.bound.as_ref().map(|bound| &bound.bus) {
+        match (old ^ new) & uapi::KBUS_PASS_SEC {
+            0 => {}
+            _ if new & uapi::KBUS_PASS_SEC != 0 => {
+                bus.label_readers.fetch_add(1, Relaxed);
+            }
+            _ => {
+                bus.label_readers.fetch_sub(1, Relaxed);
+            }
+        }
     }
 }
 
@@ -363,7 +422,16 @@ pub(crate) fn get(this: &Arc<Endpoint>, level: i32, name: i32, value: &mut OptOu
             };
             number(value, &last.to_ne_bytes())
         }
-        uapi::KBUS_PASS => Err(EOPNOTSUPP),
+        uapi::KBUS_PASS => {
+            let mut bits = this.pass.load(Relaxed);
+            if this.queue.lock().takes_files() {
+                bits |= uapi::KBUS_PASS_RIGHTS;
+            }
+            if this.sock.has(Flag::Timestamp) {
+                bits |= uapi::KBUS_PASS_TIME;
+            }
+            number(value, &bits.to_ne_bytes())
+        }
         _ => Err(ENOPROTOOPT),
     }
 }

@@ -17,11 +17,16 @@ use crate::{
     },
     sockaddr,
     sys::{
+        cred::{
+            Creds,
+            Ucred, //
+        },
         msg::{
             RecvMsg,
             ADDR_MAX, //
         },
-        sock::Flag,
+        scm::Landing,
+        sock::Flag, //
     },
     uapi, //
 };
@@ -36,12 +41,19 @@ use kernel::{
 
 const MSG_OOB: u32 = 0x1;
 const MSG_PEEK: u32 = 0x2;
+const MSG_CTRUNC: u32 = 0x8;
 const MSG_TRUNC: u32 = 0x20;
 const MSG_DONTWAIT: u32 = 0x40;
 const MSG_ERRQUEUE: u32 = 0x2000;
 
 const SOL_SOCKET: i32 = 1;
 const SO_RXQ_OVFL: i32 = 40;
+const SCM_CREDENTIALS: i32 = 2;
+const SCM_SECURITY: i32 = 3;
+const SO_TIMESTAMP_OLD: i32 = 29;
+const SO_TIMESTAMPNS_OLD: i32 = 35;
+const SO_TIMESTAMP_NEW: i32 = 63;
+const SO_TIMESTAMPNS_NEW: i32 = 64;
 
 /// Receives one message and returns the bytes copied, or its whole length with `MSG_TRUNC`.
 ///
@@ -94,19 +106,25 @@ fn copy_out(
     this: &Arc<Endpoint>,
     msg: &mut RecvMsg<'_>,
     flags: u32,
-    view: &mut View,
+    view: &mut View<Arc<Endpoint>>,
     read: &mut Option<Consumed<Arc<Endpoint>>>,
 ) -> Result<usize> {
     let whole = view.payload().len();
     let copied = whole.min(msg.room());
     msg.write_payload(view.payload().get(..copied).ok_or(EINVAL)?)?;
 
+    let mut files = landing(this, msg, view)?;
     if flags & MSG_PEEK == 0 {
         // The one step that turns "unread" into "read". Freed outside the lock.
         let consumed = this.queue.lock().consume(view.token);
         // Unbinding may have removed it meanwhile, or made it a listener's copy: it is read without debt.
         if !consumed.as_ref().is_some_and(|consumed| consumed.owed) {
+            let was_asked = view.must_reply();
             view.flags &= !uapi::KBUS_YOU_REPLY;
+            // A request's descriptors are for who has to answer it.
+            if was_asked && files.take().is_some() {
+                view.flags |= uapi::KBUS_HAD_FDS;
+            }
         }
         *read = consumed;
     }
@@ -130,7 +148,7 @@ fn copy_out(
     )?;
     msg.set_name(addr.get(..len).ok_or(EINVAL)?);
 
-    ancillary(this, msg, view);
+    ancillary(this, msg, view, files);
     Ok(if flags & MSG_TRUNC != 0 {
         whole
     } else {
@@ -138,8 +156,55 @@ fn copy_out(
     })
 }
 
+/// The descriptors that this reader gets: a set of its own, as the message may be peeked at or shared.
+///
+/// # Errors
+///
+/// `ENOMEM`, and the message stays where it is.
+fn landing(
+    this: &Endpoint,
+    msg: &mut RecvMsg<'_>,
+    view: &mut View<Arc<Endpoint>>,
+) -> Result<Option<Landing>> {
+    let Some(files) = view.files.take() else {
+        return Ok(None);
+    };
+    // It may have changed its mind.
+    if !this.queue.lock().takes_files() {
+        view.flags |= uapi::KBUS_HAD_FDS;
+        return Ok(None);
+    }
+    if !msg.takes_files() {
+        msg.add_flags(MSG_CTRUNC);
+        return Ok(None);
+    }
+    files.dup().map(Some)
+}
+
 /// Attaches what the program asked for, and a name that no address can hold.
-fn ancillary(this: &Endpoint, msg: &mut RecvMsg<'_>, view: &View) {
+fn ancillary(
+    this: &Endpoint,
+    msg: &mut RecvMsg<'_>,
+    view: &View<Arc<Endpoint>>,
+    files: Option<Landing>,
+) {
+    let pass = this.pass.load(Relaxed);
+    if pass & uapi::KBUS_PASS_CRED != 0 {
+        let creds = view.from().map_or_else(Ucred::nobody, Creds::seen_here);
+        let words = [creds.pid, creds.uid, creds.gid].map(u32::to_ne_bytes);
+        msg.put_cmsg(SOL_SOCKET, SCM_CREDENTIALS, words.as_flattened());
+    }
+    if pass & uapi::KBUS_PASS_SEC != 0 {
+        if let Some(label) = view.from().and_then(Creds::label) {
+            msg.put_cmsg(SOL_SOCKET, SCM_SECURITY, label);
+        }
+    }
+    if let Some(files) = files {
+        msg.put_files(files);
+    }
+    if this.sock.has(Flag::Timestamp) {
+        timestamp(this, msg, view.time);
+    }
     if this.sock.has(Flag::RxqOvfl) {
         // The option's own type is 32 bits wide.
         let lost = this.queue.lock().lost() as u32;
@@ -172,10 +237,36 @@ fn ancillary(this: &Endpoint, msg: &mut RecvMsg<'_>, view: &View) {
     }
 }
 
+/// The time of sending, in the form that was asked for.
+fn timestamp(this: &Endpoint, msg: &mut RecvMsg<'_>, nanos: i64) {
+    let (nano, new) = (
+        this.sock.has(Flag::TimestampNs),
+        this.sock.has(Flag::TimestampNew),
+    );
+    let seconds = nanos.div_euclid(NANOS);
+    let rest = nanos.rem_euclid(NANOS) / if nano { 1 } else { 1000 };
+    let kind = match (nano, new) {
+        (false, false) => SO_TIMESTAMP_OLD,
+        (false, true) => SO_TIMESTAMP_NEW,
+        (true, false) => SO_TIMESTAMPNS_OLD,
+        (true, true) => SO_TIMESTAMPNS_NEW,
+    };
+    // `struct timeval` and `struct timespec` have the same layout; in the old ones the words are native, and the core
+    // converts them for a program of 32 bits.
+    if new {
+        let words = [seconds, rest].map(i64::to_ne_bytes);
+        msg.put_cmsg(SOL_SOCKET, kind, words.as_flattened());
+    } else {
+        let words = [seconds as isize, rest as isize].map(isize::to_ne_bytes);
+        msg.put_cmsg(SOL_SOCKET, kind, words.as_flattened());
+    }
+}
+
+const NANOS: i64 = 1_000_000_000;
 const INFO_LEN: usize = 56;
 
 /// `struct kbus_info` in its own layout, without padding.
-fn info(view: &View) -> [u8; INFO_LEN] {
+fn info(view: &View<Arc<Endpoint>>) -> [u8; INFO_LEN] {
     let mut bytes = [0; INFO_LEN];
     let (long, short) = bytes.split_at_mut(40);
     let words = [view.id, view.in_reply_to, view.cookie, view.sender, view.to];

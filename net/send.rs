@@ -23,10 +23,19 @@ use crate::{
         Endpoint, //
     },
     sockaddr,
-    sys::msg::SendMsg,
+    socket::AF_UNIX,
+    sys::{
+        cred::{
+            Creds,
+            Ucred, //
+        },
+        msg::SendMsg,
+        scm::Files, //
+    },
     uapi, //
 };
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
     sync::{
         atomic::Relaxed,
@@ -101,8 +110,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         ancillary.send.as_ref().map_or(0, |send| send.reply_max),
         ancillary.send.as_ref().map_or(0, |send| send.cookie),
     );
-    // In the contract, not built yet.
-    let refused = ancillary.rights || ancillary.credentials;
+    let claimed = ancillary.credentials;
     let mut outgoing = Outgoing {
         dest,
         flags: message_flags,
@@ -111,6 +119,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         cookie,
         payload: mem::Bytes::new(),
         via,
+        ..Outgoing::default()
     };
     let unaddressed = outgoing.dest.is_none();
     match outgoing.check().map_err(to_kernel) {
@@ -120,9 +129,24 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
     }
     const KNOWN: u32 =
         MSG_OOB | MSG_DONTWAIT | MSG_EOR | MSG_NOSIGNAL | MSG_BATCH | MSG_CMSG_COMPAT;
-    if flags & !KNOWN != 0 || refused {
+    if flags & !KNOWN != 0 {
         return Err(EOPNOTSUPP);
     }
+    if let Some(fds) = ancillary.rights {
+        let refused = [i32::from(AF_UNIX), i32::from(Endpoint::number())];
+        outgoing.files = match Files::take_up(fds, &refused)? {
+            Some(files) => Some(Arc::new(files, GFP_KERNEL_ACCOUNT)?),
+            None => None,
+        };
+    }
+    let labelled = bus
+        .as_ref()
+        .is_some_and(|bus| bus.label_readers.load(Relaxed) > 0);
+    let mut creds = Creds::of_current(labelled)?;
+    if let Some(claimed) = claimed {
+        creds = creds.claim(claimed)?;
+    }
+    outgoing.from = Some(creds);
     let max = match &bus {
         Some(bus) => bus.state.lock().max_msg(),
         None => uapi::KBUS_MSG_SIZE_MAX,
@@ -175,8 +199,8 @@ struct Ancillary<'a> {
     send: Option<SendOptions>,
     name: Option<&'a [u8]>,
     via: Option<Via>,
-    rights: bool,
-    credentials: bool,
+    rights: Option<&'a [u8]>,
+    credentials: Option<Ucred>,
 }
 
 const SOL_SOCKET: u32 = 1;
@@ -232,8 +256,16 @@ impl<'a> Ancillary<'a> {
                 zeroes_after(data, 32)?;
                 once(self.via.replace(via).is_none())
             }
-            (SOL_SOCKET, SCM_RIGHTS) => once(!core::mem::replace(&mut self.rights, true)),
-            (SOL_SOCKET, SCM_CREDENTIALS) => once(!core::mem::replace(&mut self.credentials, true)),
+            (SOL_SOCKET, SCM_RIGHTS) => once(self.rights.replace(data).is_none()),
+            (SOL_SOCKET, SCM_CREDENTIALS) => {
+                let creds = Ucred {
+                    pid: u32::from_ne_bytes(array(data, 0)?),
+                    uid: u32::from_ne_bytes(array(data, 4)?),
+                    gid: u32::from_ne_bytes(array(data, 8)?),
+                };
+                once(data.len() == 12)?;
+                once(self.credentials.replace(creds).is_none())
+            }
             _ => Err(EINVAL),
         }
     }

@@ -55,6 +55,7 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::Relaxed,
         Arc, //
     },
     ThisModule, //
@@ -62,7 +63,7 @@ use kernel::{
 
 static TABLES: Tables = Tables::new();
 
-const AF_UNIX: u16 = 1;
+pub(crate) const AF_UNIX: u16 = 1;
 const SOCK_DGRAM: i32 = 2;
 
 const EPOLLIN: u32 = 0x1;
@@ -125,6 +126,9 @@ impl Operations for Endpoint {
         let bound = this.settings.lock().bound.take();
         if let Some(bound) = bound {
             let bus = bound.bus.clone();
+            if this.pass.load(Relaxed) & uapi::KBUS_PASS_SEC != 0 {
+                bus.label_readers.fetch_sub(1, Relaxed);
+            }
             // From this step on the socket is no target, no replier and no owner of a name.
             let mut wakes = Wakes::new();
             let garbage = bus.state.lock().close_begin(&this, &mut wakes);

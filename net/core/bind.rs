@@ -26,7 +26,7 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// What became of a replier binding or its removal.
-pub enum Bound<M> {
+pub enum Bound<M: Member> {
     /// It is done. What it leaves is to be dropped outside the locks.
     Done(Garbage<M>),
     /// A listener to bind events has no room. When [`Bus::finished`] says so, try again.
@@ -166,7 +166,7 @@ impl<M: Member> Bus<M> {
         self.count(member.payer(), pattern, 0, Change::Added);
         if let Some(plan) = plan {
             event.set_id(next_id());
-            plan.deliver(&event, None, wakes);
+            plan.deliver(&event, None, None, wakes);
         }
         if let Some(loser) = loser {
             // A request that waits for the one may go to the other.
@@ -218,7 +218,7 @@ impl<M: Member> Bus<M> {
         });
         if let (Some(plan), Some(event)) = (plan, event) {
             event.set_id(next_id());
-            plan.deliver(&event, None, wakes);
+            plan.deliver(&event, None, None, wakes);
         }
         self.release(peer, wakes);
         Ok(Bound::Done(self.take_all_back(peer, garbage)))
@@ -292,7 +292,7 @@ impl<M: Member> Bus<M> {
     }
 }
 
-fn new_held<M>(pattern: &Pattern<'_>, kind: Kind) -> Result<Held<M>, Error> {
+fn new_held<M: Member>(pattern: &Pattern<'_>, kind: Kind) -> Result<Held<M>, Error> {
     Ok(Held {
         text: mem::try_copy(pattern.text())?,
         kind,

@@ -48,6 +48,17 @@ pub const MAX_MSG: u32 = 64 << 10;
 ///
 /// Dropping one must not take any lock, as it happens under the bus lock.
 pub trait Member: Clone {
+    /// Who sent a message. The bus keeps it for the readers and does not look at it.
+    type Sender;
+
+    /// Descriptors that come with a message. To clone them needs no memory.
+    ///
+    /// The bus never drops the last clone itself: a sender keeps one until it holds no lock.
+    type Files: Clone;
+
+    /// The time, for the readers: the bus does not look at it.
+    fn now() -> i64;
+
     /// The peer id, never 0.
     fn id(&self) -> u64;
 
@@ -70,8 +81,7 @@ pub trait Member: Clone {
 }
 
 /// What a socket wants to send.
-#[derive(Debug, Default)]
-pub struct Outgoing<'a> {
+pub struct Outgoing<'a, M: Member> {
     /// Where to; `None` when there is no address and no connected default.
     pub dest: Option<Dest<'a>>,
     /// `KBUS_REQUEST` and its like.
@@ -86,9 +96,29 @@ pub struct Outgoing<'a> {
     pub payload: Bytes,
     /// What a bridge says about it.
     pub via: Option<Via>,
+    /// Who sends it; taken when it is sent.
+    pub from: Option<M::Sender>,
+    /// Descriptors that come with it.
+    pub files: Option<M::Files>,
 }
 
-impl Outgoing<'_> {
+impl<M: Member> Default for Outgoing<'_, M> {
+    fn default() -> Self {
+        Outgoing {
+            dest: None,
+            flags: 0,
+            explicit: false,
+            reply_max: 0,
+            cookie: 0,
+            payload: Bytes::new(),
+            via: None,
+            from: None,
+            files: None,
+        }
+    }
+}
+
+impl<M: Member> Outgoing<'_, M> {
     /// Checks all that can be told without the bus.
     ///
     /// # Errors
@@ -132,18 +162,18 @@ pub enum Kind {
 }
 
 /// A binding as its socket remembers it; its number is the binding's id.
-pub struct Held<M> {
+pub struct Held<M: Member> {
     pub(super) text: Vec<u8>,
     pub(super) kind: Kind,
     pub(super) count: u32,
     /// Of a replier: the event that it has gone, which must not need memory then.
-    pub(super) event: Option<Arc<Message>>,
+    pub(super) event: Option<Arc<Message<M>>>,
     /// Of a listener to events: the news that there were too many of them.
     pub(super) notice: Option<Slip<M>>,
 }
 
 /// A socket on the bus; its number is the peer id.
-pub(super) struct Sock<M> {
+pub(super) struct Sock<M: Member> {
     pub(super) member: M,
     pub(super) held: Tree<Held<M>>,
     pub(super) wide: u32,

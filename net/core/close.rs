@@ -21,7 +21,7 @@ use super::wakes::Wakes;
 use super::wakes::READ;
 
 /// What [`Bus::settle_step`] did.
-pub enum Step<M> {
+pub enum Step<M: Member> {
     /// One thing, and there may be more. What it leaves is to be dropped outside the locks.
     More(Option<Box<Node<Held<M>>>>),
     /// There was nothing left to do.
@@ -137,6 +137,7 @@ fn settle<M: Member>(debt: Bond<M>, next_id: &mut dyn FnMut() -> u64, wakes: &mu
         in_reply_to,
         sender: replier,
         fault,
+        time: M::now(),
     });
     requester.with(|queue| {
         queue.push(slip);

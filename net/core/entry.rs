@@ -3,6 +3,7 @@
 //! What a queue holds: the copies of messages, and how a reader sees them.
 
 use super::account::Charge;
+use super::bus::Member;
 use super::list::Item;
 use super::mem::Arc;
 use super::mem::Box;
@@ -11,6 +12,8 @@ use super::message;
 use super::message::Fault;
 use super::message::Message;
 use super::message::Via;
+use super::message::KBUS_HAD_FDS;
+use super::message::KBUS_REQUEST;
 use super::message::KBUS_STATUS;
 use super::message::KBUS_YOU_REPLY;
 use super::payer::Share;
@@ -22,7 +25,7 @@ pub type Slip<M> = Box<Item<Entry<M>>>;
 pub type Bond<M> = Box<Node<Debt<M>>>;
 
 /// A request that has been sent and not been answered yet; its number is the request's id.
-pub struct Debt<M> {
+pub struct Debt<M: Member> {
     /// Who asked.
     pub(super) requester: M,
     /// Who was asked.
@@ -50,19 +53,20 @@ pub(super) struct Status {
     pub(super) in_reply_to: u64,
     pub(super) sender: u64,
     pub(super) fault: Fault,
+    pub(super) time: i64,
 }
 
 /// What an entry holds.
 #[derive(Clone)]
-pub(super) enum Body {
+pub(super) enum Body<M: Member> {
     /// Nothing yet.
     Blank,
     /// A message.
-    Message(Arc<Message>),
+    Message(Arc<Message<M>>),
     /// A status.
     Status(Status),
-    /// Unbind events of sockets that died had no room; the id.
-    EventsLost(u64),
+    /// Unbind events of sockets that died had no room; the id and the time.
+    EventsLost(u64, i64),
     /// Messages were missed here; the id of the last of them.
     Lost(u64),
 }
@@ -100,14 +104,16 @@ pub(super) enum Origin {
 }
 
 /// The place of one copy of a message in one queue.
-pub struct Entry<M> {
-    pub(super) body: Body,
+pub struct Entry<M: Member> {
+    pub(super) body: Body<M>,
     pub(super) cause: Cause,
     pub(super) origin: Origin,
     /// The request's, in a reply or status.
     pub(super) cookie: u64,
     /// What the reader owes once it has read this.
     pub(super) debt: Option<Bond<M>>,
+    /// Descriptors for the reader of this copy.
+    pub(super) files: Option<M::Files>,
     /// Names it while it is in the queue.
     pub(super) token: u64,
     /// What was missed before it.
@@ -120,7 +126,7 @@ pub struct Entry<M> {
     pub(super) stranger: Option<u32>,
 }
 
-impl<M> Entry<M> {
+impl<M: Member> Entry<M> {
     /// An entry without content.
     pub(super) fn blank(cause: Cause, origin: Origin) -> Self {
         Entry {
@@ -129,6 +135,7 @@ impl<M> Entry<M> {
             origin,
             cookie: 0,
             debt: None,
+            files: None,
             token: 0,
             gap: Gap::NONE,
             share: None,
@@ -149,7 +156,7 @@ impl<M> Entry<M> {
     pub(super) fn name(&self) -> &[u8] {
         match &self.body {
             Body::Message(message) => &message.name,
-            Body::EventsLost(_) => message::BIND_EVENT,
+            Body::EventsLost(..) => message::BIND_EVENT,
             _ => &[],
         }
     }
@@ -157,6 +164,17 @@ impl<M> Entry<M> {
     /// Whether it went to the front.
     pub(super) fn is_urgent(&self) -> bool {
         matches!(&self.body, Body::Message(m) if m.flags & message::KBUS_URGENT != 0)
+    }
+
+    /// Descriptors that its reader gets, as things stand now.
+    ///
+    /// Those of a request are for who has to answer it. A copy that has become a listener's keeps them
+    /// until it goes, as nothing may be dropped where that happens.
+    fn files(&self) -> Option<&M::Files> {
+        match &self.body {
+            Body::Message(m) if m.flags & KBUS_REQUEST != 0 && self.debt.is_none() => None,
+            _ => self.files.as_ref(),
+        }
     }
 }
 
@@ -193,7 +211,7 @@ pub enum Token {
 }
 
 /// The first message of a queue, as its reader sees it.
-pub struct View {
+pub struct View<M: Member> {
     /// Names it in [`Queue::consume`](super::queue::Queue::consume).
     pub token: Token,
     /// The message's id.
@@ -214,12 +232,23 @@ pub struct View {
     pub error: i32,
     /// Bytes of payload.
     pub len: usize,
-    body: Body,
+    /// When it was sent, by [`Member::now`].
+    pub time: i64,
+    /// Descriptors that come with it.
+    pub files: Option<M::Files>,
+    body: Body<M>,
 }
 
-impl View {
-    /// The news of a gap.
+impl<M: Member> View<M> {
+    /// The news of a gap, which is told now.
     pub(super) fn of_gap(gap: Gap) -> Self {
+        View {
+            time: M::now(),
+            ..View::blank(gap)
+        }
+    }
+
+    fn blank(gap: Gap) -> Self {
         View {
             token: Token::Gap(gap.count),
             id: gap.last,
@@ -231,19 +260,22 @@ impl View {
             lost: gap.count,
             error: 0,
             len: 0,
+            time: 0,
+            files: None,
             body: Body::Lost(gap.last),
         }
     }
 
     /// An entry.
-    pub(super) fn of<M>(entry: &Entry<M>) -> Self {
+    pub(super) fn of(entry: &Entry<M>) -> Self {
         let mut view = View {
             token: Token::Entry(entry.token),
             cookie: entry.cookie,
             lost: entry.gap.count,
             len: entry.len(),
             body: entry.body.clone(),
-            ..View::of_gap(Gap::NONE)
+            files: entry.files().cloned(),
+            ..View::blank(Gap::NONE)
         };
         match &entry.body {
             Body::Message(message) => {
@@ -252,14 +284,20 @@ impl View {
                 view.sender = message.sender;
                 view.to = message.to;
                 view.in_reply_to = message.in_reply_to;
+                view.time = message.time();
+                if view.files.is_some() {
+                    view.flags &= !KBUS_HAD_FDS;
+                }
             }
             Body::Status(status) => {
                 view.id = status.id;
                 view.sender = status.sender;
                 view.in_reply_to = status.in_reply_to;
                 view.error = status.fault.number();
+                view.time = status.time;
             }
-            Body::EventsLost(id) | Body::Lost(id) => view.id = *id,
+            Body::EventsLost(id, time) => (view.id, view.time) = (*id, *time),
+            Body::Lost(id) => view.id = *id,
             Body::Blank => {}
         }
         if entry.debt.is_some() {
@@ -269,7 +307,7 @@ impl View {
     }
 
     /// The message itself; what the bus says by itself has none.
-    pub fn message(&self) -> Option<&Arc<Message>> {
+    pub fn message(&self) -> Option<&Arc<Message<M>>> {
         match &self.body {
             Body::Message(message) => Some(message),
             _ => None,
@@ -281,7 +319,7 @@ impl View {
         match &self.body {
             Body::Message(message) => &message.name,
             Body::Status(status) => status.fault.name(),
-            Body::EventsLost(_) => message::EVENTS_LOST,
+            Body::EventsLost(..) => message::EVENTS_LOST,
             Body::Lost(_) => message::LOST,
             Body::Blank => &[],
         }
@@ -298,6 +336,11 @@ impl View {
     /// What a bridge says about it.
     pub fn via(&self) -> Option<Via> {
         self.message().and_then(|message| message.via)
+    }
+
+    /// Who sent it; `None`: the bus.
+    pub fn from(&self) -> Option<&M::Sender> {
+        self.message().and_then(|message| message.from.as_ref())
     }
 
     /// Whether the reader must answer it, so that its address carries the request's id.

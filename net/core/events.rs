@@ -44,7 +44,7 @@ const SHARE: u32 = 16;
 const HEADER: usize = 16;
 
 /// What a bus has for its events.
-pub(super) struct Events<M> {
+pub(super) struct Events<M: Member> {
     /// Sockets that have switched them on.
     reporters: u32,
     /// Sockets that listen to them.
@@ -58,7 +58,7 @@ pub(super) struct Events<M> {
     share: u32,
 }
 
-impl<M> Events<M> {
+impl<M: Member> Events<M> {
     pub(super) fn new() -> Self {
         Events {
             reporters: 0,
@@ -123,7 +123,7 @@ impl<M: Member> Bus<M> {
         self.events.reporters = self.events.reporters.saturating_add(1);
         self.sock_mut(member)?.reports = true;
         while let Some(node) = news.pop_first() {
-            let (slip, message): (Slip<M>, Arc<Message>) = mem::unbox(node).value;
+            let (slip, message): (Slip<M>, Arc<Message<M>>) = mem::unbox(node).value;
             message.set_id(next_id());
             member.with(|queue| {
                 queue.push(slip);
@@ -134,7 +134,7 @@ impl<M: Member> Bus<M> {
     }
 
     /// Makes an event for each replier binding, by its id.
-    fn describe_repliers(&self, news: &mut Tree<(Slip<M>, Arc<Message>)>) -> Result<(), Error> {
+    fn describe_repliers(&self, news: &mut Tree<(Slip<M>, Arc<Message<M>>)>) -> Result<(), Error> {
         let mut result = Ok(());
         self.socks.for_each(|peer, sock| {
             sock.held.for_each(|binding, held| {
@@ -169,7 +169,7 @@ impl<M: Member> Bus<M> {
     pub(super) fn plan_event(
         &self,
         binder: &M,
-        event: &Message,
+        event: &Message<M>,
     ) -> Result<Option<Plan<M>>, Refusal<M>> {
         if self.events.reporters == 0 {
             return Ok(None);
@@ -194,7 +194,7 @@ impl<M: Member> Bus<M> {
     /// It needs no room and no memory.
     pub(super) fn unbind_event(
         &mut self,
-        message: &Arc<Message>,
+        message: &Arc<Message<M>>,
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
     ) {
@@ -255,13 +255,13 @@ impl<M: Member> Bus<M> {
                             continue;
                         };
                         let id = *notice_id.get_or_insert_with(&mut *next_id);
-                        (slip, Body::EventsLost(id))
+                        (slip, Body::EventsLost(id, M::now()))
                     }
                 };
                 let mut slip = slip;
                 slip.value.cause = match (&body, cause) {
                     // One for all identical bindings: it goes with the last of them.
-                    (Body::EventsLost(_), Cause::Binding { id, .. }) => {
+                    (Body::EventsLost(..), Cause::Binding { id, .. }) => {
                         Cause::Binding { id, nth: 0 }
                     }
                     (_, cause) => cause,
@@ -324,7 +324,7 @@ impl<M: Member> Bus<M> {
 /// # Errors
 ///
 /// [`Error::NoMem`].
-pub(super) fn notice<M>(binding: u64) -> Result<Slip<M>, Error> {
+pub(super) fn notice<M: Member>(binding: u64) -> Result<Slip<M>, Error> {
     let cause = Cause::Binding {
         id: binding,
         nth: 0,
@@ -342,7 +342,7 @@ fn describe<M: Member>(
     peer: u64,
     binding: u64,
     text: &[u8],
-    news: &mut Tree<(Slip<M>, Arc<Message>)>,
+    news: &mut Tree<(Slip<M>, Arc<Message<M>>)>,
 ) -> Result<(), Error> {
     let message = bind_event(account, peer, true, text)?;
     let mut slip = Item::new(Entry::blank(Cause::Own, Origin::Made))?;
@@ -356,12 +356,12 @@ fn describe<M: Member>(
 /// # Errors
 ///
 /// [`Error::NoMem`].
-pub(super) fn bind_event(
+pub(super) fn bind_event<M: Member>(
     account: &Arc<Account>,
     peer: u64,
     is_bind: bool,
     text: &[u8],
-) -> Result<Arc<Message>, Error> {
+) -> Result<Arc<Message<M>>, Error> {
     let mut payload = mem::with_capacity(HEADER.saturating_add(text.len()))?;
     let peer = peer.to_ne_bytes();
     let is_bind = u32::from(is_bind).to_ne_bytes();
@@ -378,6 +378,7 @@ pub(super) fn bind_event(
         name: mem::try_copy(BIND_EVENT)?,
         payload,
         via: None,
+        from: None,
         charge: Charge::none(account),
     }))?)
 }

@@ -3,8 +3,10 @@
 //! A message, shared by all of its recipients.
 
 use super::account::Charge;
+use super::bus::Member;
 use super::mem::Bytes;
 use super::mem::Vec;
+use core::sync::atomic::AtomicI64;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -90,9 +92,9 @@ pub struct Via {
 }
 
 /// One message; every queue that holds it holds the same one.
-#[derive(Debug)]
-pub struct Message {
+pub struct Message<M: Member> {
     id: AtomicU64,
+    time: AtomicI64,
     /// The flags that all recipients see.
     pub flags: u32,
     /// Peer id of the sender.
@@ -107,12 +109,14 @@ pub struct Message {
     pub payload: Bytes,
     /// What a bridge says about it.
     pub via: Option<Via>,
+    /// Who sent it; `None`: the bus.
+    pub from: Option<M::Sender>,
     /// The bytes it holds of the bus.
     pub(super) charge: Charge,
 }
 
 /// What a [`Message`] is made from.
-pub(super) struct Parts {
+pub(super) struct Parts<M: Member> {
     pub(super) flags: u32,
     pub(super) sender: u64,
     pub(super) to: u64,
@@ -120,14 +124,16 @@ pub(super) struct Parts {
     pub(super) name: Vec<u8>,
     pub(super) payload: Bytes,
     pub(super) via: Option<Via>,
+    pub(super) from: Option<M::Sender>,
     pub(super) charge: Charge,
 }
 
-impl Message {
-    /// Makes a message that has no id yet.
-    pub(super) fn new(parts: Parts) -> Self {
+impl<M: Member> Message<M> {
+    /// Makes a message that has no id and no time yet.
+    pub(super) fn new(parts: Parts<M>) -> Self {
         Message {
             id: AtomicU64::new(0),
+            time: AtomicI64::new(0),
             flags: parts.flags,
             sender: parts.sender,
             to: parts.to,
@@ -135,6 +141,7 @@ impl Message {
             name: parts.name,
             payload: parts.payload,
             via: parts.via,
+            from: parts.from,
             charge: parts.charge,
         }
     }
@@ -144,8 +151,14 @@ impl Message {
         self.id.load(Relaxed)
     }
 
-    /// Gives the message its id. The locks of the queues publish it.
+    /// When it got its id, by [`Member::now`].
+    pub fn time(&self) -> i64 {
+        self.time.load(Relaxed)
+    }
+
+    /// Gives the message its id and its time. The locks of the queues publish them.
     pub(super) fn set_id(&self, id: u64) {
         self.id.store(id, Relaxed);
+        self.time.store(M::now(), Relaxed);
     }
 }

@@ -20,6 +20,8 @@ use super::mem::AllocError;
 use super::mem::Arc;
 use super::mem::Vec;
 use super::message::Message;
+use super::message::KBUS_REPLY;
+use super::message::KBUS_REQUEST;
 use super::name::Tail;
 use super::payer::Bill;
 use super::payer::Share;
@@ -106,7 +108,7 @@ enum Room {
 }
 
 /// One copy of a message on its way.
-struct Delivery<M> {
+struct Delivery<M: Member> {
     member: M,
     /// `None` until room has been claimed, and for good when there was none.
     slip: Option<Slip<M>>,
@@ -236,10 +238,14 @@ impl<M: Member> Plan<M> {
     }
 
     /// Puts the copies in the queues; a debt goes with the first of them.
+    ///
+    /// So do a request's descriptors. Those of an announcement go with each copy, those of a reply with none
+    /// of these.
     pub(super) fn deliver(
         mut self,
-        message: &Arc<Message>,
+        message: &Arc<Message<M>>,
         mut debt: Option<Bond<M>>,
+        files: Option<&M::Files>,
         wakes: &mut Wakes<M>,
     ) {
         let len = self.len;
@@ -255,11 +261,14 @@ impl<M: Member> Plan<M> {
                 slip.value.stranger = delivery.stranger;
                 slip
             });
+            let announced = message.flags & (KBUS_REQUEST | KBUS_REPLY) == 0;
+            let answers = slip.as_ref().is_some_and(|slip| slip.value.debt.is_some());
+            let files = files.filter(|_| announced || answers);
             member.with(|queue| {
                 let tell = match slip {
                     Some(slip) => {
                         queue.fill(len, own);
-                        queue.push(slip);
+                        queue.push_with(slip, files);
                         true
                     }
                     None => queue.miss(message.id()),

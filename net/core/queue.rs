@@ -7,6 +7,7 @@
 //! *claims* it in every queue, and adds when nothing can fail any more.
 
 use super::bus::Held;
+use super::bus::Member;
 use super::entry::Bond;
 use super::entry::Cause;
 use super::entry::Debt;
@@ -81,7 +82,7 @@ pub(super) enum Verdict {
 }
 
 /// What [`Queue::consume`] took out.
-pub struct Consumed<M> {
+pub struct Consumed<M: Member> {
     /// For the caller to drop when it holds no lock, and before it tells the bus: its bytes may be
     /// what somebody waits for.
     pub garbage: Option<Slip<M>>,
@@ -99,7 +100,7 @@ pub struct Consumed<M> {
 ///
 /// `unread` and `bytes` are the entries of `list` and their payload; `unreplied` the debts of
 /// `owed`, and the one that a reply in progress has taken out.
-pub struct Queue<M> {
+pub struct Queue<M: Member> {
     list: List<Entry<M>>,
     unread: u32,
     bytes: u64,
@@ -128,6 +129,7 @@ pub struct Queue<M> {
     once: bool,
     lossy: bool,
     report_lost: bool,
+    takes_files: bool,
     /// Entries of the bus's pool.
     pub(super) pooled: u32,
     /// `$.KBUS.UnbindEventsLost` waiting.
@@ -146,13 +148,13 @@ pub struct Queue<M> {
     write_shut: bool,
 }
 
-impl<M> Default for Queue<M> {
+impl<M: Member> Default for Queue<M> {
     fn default() -> Self {
         Queue::new()
     }
 }
 
-impl<M> Queue<M> {
+impl<M: Member> Queue<M> {
     /// An empty queue with the default limits.
     pub const fn new() -> Self {
         Queue {
@@ -180,6 +182,7 @@ impl<M> Queue<M> {
             once: false,
             lossy: false,
             report_lost: false,
+            takes_files: false,
             pooled: 0,
             notices: 0,
             last_event: 0,
@@ -292,6 +295,16 @@ impl<M> Queue<M> {
         self.report_lost = report;
     }
 
+    /// Whether it takes descriptors.
+    pub fn takes_files(&self) -> bool {
+        self.takes_files
+    }
+
+    /// Sets that for what is queued from now on.
+    pub fn set_takes_files(&mut self, takes: bool) {
+        self.takes_files = takes;
+    }
+
     /// Whether somebody waits for room here.
     pub fn is_waited_for(&self) -> bool {
         self.waited
@@ -359,7 +372,7 @@ impl<M> Queue<M> {
     }
 
     /// The first message, which stays where it is.
-    pub fn front(&mut self) -> Option<View> {
+    pub fn front(&mut self) -> Option<View<M>> {
         let told = self.report_lost;
         match self.list.front() {
             Some(entry) if told && entry.gap.count > 0 => Some(View::of_gap(entry.gap)),
@@ -536,6 +549,14 @@ impl<M> Queue<M> {
     /// Whether a reply of `len` bytes, longer than was reserved, fits.
     pub(super) fn fits_long_reply(&self, len: usize) -> bool {
         len as u64 <= self.byte_limit.saturating_sub(self.bytes)
+    }
+
+    /// Puts an entry in, with the descriptors that are for it if this socket takes some.
+    pub(super) fn push_with(&mut self, mut slip: Slip<M>, files: Option<&M::Files>) {
+        if self.takes_files {
+            slip.value.files = files.cloned();
+        }
+        self.push(slip);
     }
 
     /// Puts an entry in, an urgent one before all others; who does so has made sure of its room.

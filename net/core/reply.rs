@@ -66,7 +66,7 @@ impl<M: Member> Bus<M> {
     pub(super) fn reply(
         &mut self,
         member: &M,
-        out: &mut Outgoing<'_>,
+        out: &mut Outgoing<'_, M>,
         (peer, request, name): (u64, u64, Option<&[u8]>),
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
@@ -145,11 +145,11 @@ impl<M: Member> Bus<M> {
             slip.value.share = Some(share);
             slip.value.body = Body::Message(message.clone());
             requester.with(|queue| {
-                queue.push(slip);
+                queue.push_with(slip, out.files.as_ref());
                 wakes.add(&requester, queue.link(), READ);
             });
         }
-        plan.deliver(&message, None, wakes);
+        plan.deliver(&message, None, None, wakes);
         Ok(id)
     }
 }

@@ -21,6 +21,7 @@ use super::message::Message;
 use super::message::Parts;
 use super::message::KBUS_ALL_OR_FAIL;
 use super::message::KBUS_ALL_OR_WAIT;
+use super::message::KBUS_HAD_FDS;
 use super::message::KBUS_REQUEST;
 use super::message::KBUS_URGENT;
 use super::message::KBUS_USER_FLAGS;
@@ -76,7 +77,7 @@ impl<M: Member> Bus<M> {
     pub fn send(
         &mut self,
         member: &M,
-        out: &mut Outgoing<'_>,
+        out: &mut Outgoing<'_, M>,
         blocking: bool,
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
@@ -108,7 +109,7 @@ impl<M: Member> Bus<M> {
     pub(super) fn check_send<'a>(
         &mut self,
         member: &M,
-        out: &Outgoing<'a>,
+        out: &Outgoing<'a, M>,
     ) -> Result<Dest<'a>, Error> {
         if out.payload.len() as u64 > u64::from(self.max_msg) {
             return Err(Error::MsgSize);
@@ -129,7 +130,7 @@ impl<M: Member> Bus<M> {
     pub(super) fn dispatch(
         &mut self,
         member: &M,
-        out: &mut Outgoing<'_>,
+        out: &mut Outgoing<'_, M>,
         dest: Dest<'_>,
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
@@ -153,7 +154,7 @@ impl<M: Member> Bus<M> {
     fn announce(
         &mut self,
         member: &M,
-        out: &mut Outgoing<'_>,
+        out: &mut Outgoing<'_, M>,
         name: &[u8],
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
@@ -173,14 +174,14 @@ impl<M: Member> Bus<M> {
         let message = Self::message(member, out, 0, (0, 0), name, charge)?;
         let id = next_id();
         message.set_id(id);
-        plan.deliver(&message, None, wakes);
+        plan.deliver(&message, None, out.files.as_ref(), wakes);
         Ok(id)
     }
 
     fn request(
         &mut self,
         member: &M,
-        out: &mut Outgoing<'_>,
+        out: &mut Outgoing<'_, M>,
         (name, peer): (&[u8], Option<u64>),
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
@@ -243,7 +244,7 @@ impl<M: Member> Bus<M> {
         if let Some(debt) = debt.as_mut() {
             debt.set_key(id);
         }
-        plan.deliver(&message, debt, wakes);
+        plan.deliver(&message, debt, out.files.as_ref(), wakes);
         Ok(id)
     }
 
@@ -254,20 +255,25 @@ impl<M: Member> Bus<M> {
     /// [`Error::NoMem`].
     pub(super) fn message(
         member: &M,
-        out: &mut Outgoing<'_>,
+        out: &mut Outgoing<'_, M>,
         kind: u32,
         (to, in_reply_to): (u64, u64),
         name: &[u8],
         charge: Charge,
-    ) -> Result<Arc<Message>, Error> {
+    ) -> Result<Arc<Message<M>>, Error> {
+        let mut flags = (out.flags & (KBUS_USER_FLAGS | KBUS_URGENT)) | kind;
+        if out.files.is_some() {
+            flags |= KBUS_HAD_FDS;
+        }
         let parts = Parts {
-            flags: (out.flags & (KBUS_USER_FLAGS | KBUS_URGENT)) | kind,
+            flags,
             sender: member.id(),
             to,
             in_reply_to,
             name: mem::try_copy(name)?,
             payload: core::mem::take(&mut out.payload),
             via: out.via,
+            from: out.from.take(),
             charge,
         };
         Ok(mem::new_arc(Message::new(parts))?)
@@ -275,7 +281,7 @@ impl<M: Member> Bus<M> {
 }
 
 /// What the sender wants to happen when a listener is full.
-fn policy(out: &Outgoing<'_>) -> Policy {
+fn policy<M: Member>(out: &Outgoing<'_, M>) -> Policy {
     if out.flags & KBUS_ALL_OR_WAIT != 0 {
         Policy::Wait
     } else if out.flags & KBUS_ALL_OR_FAIL != 0 {

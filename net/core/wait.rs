@@ -36,7 +36,7 @@ use core::sync::atomic::Ordering::Relaxed;
 pub type Ticket = u64;
 
 /// A send that waits, without its sender.
-pub(super) struct Letter {
+pub(super) struct Letter<M: Member> {
     name: Vec<u8>,
     /// Whom a stateful request is for.
     peer: Option<u64>,
@@ -45,15 +45,17 @@ pub(super) struct Letter {
     cookie: u64,
     payload: Bytes,
     via: Option<Via>,
+    from: Option<M::Sender>,
+    files: Option<M::Files>,
 }
 
-impl Letter {
+impl<M: Member> Letter<M> {
     /// Takes over what is to be sent.
     ///
     /// # Errors
     ///
     /// [`Error::NoMem`], and nothing has been taken.
-    pub(super) fn new(out: &mut Outgoing<'_>, dest: Dest<'_>) -> Result<Self, Error> {
+    pub(super) fn new(out: &mut Outgoing<'_, M>, dest: Dest<'_>) -> Result<Self, Error> {
         let peer = match dest {
             Dest::Stateful { peer, .. } => Some(peer),
             _ => None,
@@ -66,28 +68,30 @@ impl Letter {
             cookie: out.cookie,
             payload: core::mem::take(&mut out.payload),
             via: out.via,
+            from: out.from.take(),
+            files: out.files.clone(),
         })
     }
 }
 
 /// What waits.
-pub(super) enum What {
+pub(super) enum What<M: Member> {
     /// A send.
-    Send(Letter),
+    Send(Letter<M>),
     /// A binding: it is tried again by its own thread.
     Bind,
 }
 
 /// What waits, and for whom; its number is the ticket.
-pub(super) struct Parked<M> {
+pub(super) struct Parked<M: Member> {
     member: M,
-    what: What,
+    what: What<M>,
 }
 
 type ParkedNode<M> = Box<Node<Parked<M>>>;
 
 /// Where a wait is; its number is the ticket.
-pub(super) enum Wait<M> {
+pub(super) enum Wait<M: Member> {
     /// Filed under this socket, or among the ready ones (0).
     Under(u64),
     /// Ended.
@@ -95,7 +99,7 @@ pub(super) enum Wait<M> {
 }
 
 /// The end of a wait. To be dropped outside the locks.
-pub struct Ended<M> {
+pub struct Ended<M: Member> {
     /// The id of what was sent; 0 of a binding, which is to be tried again.
     pub result: Result<u64, Error>,
     _parked: Option<ParkedNode<M>>,
@@ -182,7 +186,7 @@ impl<M: Member> Bus<M> {
     pub(super) fn park(
         &mut self,
         member: &M,
-        what: What,
+        what: What<M>,
         full: Vec<Full<M>>,
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
@@ -265,7 +269,7 @@ impl<M: Member> Bus<M> {
     fn resend(
         &mut self,
         member: &M,
-        letter: &mut Letter,
+        letter: &mut Letter<M>,
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
     ) -> Result<u64, Refusal<M>> {
@@ -282,12 +286,16 @@ impl<M: Member> Bus<M> {
             cookie: letter.cookie,
             payload: core::mem::take(&mut letter.payload),
             via: letter.via,
+            from: letter.from.take(),
+            files: letter.files.take(),
         };
         let result = match self.check_send(member, &out) {
             Ok(dest) => self.dispatch(member, &mut out, dest, next_id, wakes),
             Err(error) => Err(error.into()),
         };
         letter.payload = core::mem::take(&mut out.payload);
+        letter.from = out.from.take();
+        letter.files = out.files.take();
         result
     }
 
@@ -524,7 +532,7 @@ impl<M: Member> Bus<M> {
     }
 }
 
-impl Letter {
+impl<M: Member> Letter<M> {
     fn is_request(&self) -> bool {
         self.flags & super::message::KBUS_REQUEST != 0
     }

@@ -33,6 +33,22 @@ __rust_helper int rust_helper_kbus_sk_rcvbuf(const struct sock *sk)
 	return READ_ONCE(sk->sk_rcvbuf);
 }
 
+__rust_helper spinlock_t *rust_helper_kbus_sk_peer_lock(struct sock *sk)
+{
+	return &sk->sk_peer_lock;
+}
+
+__rust_helper struct pid **rust_helper_kbus_sk_peer_pid(struct sock *sk)
+{
+	return &sk->sk_peer_pid;
+}
+
+__rust_helper const struct cred **
+rust_helper_kbus_sk_peer_cred(struct sock *sk)
+{
+	return &sk->sk_peer_cred;
+}
+
 __rust_helper void rust_helper_kbus_sk_data_ready(struct sock *sk)
 {
 	sk->sk_data_ready(sk);
@@ -98,6 +114,69 @@ __rust_helper bool rust_helper_kbus_task_no_new_privs(struct task_struct *task)
 __rust_helper int rust_helper_kbus_seccomp_mode(struct seccomp *s)
 {
 	return seccomp_mode(s);
+}
+
+__rust_helper const struct cred *rust_helper_kbus_current_cred(void)
+{
+	return current_cred();
+}
+
+__rust_helper kuid_t rust_helper_kbus_current_uid(void)
+{
+	return current_uid();
+}
+
+__rust_helper kuid_t rust_helper_kbus_current_suid(void)
+{
+	return current_suid();
+}
+
+__rust_helper kgid_t rust_helper_kbus_current_gid(void)
+{
+	return current_gid();
+}
+
+__rust_helper kgid_t rust_helper_kbus_current_sgid(void)
+{
+	return current_sgid();
+}
+
+__rust_helper struct pid *rust_helper_kbus_get_pid(struct pid *pid)
+{
+	return get_pid(pid);
+}
+
+__rust_helper sockptr_t rust_helper_kbus_KERNEL_SOCKPTR(void *p)
+{
+	return KERNEL_SOCKPTR(p);
+}
+
+__rust_helper struct user_struct *rust_helper_kbus_current_user(void)
+{
+	return current_user();
+}
+
+__rust_helper struct user_struct *
+rust_helper_kbus_get_uid(struct user_struct *user)
+{
+	return get_uid(user);
+}
+
+__rust_helper unsigned long
+rust_helper_kbus_task_rlimit(const struct task_struct *task, unsigned int limit)
+{
+	return task_rlimit(task, limit);
+}
+
+/* Linux 7.3 adds an argument: whether what does not fit is told by numbers. */
+#ifdef KBUS_SCM_NOTRUNC
+#define scm_detach_fds(msg, scm) scm_detach_fds(msg, scm, false)
+#endif
+
+__rust_helper void rust_helper_kbus_scm_detach_fds(struct msghdr *msg,
+						   struct scm_cookie *scm)
+{
+	scm_detach_fds(msg, scm);
 }
 
 __rust_helper kgid_t rust_helper_kbus_current_egid(void)

@@ -16,6 +16,11 @@
  * @bind sock_no_listen
  * @bind sock_no_mmap
  * @bind put_cmsg
+ * @bind fget_raw
+ * @bind scm_fp_dup
+ * @bind __scm_destroy
+ * @bind sock_from_file
+ * @bind file_path
  * @bind register_kprobe
  * @bind unregister_kprobe
  * @bind synchronize_rcu_tasks
@@ -40,7 +45,9 @@
 #define _KBUS_HELPERS_H
 
 #include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/dcache.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/fs_struct.h>
 #include <linux/kprobes.h>
@@ -50,9 +57,12 @@
 #include <linux/namei.h>
 #include <linux/net.h>
 #include <linux/nsproxy.h>
+#include <linux/pid.h>
 #include <linux/proc_fs.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/user.h>
 #include <linux/seccomp.h>
 #include <linux/security.h>
 #include <linux/seq_file.h>
@@ -61,6 +71,7 @@
 #include <linux/uidgid.h>
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
+#include <net/scm.h>
 #include <net/sock.h>
 
 /* struct sock is opaque to the kernel crate, and some macros are. */
@@ -75,6 +86,9 @@ void rust_helper_kbus_sk_data_ready(struct sock *sk);
 void rust_helper_kbus_sk_state_change(struct sock *sk);
 void rust_helper_kbus_set_sk_protocol(struct sock *sk, u16 protocol);
 int rust_helper_kbus_sk_rcvbuf(const struct sock *sk);
+spinlock_t *rust_helper_kbus_sk_peer_lock(struct sock *sk);
+struct pid **rust_helper_kbus_sk_peer_pid(struct sock *sk);
+const struct cred **rust_helper_kbus_sk_peer_cred(struct sock *sk);
 void rust_helper_kbus_sock_hold(struct sock *sk);
 void rust_helper_kbus_sock_put(struct sock *sk);
 void rust_helper_kbus_sock_orphan(struct sock *sk);
@@ -88,7 +102,20 @@ long rust_helper_kbus_sock_rcvtimeo(const struct sock *sk, bool noblock);
 long rust_helper_kbus_sock_sndtimeo(const struct sock *sk, bool noblock);
 bool rust_helper_kbus_task_no_new_privs(struct task_struct *task);
 int rust_helper_kbus_seccomp_mode(struct seccomp *s);
+const struct cred *rust_helper_kbus_current_cred(void);
+kuid_t rust_helper_kbus_current_uid(void);
+kuid_t rust_helper_kbus_current_suid(void);
+kgid_t rust_helper_kbus_current_gid(void);
 kgid_t rust_helper_kbus_current_egid(void);
+kgid_t rust_helper_kbus_current_sgid(void);
+struct pid *rust_helper_kbus_get_pid(struct pid *pid);
+sockptr_t rust_helper_kbus_KERNEL_SOCKPTR(void *p);
+struct user_struct *rust_helper_kbus_current_user(void);
+struct user_struct *rust_helper_kbus_get_uid(struct user_struct *user);
+unsigned long rust_helper_kbus_task_rlimit(const struct task_struct *task,
+					   unsigned int limit);
+void rust_helper_kbus_scm_detach_fds(struct msghdr *msg,
+				     struct scm_cookie *scm);
 struct user_namespace *rust_helper_kbus_current_user_ns(void);
 void *rust_helper_kbus_net_generic(const struct net *net, unsigned int id);
 struct net *rust_helper_kbus_current_net(void);

@@ -26,6 +26,7 @@ mod bindings {
     include!(env!("KBUS_BINDINGS"));
 }
 
+pub(crate) mod cred;
 pub(crate) mod msg;
 pub(crate) mod net_ns;
 pub(crate) mod path;
@@ -33,6 +34,7 @@ pub(crate) mod pid;
 pub(crate) mod probe;
 pub(crate) mod proc;
 pub(crate) mod random;
+pub(crate) mod scm;
 pub(crate) mod sock;
 pub(crate) mod socket;
 pub(crate) mod sockopt;

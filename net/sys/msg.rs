@@ -125,6 +125,10 @@ impl RecvMsg<'_> {
         }
     }
 
+    pub(super) fn as_raw(&self) -> *mut bindings::msghdr {
+        self.raw
+    }
+
     /// Bytes of room for the payload.
     pub(crate) fn room(&self) -> usize {
         self.len

@@ -10,7 +10,10 @@ use kernel::{
     task::Task, //
 };
 
-use core::ptr::NonNull;
+use core::{
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
 
 /// A reference to a `struct pid`: the same process in all pid namespaces that see it.
 ///
@@ -38,6 +41,19 @@ impl Pid {
         NonNull::new(pid).map(Self).ok_or(ESRCH)
     }
 
+    /// The process, or thread, that has this number in the current task's pid namespace.
+    pub(crate) fn find(number: u32) -> Option<Self> {
+        // SAFETY: It may be called in process context with any number.
+        let pid = unsafe { bindings::find_get_pid(number as i32) };
+        // INVARIANT: `find_get_pid()` gives a reference.
+        NonNull::new(pid).map(Self)
+    }
+
+    /// The pointer, with the reference.
+    pub(super) fn into_raw(self) -> *mut bindings::pid {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+
     /// Its number as the current task's pid namespace has it; `None` if it is not seen from there.
     pub(crate) fn number_here(&self) -> Option<u32> {
         // SAFETY: By the type invariant `self` is valid, and so is `current` with its namespace.
@@ -48,6 +64,15 @@ impl Pid {
             )
         };
         u32::try_from(number).ok().filter(|number| *number != 0)
+    }
+}
+
+impl Clone for Pid {
+    fn clone(&self) -> Self {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::get_pid(self.0.as_ptr()) };
+        // INVARIANT: `get_pid()` takes a further reference.
+        Self(self.0)
     }
 }
 

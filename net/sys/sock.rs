@@ -117,4 +117,10 @@ impl Sock {
 pub(crate) enum Flag {
     /// `SO_RXQ_OVFL`.
     RxqOvfl = bindings::sock_flags_SOCK_RXQ_OVFL,
+    /// One of the forms of `SO_TIMESTAMP`.
+    Timestamp = bindings::sock_flags_SOCK_RCVTSTAMP,
+    /// It is in nanoseconds.
+    TimestampNs = bindings::sock_flags_SOCK_RCVTSTAMPNS,
+    /// It is one that has 64 bits on all machines.
+    TimestampNew = bindings::sock_flags_SOCK_TSTAMP_NEW,
 }

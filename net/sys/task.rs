@@ -53,7 +53,10 @@ pub(crate) fn in_group(gid: u32) -> bool {
 
 /// A user as the current task sees it; the overflow id if it is not one of its namespace.
 pub(crate) fn uid_here(uid: u32) -> u32 {
-    Kuid::from_raw(bindings::kuid_t { val: uid }).into_uid_in_current_ns()
+    // SAFETY: The current task's user namespace is valid during the call.
+    unsafe {
+        bindings::from_kuid_munged(bindings::current_user_ns(), bindings::kuid_t { val: uid })
+    }
 }
 
 /// A group as the current task sees it; the overflow id if it is not one of its namespace.

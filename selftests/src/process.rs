@@ -377,6 +377,31 @@ pub fn new_netns() {
     }
 }
 
+/// Moves this process into a new user namespace, in which its user and group have these numbers and no others exist.
+pub fn new_userns(uid: u32, gid: u32) {
+    // SAFETY: Always safe.
+    let (own_uid, own_gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    // SAFETY: Always safe.
+    if unsafe { libc::unshare(libc::CLONE_NEWUSER) } != 0 {
+        skip("no user namespaces here");
+    }
+    for (file, text) in [
+        ("setgroups", "deny".to_string()),
+        ("uid_map", format!("{uid} {own_uid} 1")),
+        ("gid_map", format!("{gid} {own_gid} 1")),
+    ] {
+        fs::write(format!("/proc/self/{file}"), text).expect(file);
+    }
+}
+
+/// Has the next children be born in a new pid namespace.
+pub fn new_pidns() {
+    // SAFETY: Always safe.
+    if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
+        skip("no pid namespaces here");
+    }
+}
+
 /// Sets `no_new_privs` for good.
 pub fn no_new_privs() {
     // SAFETY: Always safe.

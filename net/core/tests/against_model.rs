@@ -74,7 +74,7 @@ fn ids(last: &mut u64) -> impl FnMut() -> u64 + '_ {
     }
 }
 
-fn seen(view: &View) -> Msg {
+fn seen(view: &View<Peer>) -> Msg {
     let name = String::from_utf8(view.name().to_vec()).unwrap();
     let event = (name == kbus_model::name::BIND_EVENT).then(|| {
         let (peer, rest) = view.payload().split_first_chunk().unwrap();
@@ -164,7 +164,7 @@ impl Core {
         }
     }
 
-    fn send(&mut self, slot: usize, mut out: Outgoing<'_>, blocking: bool) -> Done {
+    fn send(&mut self, slot: usize, mut out: Outgoing<'_, Peer>, blocking: bool) -> Done {
         let (at, peer) = self.at(slot);
         let mut next = ids(&mut self.last_id);
         let wakes = &mut Wakes::new();

@@ -23,7 +23,7 @@ use peer::World;
 use std::cell::Cell;
 use std::rc::Rc;
 
-fn out(dest: Option<Dest<'_>>, flags: u32) -> Outgoing<'_> {
+fn out(dest: Option<Dest<'_>>, flags: u32) -> Outgoing<'_, Peer> {
     Outgoing {
         dest,
         flags,

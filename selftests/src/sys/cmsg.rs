@@ -10,6 +10,39 @@ use kbus_uapi::kbus_via;
 use super::bytes::bytes_of;
 use super::uapi;
 
+/// `struct ucred`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Creds {
+    /// Process.
+    pub pid: i32,
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+impl Creds {
+    /// This process, with its real user and group.
+    pub fn own() -> Creds {
+        // SAFETY: Always safe.
+        unsafe {
+            Creds {
+                pid: libc::getpid(),
+                uid: libc::getuid(),
+                gid: libc::getgid(),
+            }
+        }
+    }
+
+    /// What stands for nobody.
+    pub const NOBODY: Creds = Creds {
+        pid: 0,
+        uid: 65534,
+        gid: 65534,
+    };
+}
+
 /// One control message, to be sent or received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cmsg {
@@ -51,12 +84,26 @@ impl Cmsg {
         Cmsg::kbus(uapi::SCM_KBUS_VIA, &bytes_of(&via))
     }
 
-    /// `SCM_RIGHTS`.
+    /// `SCM_RIGHTS` with one descriptor.
     pub fn rights(fd: RawFd) -> Cmsg {
+        Cmsg::all_rights(&[fd])
+    }
+
+    /// `SCM_RIGHTS`.
+    pub fn all_rights(fds: &[RawFd]) -> Cmsg {
         Cmsg {
             level: libc::SOL_SOCKET,
             kind: libc::SCM_RIGHTS,
-            data: fd.to_ne_bytes().to_vec(),
+            data: fds.iter().flat_map(|fd| fd.to_ne_bytes()).collect(),
+        }
+    }
+
+    /// `SCM_CREDENTIALS`.
+    pub fn credentials(creds: Creds) -> Cmsg {
+        Cmsg {
+            level: libc::SOL_SOCKET,
+            kind: libc::SCM_CREDENTIALS,
+            data: bytes_of(&creds),
         }
     }
 

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Messages to be sent and messages received.
 
+use std::os::fd::FromRawFd;
+use std::os::fd::OwnedFd;
+
 use kbus_uapi::kbus_info;
 use kbus_uapi::kbus_via;
 
 use super::address::message_address;
 use super::bytes::from_bytes;
 use super::cmsg::Cmsg;
+use super::cmsg::Creds;
 use super::uapi;
 
 /// A message about to be sent with `sendmsg()`.
@@ -102,6 +106,28 @@ impl Msg {
     /// The structure in `SCM_KBUS_VIA`.
     pub fn via(&self) -> Option<kbus_via> {
         self.kbus_cmsg(uapi::SCM_KBUS_VIA).map(from_bytes)
+    }
+
+    /// The descriptors that came with it; to be called once.
+    pub fn rights(&self) -> Vec<OwnedFd> {
+        let bytes = self.cmsg(libc::SOL_SOCKET, libc::SCM_RIGHTS).unwrap_or(&[]);
+        bytes
+            .chunks_exact(4)
+            .map(|fd| {
+                let fd = i32::from_ne_bytes(fd.try_into().expect("4 bytes"));
+                // SAFETY: The kernel has just made this descriptor for us.
+                unsafe { OwnedFd::from_raw_fd(fd) }
+            })
+            .collect()
+    }
+
+    /// What `SCM_CREDENTIALS` says.
+    pub fn creds(&self) -> Option<Creds> {
+        self.cmsg(libc::SOL_SOCKET, libc::SCM_CREDENTIALS)
+            .map(|bytes| {
+                assert_eq!(bytes.len(), 12, "struct ucred");
+                from_bytes(bytes)
+            })
     }
 
     /// The name in the address.

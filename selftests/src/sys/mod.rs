@@ -22,6 +22,7 @@ pub use address::Form;
 pub use address::PATH_AT;
 pub use address::PATH_MAX;
 pub use cmsg::Cmsg;
+pub use cmsg::Creds;
 pub use errno::Errno;
 pub use errno::Res;
 pub use message::Msg;

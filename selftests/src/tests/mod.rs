@@ -8,13 +8,13 @@ mod blocked;
 mod budgets;
 mod buses;
 mod connect;
+mod credentials;
 mod descriptors;
 mod events;
 mod full;
 mod guarantee;
 mod histories;
 mod large;
-mod later;
 mod limits;
 mod lossy;
 mod lost;
@@ -29,6 +29,7 @@ mod order;
 mod paths;
 mod proc;
 mod reading;
+mod rights;
 mod sending;
 mod shut;
 mod sockets;
@@ -166,6 +167,8 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         shut::TESTS,
         waiting::TESTS,
         descriptors::TESTS,
+        credentials::TESTS,
+        rights::TESTS,
         urgent::TESTS,
         once::TESTS,
         full::TESTS,
@@ -177,7 +180,6 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         merge::TESTS,
         large::TESTS,
         proc::TESTS,
-        later::TESTS,
         memory::TESTS,
         stress::TESTS,
         storm::TESTS,

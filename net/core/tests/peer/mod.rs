@@ -23,6 +23,7 @@ use kbus_core::payer::Payer;
 use kbus_core::queue::Queue;
 use kbus_core::queue::View;
 use kbus_core::wakes::Wakes;
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -115,7 +116,7 @@ impl Peer {
         }))
     }
 
-    pub fn read(&self) -> Option<View> {
+    pub fn read(&self) -> Option<View<Peer>> {
         let view = self.with(|q| q.front())?;
         let consumed = self.with(|q| q.consume(view.token));
         assert!(!consumed.unwrap().tell_bus, "World::read() is for these");
@@ -127,7 +128,23 @@ impl Peer {
     }
 }
 
+thread_local! {
+    static CLOCK: Cell<i64> = const { Cell::new(0) };
+}
+
+/// Sets the clock of this thread's messages.
+pub fn set_clock(time: i64) {
+    CLOCK.set(time);
+}
+
 impl Member for Peer {
+    type Sender = u64;
+    type Files = Rc<&'static str>;
+
+    fn now() -> i64 {
+        CLOCK.get()
+    }
+
     fn id(&self) -> u64 {
         self.0.id
     }
@@ -189,7 +206,7 @@ impl World {
     }
 
     /// Reads one message and tells the bus of it.
-    pub fn read(&mut self, peer: &Peer) -> Option<View> {
+    pub fn read(&mut self, peer: &Peer) -> Option<View<Peer>> {
         let view = peer.with(|q| q.front())?;
         let consumed = peer.with(|q| q.consume(view.token)).unwrap();
         if consumed.tell_bus {
@@ -258,7 +275,7 @@ impl World {
         self.bus.ignore(peer, id, &mut next, &mut Wakes::new())
     }
 
-    pub fn send(&mut self, peer: &Peer, mut out: Outgoing<'_>) -> Result<u64, Error> {
+    pub fn send(&mut self, peer: &Peer, mut out: Outgoing<'_, Peer>) -> Result<u64, Error> {
         let mut next = ids(&mut self.last_id);
         let wakes = &mut Wakes::new();
         match self.bus.send(peer, &mut out, false, &mut next, wakes)? {
