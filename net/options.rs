@@ -219,10 +219,8 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
     }
 }
 
-const PASS_BITS: u32 = uapi::KBUS_PASS_CRED
-    | uapi::KBUS_PASS_SEC
-    | uapi::KBUS_PASS_RIGHTS
-    | uapi::KBUS_PASS_TIME;
+const PASS_BITS: u32 =
+    uapi::KBUS_PASS_CRED | uapi::KBUS_PASS_SEC | uapi::KBUS_PASS_RIGHTS | uapi::KBUS_PASS_TIME;
 
 /// Sets what readers of this socket are told beyond the message: the bits of `mask`, as in `bits`.
 fn set_pass(this: &Endpoint, mask: u32, bits: u32) {

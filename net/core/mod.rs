@@ -3,9 +3,10 @@
 //! The bus itself: names, routes, queues, and the ledger of requests owed.
 //!
 //! Plain data structures with the whole meaning of the protocol in them. There are no kernel types
-//! here, no locks, no `unsafe` and no time: the caller holds the bus lock when it has a `&mut`
-//! [`bus::Bus`], and [`bus::Member::with`] takes the lock of one socket's queue. The same files are
-//! compiled into the kernel module and, for the tests, as a host crate.
+//! here, no locks, no `unsafe` and no clock: the caller tells the time ([`bus::Member::now`]) and
+//! holds the bus lock when it has a `&mut` [`bus::Bus`], and [`bus::Member::with`] takes the lock of
+//! one socket's queue. The same files are compiled into the kernel module and, for the tests, as a
+//! host crate.
 //!
 //! Allocation is fallible and goes through [`mem`] only, so that "out of memory at step k" is an
 //! ordinary test case. Nothing recurses, nothing panics.

@@ -192,13 +192,8 @@ impl RecvMsg<'_> {
 unsafe fn is_io_uring(file: NonNull<bindings::file>) -> bool {
     let mut room = [0u8; 32];
     // SAFETY: The file is valid, and the buffer as long as is said.
-    let name = unsafe {
-        bindings::file_path(
-            file.as_ptr(),
-            room.as_mut_ptr().cast(),
-            room.len() as i32,
-        )
-    };
+    let name =
+        unsafe { bindings::file_path(file.as_ptr(), room.as_mut_ptr().cast(), room.len() as i32) };
     if kernel::error::from_err_ptr(name).is_err() {
         // It is longer.
         return false;

@@ -15,6 +15,7 @@ use kbus_core::message::*;
 use kbus_core::name::Pattern;
 use kbus_core::name::ADDRESS_NAME_MAX;
 use kbus_core::name::NAME_MAX;
+use kbus_core::queue::View;
 use kbus_core::routes::Listener;
 use kbus_core::routes::Routes;
 use peer::Peer;
@@ -460,4 +461,92 @@ fn numbers_are_those_of_the_header() {
     ] {
         assert_eq!(value, of_header(name), "{name}");
     }
+}
+
+/// Who holds the descriptors of a message, beside their sender.
+fn holders(files: &Rc<&'static str>) -> usize {
+    Rc::strong_count(files) - 1
+}
+
+#[test]
+fn descriptors_are_held_by_the_copies_that_give_them() {
+    let mut w = World::new(0, 1 << 20);
+    let [a, b, c, d] = [1, 2, 3, 4].map(|id| w.join(id, 1));
+    for peer in [&a, &b, &c] {
+        peer.with(|q| q.set_takes_files(true));
+    }
+    for peer in [&a, &b, &c, &d] {
+        w.listen(peer, "$.A").unwrap();
+    }
+    w.replier(&b, "$.A").unwrap();
+    let files = Rc::new("a file");
+    let with = |dest, flags| Outgoing {
+        files: Some(files.clone()),
+        ..out(Some(dest), flags)
+    };
+    let all = [&a, &b, &c, &d];
+    let got = |view: View<Peer>| (view.files.is_some(), view.flags & KBUS_HAD_FDS != 0);
+    let read = |peers: &[&Peer]| -> Vec<_> {
+        let views = peers.iter().map(|peer| got(peer.read().unwrap()));
+        views.collect()
+    };
+    const YES: (bool, bool) = (true, false);
+    const NO: (bool, bool) = (false, true);
+    w.send(&a, with(Dest::Name(b"$.A"), 0)).unwrap();
+    assert_eq!(holders(&files), 3);
+    assert_eq!(read(&all), [YES, YES, YES, NO]);
+    assert_eq!(holders(&files), 0);
+
+    let request = w.send(&a, with(Dest::Name(b"$.A"), KBUS_REQUEST)).unwrap();
+    assert_eq!(holders(&files), 1);
+    assert_eq!(read(&[&a, &b, &b, &c, &d]), [NO, YES, NO, NO, NO]);
+    assert_eq!(holders(&files), 0);
+
+    let dest = Dest::Reply {
+        peer: 1,
+        request,
+        name: None,
+    };
+    w.send(&b, with(dest, 0)).unwrap();
+    assert_eq!(holders(&files), 1);
+    assert_eq!(read(&[&a, &a, &b, &c, &d]), [YES, NO, NO, NO, NO]);
+    assert_eq!(holders(&files), 0);
+
+    d.with(|q| q.set_limit(0));
+    assert_eq!(
+        w.send(&a, with(Dest::Name(b"$.A"), KBUS_ALL_OR_FAIL)),
+        Err(Busy)
+    );
+    assert_eq!(holders(&files), 0);
+    w.send(&a, with(Dest::Name(b"$.A"), 0)).unwrap();
+    assert_eq!(holders(&files), 3);
+    for peer in [&a, &b, &c] {
+        w.close(peer);
+    }
+    assert_eq!(holders(&files), 0);
+}
+
+#[test]
+fn time_is_that_of_getting_an_id() {
+    let mut w = World::new(0, 1 << 20);
+    let (a, b) = (w.join(1, 1), w.join(2, 1));
+    w.listen(&a, "$.A").unwrap();
+    w.replier(&b, "$.B").unwrap();
+    a.with(|q| q.set_limit(3));
+    a.with(|q| q.set_report_lost(true));
+    peer::set_clock(10);
+    w.announce(&b, "$.A", b"").unwrap();
+    peer::set_clock(20);
+    w.request(&a, "$.B", b"").unwrap();
+    peer::set_clock(30);
+    w.close(&b);
+    peer::set_clock(40);
+    let from = w.join(3, 1);
+    for _ in 0..2 {
+        w.announce(&from, "$.A", b"").unwrap();
+    }
+    peer::set_clock(50);
+    // What was missed is told when it is told.
+    let times = [(); 4].map(|()| a.read().unwrap().time);
+    assert_eq!(times, [10, 30, 40, 50]);
 }
