@@ -38,7 +38,7 @@ super::tests! {
     request_for_the_replier_alone reply_for_the_requester_alone asked_for_by_either_option
     asked_too_late asked_no_more many_in_order outlive_the_sender
     unix_sockets_are_refused kbus_sockets_are_refused io_uring_is_refused
-    other_files_are_passed refusal_keeps_nothing bad_descriptors malformed_rights
+    other_files_are_passed epoll_makes_no_circle refusal_keeps_nothing bad_descriptors malformed_rights
     no_descriptors_at_all precedence_of_refusal
     small_buffer_closes_the_rest no_buffer_closes_all no_free_number close_on_exec
     peek_gives_more_of_them failed_copy_keeps_them
@@ -368,6 +368,27 @@ fn other_files_are_passed() {
         send(&sock, &[fd]).unwrap();
         assert_eq!(sock.recv().unwrap().rights().len(), 1);
     }
+}
+
+/// An epoll instance that waits in the queue of a socket it watches keeps neither of them.
+fn epoll_makes_no_circle() {
+    let bus = fresh_bus();
+    let (a, b) = (Sock::on(&bus), listener(&bus));
+    // SAFETY: Always safe; a descriptor that is new is nobody else's.
+    let epoll = unsafe { OwnedFd::from_raw_fd(libc::epoll_create1(0)) };
+    let mut event = libc::epoll_event {
+        events: libc::EPOLLIN as u32,
+        u64: 0,
+    };
+    let (ep, fd) = (epoll.as_raw_fd(), b.as_raw_fd());
+    // SAFETY: The event is a whole structure.
+    let r = unsafe { libc::epoll_ctl(ep, libc::EPOLL_CTL_ADD, fd, &mut event) };
+    assert_eq!(r, 0, "epoll_ctl: {:?}", Errno::last());
+    send(&a, &[ep]).unwrap();
+    drop(epoll);
+    assert_eq!(a.bus_info().unwrap().members, 2);
+    drop(b);
+    assert_eq!(a.bus_info().unwrap().members, 1);
 }
 
 /// With one that is refused all are, and none is kept.
