@@ -139,7 +139,7 @@ pub fn set_clock(time: i64) {
 
 impl Member for Peer {
     type Sender = u64;
-    type Files = Rc<&'static str>;
+    type Files = Rc<u32>;
 
     fn now() -> i64 {
         CLOCK.get()
