@@ -640,7 +640,7 @@ fn pass_and_its_other_forms() {
 fn pass_rejects_unknown_bits() {
     let sock = Sock::on(&fresh_bus());
     for bit in 4..32 {
-        let bits = 1 << bit | uapi::KBUS_PASS_CRED;
+        let bits = (1 << bit) | uapi::KBUS_PASS_CRED;
         fails!(EINVAL, sock.set_u32(uapi::KBUS_PASS, bits));
     }
     assert_eq!(sock.get_u32(uapi::KBUS_PASS), Ok(0));
