@@ -12,6 +12,16 @@ pub(crate) mod time {
     //! Time that only passes where a thread sleeps.
 
     pub(crate) type Jiffies = usize;
+
+    pub(crate) trait ClockSource {
+        fn ktime_get() -> i64 {
+            0
+        }
+    }
+
+    pub(crate) struct RealTime;
+
+    impl ClockSource for RealTime {}
 }
 
 pub(crate) mod module {

@@ -224,6 +224,18 @@ pub(crate) mod atomic {
         }
     }
 
+    impl Atomic<u32> {
+        pub(crate) fn fetch_add(&self, more: u32, _order: Relaxed) {
+            let mut value = self.0.lock().unwrap();
+            *value = value.wrapping_add(more);
+        }
+
+        pub(crate) fn fetch_sub(&self, less: u32, _order: Relaxed) {
+            let mut value = self.0.lock().unwrap();
+            *value = value.wrapping_sub(less);
+        }
+    }
+
     impl Atomic<u64> {
         pub(crate) fn fetch_add(&self, more: u64, _order: Relaxed) -> u64 {
             let mut value = self.0.lock().unwrap();

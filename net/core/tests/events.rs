@@ -46,7 +46,7 @@ fn names(world: &mut World, peer: &Peer) -> Vec<Vec<u8>> {
     std::iter::from_fn(one).take(MANY).collect()
 }
 
-fn count<M>(mut garbage: Garbage<M>) -> usize {
+fn count<M: Member>(mut garbage: Garbage<M>) -> usize {
     std::iter::from_fn(|| garbage.pop_front()).count()
 }
 

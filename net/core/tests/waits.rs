@@ -46,7 +46,7 @@ fn woken<M: Member>(mut wakes: Wakes<M>) -> Vec<(u64, Why)> {
     all
 }
 
-fn announcement(name: &str, flags: u32) -> Outgoing<'_> {
+fn announcement<M: Member>(name: &str, flags: u32) -> Outgoing<'_, M> {
     Outgoing {
         dest: Some(Dest::Name(name.as_bytes())),
         flags,
@@ -313,6 +313,13 @@ impl Read {
 }
 
 impl Member for Read {
+    type Sender = ();
+    type Files = ();
+
+    fn now() -> i64 {
+        0
+    }
+
     fn id(&self) -> u64 {
         self.0.id
     }

@@ -80,5 +80,11 @@ impl RecvMsg<'_> {
         }
     }
 
+    pub(crate) fn takes_files(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn put_files(&mut self, _files: super::scm::Landing) {}
+
     pub(crate) fn add_flags(&mut self, _flags: u32) {}
 }

@@ -32,6 +32,9 @@ pub(crate) struct Sock {
 
 pub(crate) enum Flag {
     RxqOvfl,
+    Timestamp,
+    TimestampNs,
+    TimestampNew,
 }
 
 impl Sock {
@@ -62,6 +65,8 @@ impl Sock {
             }
         }
     }
+
+    pub(crate) fn set_peer(&self, _maker: &super::cred::Maker) {}
 
     pub(crate) fn is_net_admin(&self) -> bool {
         true
