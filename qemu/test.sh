@@ -73,6 +73,17 @@ if [ -z "$only" ]; then
 	say "     $(grep '^rules: ' "$LOGS/rule-table.log" | tail -n 1)"
 fi
 
+# The same tests, in one form, on a kernel that finds what others overlook; leaks are looked for in a boot of their own.
+if [ -z "$only" ] && [ -z "${KERNEL:-}" ]; then
+	say "Selftests on a kernel with sanitizers (qemu/debug.config)"
+	export KERNEL=debug
+	bash "$TOP/qemu/bootstrap.sh"
+	bash "$TOP/qemu/image.sh"
+	boot sanitize 1
+	leaky=(guarantee events rights paths)
+	boot leaks ${#leaky[@]} "$(IFS=,; echo "${leaky[*]}")"
+fi
+
 # A run that tested nothing has not passed.
 [ $((passed + failed)) -gt 0 ] || die "no test of the name '$only'"
 [ "$failed" -eq 0 ] || say "The logs are in $LOGS"

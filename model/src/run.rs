@@ -154,6 +154,7 @@ pub fn run(config: &Config, subject: &mut dyn Subject, ops: &[Op], tally: &mut T
     let mut trace = String::new();
     for op in ops {
         let op = &adapt(&model, op);
+        let vague = model.waits_for_bytes();
         let Some((step, mut want)) = model_step(&mut model, op) else {
             continue;
         };
@@ -163,6 +164,12 @@ pub fn run(config: &Config, subject: &mut dyn Subject, ops: &[Op], tally: &mut T
         if !subject.knows_ids_of_waits() {
             let ids = want.ended.iter().zip(&mut got.ended);
             ids.for_each(|(want, got)| got.1 = got.1.and(want.1.or(got.1)));
+        }
+        // Of several waits, of which one lacked bytes of a budget, the model does not know in which order they are tried.
+        let several = want.ended.len().max(got.ended.len()) > 1;
+        if several && vague && got.done == want.done && got.ended != want.ended {
+            tally.count("program cut short: waits for bytes in another order".to_string());
+            return Ok(steps);
         }
         let fail = |what: &str, want: String, got: String| {
             Err(format!("{trace}{what} of this last step\n  in the model: {want}\n  on the bus:   {got}"))

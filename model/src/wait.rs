@@ -44,6 +44,11 @@ impl Model {
         self.waiters.iter().any(|waiter| waiter.slot == slot)
     }
 
+    /// Whether something waits that lacks bytes of a budget, or did.
+    pub(crate) fn waits_for_bytes(&self) -> bool {
+        self.waiters.iter().any(|waiter| waiter.vague)
+    }
+
     /// Whether a binding waits anywhere.
     pub fn a_bind_waits(&self) -> bool {
         let mut all = self.waiters.iter();

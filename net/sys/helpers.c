@@ -274,3 +274,17 @@ __rust_helper kgid_t rust_helper_kbus_vfsgid_into_kgid(vfsgid_t vfsgid)
 {
 	return vfsgid_into_kgid(vfsgid);
 }
+
+/* Without security modules these two are inline functions. */
+__rust_helper void
+rust_helper_kbus_security_current_getlsmprop_subj(struct lsm_prop *prop)
+{
+	security_current_getlsmprop_subj(prop);
+}
+
+__rust_helper int
+rust_helper_kbus_security_lsmprop_to_secctx(struct lsm_prop *prop,
+					    struct lsm_context *cp, int lsmid)
+{
+	return security_lsmprop_to_secctx(prop, cp, lsmid);
+}

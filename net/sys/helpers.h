@@ -136,5 +136,9 @@ vfsgid_t rust_helper_kbus_i_gid_into_vfsgid(struct mnt_idmap *idmap,
 					    const struct inode *inode);
 kuid_t rust_helper_kbus_vfsuid_into_kuid(vfsuid_t vfsuid);
 kgid_t rust_helper_kbus_vfsgid_into_kgid(vfsgid_t vfsgid);
+void rust_helper_kbus_security_current_getlsmprop_subj(struct lsm_prop *prop);
+int rust_helper_kbus_security_lsmprop_to_secctx(struct lsm_prop *prop,
+						struct lsm_context *cp,
+						int lsmid);
 
 #endif
