@@ -53,10 +53,10 @@ rules_finds_faults() {
 			seq 149 | sed 's/.*/| Z& | A rule. | `sockets::only_datagrams` |/'
 			echo '| Z150 | Another. | `core: name::tests::the_bus_owns_its_names` `reload::loads_by_family_number` |'
 			echo '## Not built yet'
-			echo '| A feature | refused | `buses::path_bus_is_for_later` |'
+			echo '| A feature | refused | `options::unknown_option` |'
 		} >"$dir/table"
 		for form in literal family; do
-			printf '%s\n' "# form $form" 'ok 1 sockets::only_datagrams' 'ok 2 buses::path_bus_is_for_later'
+			printf '%s\n' "# form $form" 'ok 1 sockets::only_datagrams' 'ok 2 options::unknown_option'
 		done >"$log/test"
 		echo 'ok 1 reload::loads_by_family_number' >"$log/reload"
 		printf '%s\n' '     Running unittests mod.rs (/x/deps/kbus_core-1f)' \
