@@ -2,8 +2,8 @@
 
 //! Binding names and giving them up.
 
+use super::bus::answers;
 use super::bus::Bus;
-use super::bus::Change;
 use super::bus::Held;
 use super::bus::Kind;
 use super::bus::Member;
@@ -48,7 +48,7 @@ impl<M: Member> Bus<M> {
         }
         self.check_quota(member, pattern, Kind::Listener)?;
         if let Some(binding) = self.routes.listen_again(peer, pattern) {
-            if let Some(held) = self.sock_mut(member)?.held.get_mut(binding) {
+            if let Some(held) = self.sock_mut(member)?.listens.get_mut(binding) {
                 held.count = held.count.saturating_add(1);
             }
         } else {
@@ -65,9 +65,9 @@ impl<M: Member> Bus<M> {
             };
             self.routes.listen(listener, pattern)?;
             self.last_binding = binding;
-            self.sock_mut(member)?.held.insert(held, binding);
+            self.sock_mut(member)?.listens.insert(held, binding);
         }
-        self.count(member.payer(), pattern, peer, Change::Added);
+        self.count(member, pattern, Kind::Listener, true);
         Ok(())
     }
 
@@ -87,15 +87,18 @@ impl<M: Member> Bus<M> {
     ) -> Result<Garbage<M>, Error> {
         let peer = member.id();
         self.sock_mut(member)?;
+        if member.with(|queue| queue.read_shut()) {
+            return Err(Error::Inval);
+        }
         let gone = self.routes.unlisten(peer, pattern);
         let (binding, left) = gone.ok_or(Error::Inval)?;
         let sock = self.sock_mut(member)?;
         if left == 0 {
-            sock.held.remove(binding);
-        } else if let Some(held) = sock.held.get_mut(binding) {
+            drop(sock.listens.remove(binding));
+        } else if let Some(held) = sock.listens.get_mut(binding) {
             held.count = left;
         }
-        self.count(member.payer(), pattern, peer, Change::Gone(1));
+        self.count(member, pattern, Kind::Listener, false);
         let routes = &self.routes;
         let garbage = member.with(|queue| {
             queue.unlisten(binding, left, |name, last| {
@@ -131,14 +134,14 @@ impl<M: Member> Bus<M> {
         if name::is_bus_own(pattern.text()) {
             return Err(Error::Perm);
         }
-        if self.routes.same_replier(pattern).is_some() {
+        if self.same_replier(pattern).is_some() {
             return Err(Error::Exist);
         }
         if member.with(|queue| queue.read_shut() || queue.write_shut()) {
             return Err(Error::Inval);
         }
         let mut loser = None;
-        if let Some(robbed) = self.routes.robbed(pattern) {
+        if let Some(robbed) = self.routes.robbed(pattern, answers) {
             let whose = robbed.member.user();
             let protected = robbed.depth > 0 || whose == self.owner;
             if protected && whose != user && user != self.owner {
@@ -162,8 +165,8 @@ impl<M: Member> Bus<M> {
         };
         self.routes.bind_replier(replier, pattern)?;
         self.last_binding = binding;
-        self.sock_mut(member)?.held.insert(held, binding);
-        self.count(member.payer(), pattern, 0, Change::Added);
+        self.sock_mut(member)?.replies.insert(held, binding);
+        self.count(member, pattern, Kind::Replier, true);
         if let Some(plan) = plan {
             event.set_id(next_id());
             plan.deliver(&event, None, None, wakes);
@@ -194,11 +197,11 @@ impl<M: Member> Bus<M> {
     ) -> Result<Bound<M>, Error> {
         let peer = member.id();
         self.sock_mut(member)?;
-        let binding = match self.routes.same_replier(pattern) {
+        let binding = match self.same_replier(pattern) {
             Some(replier) if replier.member.id() == peer => replier.binding,
             _ => return Err(Error::Inval),
         };
-        let held = self.sock_mut(member)?.held.get_mut(binding);
+        let held = self.sock_mut(member)?.replies.get_mut(binding);
         let event = held.and_then(|held| held.event.clone());
         let plan = match &event {
             Some(event) => match self.plan_event(member, event) {
@@ -209,9 +212,9 @@ impl<M: Member> Bus<M> {
             },
             None => None,
         };
-        drop(self.routes.unbind_replier(pattern));
-        drop(self.sock_mut(member)?.held.remove(binding));
-        self.count(member.payer(), pattern, 0, Change::Gone(1));
+        drop(self.routes.unbind_replier(pattern, binding));
+        drop(self.sock_mut(member)?.replies.remove(binding));
+        self.count(member, pattern, Kind::Replier, false);
         let routes = &self.routes;
         let garbage = member.with(|queue| {
             queue.unbind_replier(binding, |name, last| routes.still_listens(peer, name, last))
@@ -239,40 +242,6 @@ impl<M: Member> Bus<M> {
             Refusal::Full(full) => {
                 let ticket = self.park(member, What::Bind, full, next_id, wakes)?;
                 Ok(Bound::Wait(ticket))
-            }
-        }
-    }
-
-    /// Removes all bindings of a socket, or only its replier bindings, whose events are left to
-    /// [`Bus::settle_step`].
-    pub(super) fn drop_bindings(&mut self, member: &M, repliers_only: bool) {
-        let peer = member.id();
-        let Ok(sock) = self.sock_mut(member) else {
-            return;
-        };
-        let mut all = core::mem::take(&mut sock.held);
-        while let Some(held) = all.pop_first() {
-            let binding = held.key();
-            if repliers_only && held.value.kind == Kind::Listener {
-                if let Ok(sock) = self.sock_mut(member) {
-                    sock.held.insert(held, binding);
-                }
-                continue;
-            }
-            let Ok(pattern) = Pattern::parse(&held.value.text) else {
-                continue;
-            };
-            let count = Change::Gone(held.value.count);
-            match held.value.kind {
-                Kind::Listener => {
-                    self.routes.forget_listener(peer, &pattern);
-                    self.count(member.payer(), &pattern, peer, count);
-                }
-                Kind::Replier => {
-                    drop(self.routes.unbind_replier(&pattern));
-                    self.count(member.payer(), &pattern, 0, count);
-                    member.with(|queue| queue.parting.insert(held, binding));
-                }
             }
         }
     }

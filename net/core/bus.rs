@@ -4,8 +4,11 @@
 //!
 //! Whoever has a `&mut Bus` holds the bus lock; its order is the order of the bus. Operations that
 //! can fail find room and allocate first and then change things with steps that cannot fail.
-//! Closing, unbinding and shutting down allocate nothing: they take effect at once and leave the
-//! statuses to [`Bus::settle_step`], so that no lock is held for long.
+//! Closing, unbinding and shutting down allocate nothing: they take effect at once and leave all that
+//! takes time to [`Bus::settle_step`], so that no lock is held for long.
+//!
+//! So the routes may hold bindings of sockets that have gone, which nobody must see: what is looked up
+//! there is held against the state of its socket.
 
 use super::account::Account;
 use super::account::Charge;
@@ -28,6 +31,7 @@ use super::name::Pattern;
 use super::payer::Payer;
 use super::queue::Queue;
 use super::queue::Slip;
+use super::routes::Replier;
 use super::routes::Routes;
 use super::tree::Node;
 use super::tree::Tree;
@@ -161,6 +165,16 @@ pub enum Kind {
     Replier,
 }
 
+impl Kind {
+    /// The number for this kind.
+    fn of(self, [listeners, repliers]: &mut [u32; 2]) -> &mut u32 {
+        match self {
+            Kind::Listener => listeners,
+            Kind::Replier => repliers,
+        }
+    }
+}
+
 /// A binding as its socket remembers it; its number is the binding's id.
 pub struct Held<M: Member> {
     pub(super) text: Vec<u8>,
@@ -175,7 +189,12 @@ pub struct Held<M: Member> {
 /// A socket on the bus; its number is the peer id.
 pub(super) struct Sock<M: Member> {
     pub(super) member: M,
-    pub(super) held: Tree<Held<M>>,
+    /// Its listener bindings.
+    pub(super) listens: Tree<Held<M>>,
+    /// Its replier bindings.
+    pub(super) replies: Tree<Held<M>>,
+    /// How many of each kind, identical ones counted one by one.
+    pub(super) counts: [u32; 2],
     pub(super) wide: u32,
     /// Listener bindings that match the name of bind events.
     pub(super) event_bindings: u32,
@@ -264,7 +283,9 @@ impl<M: Member> Bus<M> {
         }
         let sock = Sock {
             member: member.clone(),
-            held: Tree::new(),
+            listens: Tree::new(),
+            replies: Tree::new(),
+            counts: [0; 2],
             wide: 0,
             event_bindings: 0,
             reports: false,
@@ -368,7 +389,7 @@ impl<M: Member> Bus<M> {
 
     /// Peer id of who would answer for a name, 0 for nobody.
     pub fn replier_for(&self, name: &[u8]) -> u64 {
-        self.routes.replier(name).map_or(0, |r| r.member.id())
+        self.replier(name).map_or(0, |r| r.member.id())
     }
 
     /// The socket, which must be on the bus.
@@ -376,60 +397,77 @@ impl<M: Member> Bus<M> {
         self.socks.get_mut(member.id()).ok_or(Error::NotConn)
     }
 
-    /// Counts a binding of a user, or one that has gone; `peer` is 0 for a replier's.
-    pub(super) fn count(
-        &mut self,
-        payer: &Payer,
-        pattern: &Pattern<'_>,
-        peer: u64,
-        change: Change,
-    ) {
-        let by = match change {
-            Change::Added => 1,
-            Change::Gone(n) => n,
-        };
+    /// Who answers for a name.
+    pub(super) fn replier(&self, name: &[u8]) -> Option<&Replier<M>> {
+        self.routes.replier(name, answers)
+    }
+
+    /// The replier binding of this very pattern.
+    pub(super) fn same_replier(&self, pattern: &Pattern<'_>) -> Option<&Replier<M>> {
+        let same = self.routes.same_replier(pattern);
+        same.filter(|replier| answers(&replier.member))
+    }
+
+    /// Counts a binding more, or one less.
+    pub(super) fn count(&mut self, member: &M, pattern: &Pattern<'_>, kind: Kind, more: bool) {
         let apply = |n: &mut u32| {
-            *n = match change {
-                Change::Added => n.saturating_add(by),
-                Change::Gone(_) => n.saturating_sub(by),
+            *n = match more {
+                true => n.saturating_add(1),
+                false => n.saturating_sub(1),
             }
+        };
+        // Whether it is the first of a socket, or was the last.
+        let turns = |n: &mut u32| {
+            let none = *n == 0;
+            apply(n);
+            none != (*n == 0)
         };
         apply(&mut self.bindings);
         let mut wide = false;
-        if let Some(sock) = self.socks.get_mut(peer) {
-            if pattern.matches(message::BIND_EVENT) {
-                let before = sock.event_bindings == 0;
-                apply(&mut sock.event_bindings);
-                if before != (sock.event_bindings == 0) {
-                    self.events.listeners = match change {
-                        Change::Added => self.events.listeners.saturating_add(1),
-                        Change::Gone(_) => self.events.listeners.saturating_sub(1),
-                    };
-                }
+        if let Some(sock) = self.socks.get_mut(member.id()) {
+            apply(kind.of(&mut sock.counts));
+            let listens = kind == Kind::Listener;
+            if listens && pattern.matches(message::BIND_EVENT) && turns(&mut sock.event_bindings) {
+                apply(&mut self.events.listeners);
             }
-            if pattern.is_wide() {
-                let before = sock.wide == 0;
-                apply(&mut sock.wide);
-                wide = before != (sock.wide == 0);
-            }
+            wide = listens && pattern.is_wide() && turns(&mut sock.wide);
         }
-        if let Some(user) = self.users.get_mut(u64::from(payer.id())) {
+        if let Some(user) = self.users.get_mut(u64::from(member.payer().id())) {
             apply(&mut user.bindings);
             if wide {
-                user.wide = match change {
-                    Change::Added => user.wide.saturating_add(1),
-                    Change::Gone(_) => user.wide.saturating_sub(1),
-                };
+                apply(&mut user.wide);
             }
+        }
+    }
+
+    /// Lets the replier bindings of a socket go, or all: from now on they count no more.
+    ///
+    /// They are left in the queue, for [`Bus::settle_step`] to take them out of the routes.
+    pub(super) fn part(&mut self, member: &M, repliers_only: bool) {
+        let Some(sock) = self.socks.get_mut(member.id()) else {
+            return;
+        };
+        let replies = core::mem::take(&mut sock.replies);
+        let mut gone = core::mem::take(Kind::Replier.of(&mut sock.counts));
+        let mut listens = Tree::new();
+        let mut wide = 0;
+        if !repliers_only {
+            listens = core::mem::take(&mut sock.listens);
+            gone = gone.saturating_add(core::mem::take(Kind::Listener.of(&mut sock.counts)));
+            wide = core::mem::take(&mut sock.wide).min(1);
+            let hears = core::mem::take(&mut sock.event_bindings).min(1);
+            self.events.listeners = self.events.listeners.saturating_sub(hears);
+        }
+        member.with(|queue| queue.part(listens, replies));
+        self.bindings = self.bindings.saturating_sub(gone);
+        if let Some(user) = self.users.get_mut(u64::from(member.payer().id())) {
+            user.bindings = user.bindings.saturating_sub(gone);
+            user.wide = user.wide.saturating_sub(wide);
         }
     }
 }
 
-/// What happened to bindings.
-#[derive(Clone, Copy)]
-pub(super) enum Change {
-    /// One more.
-    Added,
-    /// So many less.
-    Gone(u32),
+/// Whether the replier bindings of a socket count.
+pub(super) fn answers<M: Member>(member: &M) -> bool {
+    !member.with(|queue| queue.read_shut() || queue.write_shut())
 }

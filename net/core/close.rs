@@ -13,17 +13,37 @@ use super::entry::Debt;
 use super::entry::Status;
 use super::error::Error;
 use super::mem;
-use super::mem::Box;
 use super::message::Fault;
+use super::name::Pattern;
 use super::queue::Garbage;
-use super::tree::Node;
+use super::tree::Tree;
 use super::wakes::Wakes;
 use super::wakes::READ;
 
+/// So many things that need little time each are done at once.
+pub(super) const BATCH: usize = 16;
+
+/// What is left of a step, to be dropped outside the locks.
+pub struct Rest<M: Member> {
+    /// Bindings.
+    pub held: Tree<Held<M>>,
+    /// Entries of a queue.
+    pub slips: Garbage<M>,
+}
+
+impl<M: Member> Rest<M> {
+    const fn nothing() -> Self {
+        Rest {
+            held: Tree::new(),
+            slips: Garbage::new(),
+        }
+    }
+}
+
 /// What [`Bus::settle_step`] did.
 pub enum Step<M: Member> {
-    /// One thing, and there may be more. What it leaves is to be dropped outside the locks.
-    More(Option<Box<Node<Held<M>>>>),
+    /// A little, and there may be more.
+    More(Rest<M>),
     /// There was nothing left to do.
     Done,
 }
@@ -31,22 +51,21 @@ pub enum Step<M: Member> {
 impl<M: Member> Bus<M> {
     /// Closes a socket: from now on it is no target, no replier, no owner of a name.
     ///
-    /// The result is for the caller to drop outside the locks; [`Bus::settle_step`] does the rest.
+    /// That is one step, whatever the socket has: bindings and messages only change hands. The result is
+    /// for the caller to drop outside the locks; [`Bus::settle_step`] does the rest.
     pub fn close_begin(&mut self, member: &M, wakes: &mut Wakes<M>) -> Garbage<M> {
-        self.drop_bindings(member, false);
+        self.part(member, false);
         let pool = self.report_no_more(member);
-        let garbage = member.with(|queue| queue.close());
-        let mut garbage = self.take_all_back(member.id(), garbage);
+        member.with(|queue| queue.close());
         self.leave(member, wakes);
-        garbage.append(pool);
-        garbage
+        pool
     }
 
     /// Shuts a socket for reading; [`Bus::settle_step`] does the rest.
     ///
     /// What is queued and needs no answer stays.
     pub fn shutdown_read(&mut self, member: &M, wakes: &mut Wakes<M>) -> Garbage<M> {
-        self.drop_bindings(member, false);
+        self.part(member, false);
         let garbage = member.with(|queue| queue.shut_read());
         self.release(member.id(), wakes);
         self.take_all_back(member.id(), garbage)
@@ -54,7 +73,7 @@ impl<M: Member> Bus<M> {
 
     /// Shuts a socket for writing; [`Bus::settle_step`] does the rest.
     pub fn shutdown_write(&mut self, member: &M, wakes: &mut Wakes<M>) -> Garbage<M> {
-        self.drop_bindings(member, true);
+        self.part(member, true);
         let (routes, peer) = (&self.routes, member.id());
         let garbage = member
             .with(|queue| queue.shut_write(|name, last| routes.still_listens(peer, name, last)));
@@ -62,8 +81,8 @@ impl<M: Member> Bus<M> {
         self.take_all_back(member.id(), garbage)
     }
 
-    /// Does one thing that a close, a shutdown, an unbinding or changed settings left to do: a
-    /// status, an unbind event, or a send that has waited.
+    /// Does a little of what a close, a shutdown, an unbinding or changed settings left to do: a
+    /// status, an unbind event, a send that has waited, or some bindings or messages that go.
     ///
     /// To be called until it is [`Step::Done`]; the bus lock may be released in between.
     pub fn settle_step(
@@ -72,18 +91,43 @@ impl<M: Member> Bus<M> {
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
     ) -> Step<M> {
+        let mut rest = Rest::nothing();
+        let garbage = member.with(|queue| queue.clear_some(BATCH));
+        if !garbage.is_empty() {
+            rest.slips = self.take_all_back(member.id(), garbage);
+            return Step::More(rest);
+        }
         if let Some(debt) = member.with(|queue| queue.next_doomed()) {
             settle(debt, next_id, wakes);
-            return Step::More(None);
+            return Step::More(rest);
+        }
+        for _ in 0..BATCH {
+            let Some(held) = member.with(|queue| queue.unheard.pop_first()) else {
+                break;
+            };
+            if let Ok(pattern) = Pattern::parse(&held.value.text) {
+                self.routes.forget_listener(member.id(), &pattern);
+            }
+            let binding = held.key();
+            rest.held.insert(held, binding);
+        }
+        if !rest.held.is_empty() {
+            return Step::More(rest);
         }
         if let Some(held) = member.with(|queue| queue.parting.pop_first()) {
+            let binding = held.key();
+            if let Ok(pattern) = Pattern::parse(&held.value.text) {
+                // Somebody may have it already.
+                drop(self.routes.unbind_replier(&pattern, binding));
+            }
             if let Some(event) = held.value.event.as_ref() {
                 self.unbind_event(event, next_id, wakes);
             }
-            return Step::More(Some(held));
+            rest.held.insert(held, binding);
+            return Step::More(rest);
         }
         match self.retry_ready(next_id, wakes) {
-            true => Step::More(None),
+            true => Step::More(rest),
             false => Step::Done,
         }
     }

@@ -10,7 +10,6 @@
 use super::account::Account;
 use super::account::Charge;
 use super::bus::Bus;
-use super::bus::Kind;
 use super::bus::Member;
 use super::entry::Body;
 use super::entry::Cause;
@@ -137,11 +136,10 @@ impl<M: Member> Bus<M> {
     fn describe_repliers(&self, news: &mut Tree<(Slip<M>, Arc<Message<M>>)>) -> Result<(), Error> {
         let mut result = Ok(());
         self.socks.for_each(|peer, sock| {
-            sock.held.for_each(|binding, held| {
-                if held.kind != Kind::Replier || result.is_err() {
-                    return;
+            sock.replies.for_each(|binding, held| {
+                if result.is_ok() {
+                    result = describe(&self.account, peer, binding, &held.text, news);
                 }
-                result = describe(&self.account, peer, binding, &held.text, news);
             });
         });
         result
@@ -217,6 +215,9 @@ impl<M: Member> Bus<M> {
         let _ = routes.listeners(BIND_EVENT, |listener, _| {
             let member = &listener.member;
             let once = member.with(|queue| {
+                if queue.read_shut() {
+                    return Some(true);
+                }
                 let again = queue.last_event == id;
                 queue.last_event = id;
                 queue.once().then_some(again)
@@ -250,7 +251,7 @@ impl<M: Member> Bus<M> {
                         }
                         let held = socks
                             .get_mut(listener.peer)
-                            .and_then(|sock| sock.held.get_mut(listener.binding));
+                            .and_then(|sock| sock.listens.get_mut(listener.binding));
                         let Some(slip) = held.and_then(|held| held.notice.take()) else {
                             continue;
                         };
@@ -294,7 +295,7 @@ impl<M: Member> Bus<M> {
             }
             Origin::Spare(binding) => {
                 let sock = self.socks.get_mut(peer);
-                match sock.and_then(|sock| sock.held.get_mut(binding)) {
+                match sock.and_then(|sock| sock.listens.get_mut(binding)) {
                     Some(held) => held.notice = Some(slip),
                     None => return Some(slip),
                 }

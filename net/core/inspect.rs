@@ -28,13 +28,25 @@ impl<M: Member> Bus<M> {
     /// In an order that is always the same: one that stays is met once by who goes from each to the
     /// next, whatever comes and goes meanwhile.
     pub fn binding_after(&self, peer: u64, last: Option<u64>) -> Option<Seen<'_>> {
-        let (id, held) = self.socks.get(peer)?.held.after(last)?;
+        let sock = self.socks.get(peer)?;
+        let both = [sock.listens.after(last), sock.replies.after(last)];
+        // Both trees have their numbers in the same order.
+        let (id, held) = both
+            .into_iter()
+            .flatten()
+            .min_by_key(|(id, _)| id.reverse_bits())?;
         Some(Seen {
             id,
             kind: held.kind,
             text: &held.text,
             count: held.count,
         })
+    }
+
+    /// Whether nobody is in the routes, for tests.
+    #[cfg(not(CONFIG_NET))]
+    pub fn has_no_routes(&self) -> bool {
+        self.routes.is_empty()
     }
 
     /// Whether no send and no binding waits.

@@ -113,6 +113,17 @@ impl<T> List<T> {
         Some(item)
     }
 
+    /// Takes an item out, it does not matter which: the one that is nearest at hand.
+    pub fn pop_any(&mut self) -> Option<Box<Item<T>>> {
+        let stack = match self.front {
+            Some(_) => &mut self.front,
+            None => &mut self.back,
+        };
+        let mut item = stack.take()?;
+        *stack = item.next.take();
+        Some(item)
+    }
+
     /// Takes all items out for which `which` says so; both parts keep their order.
     pub fn extract(&mut self, mut which: impl FnMut(&T) -> bool) -> List<T> {
         let mut out = List::new();
@@ -148,7 +159,7 @@ impl<T> List<T> {
 
 impl<T> Drop for List<T> {
     fn drop(&mut self) {
-        while self.pop_front().is_some() {}
+        while self.pop_any().is_some() {}
     }
 }
 
@@ -168,6 +179,8 @@ mod tests {
         }
         assert_eq!(list.front(), Some(&1));
         list.push_back(Item::new(6).unwrap());
+        list.push_front(Item::new(0).unwrap());
+        assert_eq!(list.pop_any().map(|item| item.value), Some(0));
         list.push_front(Item::new(0).unwrap());
         let mut odd = list.extract(|n| n % 2 == 1);
         assert_eq!(drain(list), [0, 2, 4, 6]);

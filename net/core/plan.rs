@@ -431,9 +431,13 @@ impl<M: Member> Bus<M> {
                 return Ok(());
             }
             // In one look: the version tells whether a setting has changed after it.
-            let (once, lossy, version) = listener
-                .member
-                .with(|queue| (queue.once(), queue.lossy(), queue.version()));
+            let (gone, once, lossy, version) = listener.member.with(|queue| {
+                let gone = queue.read_shut();
+                (gone, queue.once(), queue.lossy(), queue.version())
+            });
+            if gone {
+                return Ok(());
+            }
             let user = listener.member.user();
             let must = !lossy
                 && match target.policy {

@@ -124,7 +124,11 @@ pub struct Queue<M: Member> {
     unreplied: u32,
     dying: Tree<Debt<M>>,
     forsaken: Tree<Debt<M>>,
-    /// Replier bindings of a socket that closed or was shut down, whose events are to be sent.
+    /// What waited in a queue that was closed.
+    remains: List<Entry<M>>,
+    /// Listener bindings of a socket that closed or was shut, still in the routes.
+    pub(super) unheard: Tree<Held<M>>,
+    /// Its replier bindings, whose events are to be sent, too.
     pub(super) parting: Tree<Held<M>>,
     once: bool,
     lossy: bool,
@@ -178,6 +182,8 @@ impl<M: Member> Queue<M> {
             unreplied: 0,
             dying: Tree::new(),
             forsaken: Tree::new(),
+            remains: List::new(),
+            unheard: Tree::new(),
             parting: Tree::new(),
             once: false,
             lossy: false,
@@ -675,10 +681,44 @@ impl<M: Member> Queue<M> {
     }
 
     /// Closes the queue: nothing arrives, and nothing will be answered.
-    pub(super) fn close(&mut self) -> Garbage<M> {
+    ///
+    /// What is in it is left to [`Queue::clear_some`].
+    pub(super) fn close(&mut self) {
         self.closed = true;
         self.forsake();
-        self.take_out(Fault::GoneAway, |_| Verdict::Remove)
+        self.remains = core::mem::take(&mut self.list);
+        (self.unread, self.bytes, self.own_bytes) = (0, 0, 0);
+        (self.pooled, self.notices) = (0, 0);
+    }
+
+    /// Takes out a part of what was in a queue that is closed; requests are kept aside until they are
+    /// settled.
+    pub(super) fn clear_some(&mut self, most: usize) -> Garbage<M> {
+        let mut garbage = List::new();
+        for _ in 0..most {
+            let Some(mut slip) = self.remains.pop_any() else {
+                break;
+            };
+            if let Some(mut debt) = slip.value.debt.take() {
+                debt.value.fault = Fault::GoneAway;
+                let id = debt.key();
+                self.dying.insert(debt, id);
+            }
+            garbage.push_back(slip);
+        }
+        garbage
+    }
+
+    /// Keeps bindings that count no more until they are out of the routes.
+    ///
+    /// A socket has none of a kind after it has lost those of that kind: so nothing is here already.
+    pub(super) fn part(&mut self, listens: Tree<Held<M>>, replies: Tree<Held<M>>) {
+        if !listens.is_empty() {
+            self.unheard = listens;
+        }
+        if !replies.is_empty() {
+            self.parting = replies;
+        }
     }
 
     /// Nothing arrives any more; requests that were not read will not be answered.

@@ -182,8 +182,8 @@ impl<M> Routes<M> {
 
     /// Who answers for a name: exact before `%` before the longest `*`.
     ///
-    /// A wildcard never answers for a name of the bus's own.
-    pub fn replier(&self, text: &[u8]) -> Option<&Replier<M>> {
+    /// A wildcard never answers for a name of the bus's own, and only those do of which `counts` says so.
+    pub fn replier(&self, text: &[u8], counts: impl Fn(&M) -> bool) -> Option<&Replier<M>> {
         if name::is_bus_own(text) {
             return None;
         }
@@ -193,7 +193,8 @@ impl<M> Routes<M> {
                 continue;
             };
             for tail in tails(rest) {
-                best = node.ends(*tail).replier.as_ref().or(best);
+                let replier = node.ends(*tail).replier.as_ref();
+                best = replier.filter(|r| counts(&r.member)).or(best);
             }
         }
         best
@@ -210,8 +211,13 @@ impl<M> Routes<M> {
 
     /// The wildcard replier that a new replier binding of this pattern would take names from.
     ///
-    /// There is at most one: the one that answers now for the names that the new one would.
-    pub fn robbed(&self, pattern: &Pattern<'_>) -> Option<Robbed<'_, M>> {
+    /// There is at most one: the one that answers now for the names that the new one would, of those of
+    /// which `counts` says so.
+    pub fn robbed(
+        &self,
+        pattern: &Pattern<'_>,
+        counts: impl Fn(&M) -> bool,
+    ) -> Option<Robbed<'_, M>> {
         let mut best = None;
         for (depth, (node, rest)) in self.way(pattern.prefix()).enumerate() {
             let Some(node) = node else {
@@ -224,6 +230,7 @@ impl<M> Routes<M> {
             };
             for tail in tails {
                 let member = node.ends(*tail).replier.as_ref().map(|r| &r.member);
+                let member = member.filter(|member| counts(member));
                 best = member.map(|member| Robbed { member, depth }).or(best);
             }
         }
@@ -283,7 +290,7 @@ impl<M> Routes<M> {
         }
     }
 
-    /// Adds a replier binding; there must be none like it.
+    /// Adds a replier binding; one like it that does not count any more is replaced.
     ///
     /// # Errors
     ///
@@ -297,12 +304,13 @@ impl<M> Routes<M> {
         Ok(())
     }
 
-    /// Removes a replier binding.
-    pub fn unbind_replier(&mut self, pattern: &Pattern<'_>) -> Option<Replier<M>> {
+    /// Removes the replier binding of this id, if it has not been replaced.
+    pub fn unbind_replier(&mut self, pattern: &Pattern<'_>, binding: u64) -> Option<Replier<M>> {
         let hash = self.hash(pattern);
-        let replier = self.ends_mut(hash, pattern)?.replier.take();
+        let replier = &mut self.ends_mut(hash, pattern)?.replier;
+        let replier = replier.take_if(|replier| replier.binding == binding)?;
         self.prune(hash, pattern);
-        replier
+        Some(replier)
     }
 
     /// Each prefix of a text, from the empty one to all of it, with what follows it.

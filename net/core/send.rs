@@ -205,7 +205,7 @@ impl<M: Member> Bus<M> {
         if budget.left() < bytes {
             return Err(Error::NoBufs.into());
         }
-        let replier = self.routes.replier(name).ok_or(Error::AddrNotAvail)?;
+        let replier = self.replier(name).ok_or(Error::AddrNotAvail)?;
         let (replier, binding) = (replier.member.clone(), replier.binding);
         if peer.is_some_and(|peer| replier.id() != peer) {
             return Err(Error::Pipe.into());

@@ -445,7 +445,7 @@ impl<M: Member> Bus<M> {
             }
             Ok(())
         };
-        if let Some(replier) = self.routes.replier(name) {
+        if let Some(replier) = self.replier(name) {
             look(&replier.member)?;
         }
         self.routes

@@ -454,6 +454,7 @@ fn nothing_remains(core: &mut Core) {
     }
     for bus in &core.buses {
         assert_eq!((bus.members(), bus.bindings()), (0, 0));
+        assert!(bus.has_no_routes());
         assert_eq!(bus.account().used(), 0, "bytes stay charged");
     }
     for user in USERS {

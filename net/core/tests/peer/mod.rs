@@ -94,6 +94,15 @@ impl Users {
     }
 }
 
+thread_local! {
+    static LOOKS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How often a queue has been locked in this thread.
+pub fn looks() -> u64 {
+    LOOKS.with(Cell::get)
+}
+
 pub struct Inner {
     pub id: u64,
     pub user: u32,
@@ -167,6 +176,7 @@ impl Member for Peer {
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut Queue<Self>) -> R) -> R {
+        LOOKS.with(|looks| looks.set(looks.get() + 1));
         f(&mut self.0.queue.borrow_mut())
     }
 }
@@ -253,6 +263,11 @@ impl World {
         let mut next = ids(&mut self.last_id);
         let wakes = &mut Wakes::new();
         while let Step::More(_) = self.bus.settle_step(peer, &mut next, wakes) {}
+    }
+
+    pub fn settle_step(&mut self, peer: &Peer) -> Step<Peer> {
+        let mut next = ids(&mut self.last_id);
+        self.bus.settle_step(peer, &mut next, &mut Wakes::new())
     }
 
     pub fn close(&mut self, peer: &Peer) {
