@@ -272,12 +272,17 @@ impl Endpoint {
         };
         let mut next = || bus.order.next_message();
         let mut wakes = Wakes::new();
-        let rest = bus
+        let (rest, mut more) = bus
             .state
             .lock()
             .after_read(this, consumed.back, &mut next, &mut wakes);
         wake_all(wakes);
         drop(rest);
+        while more {
+            let mut wakes = Wakes::new();
+            more = bus.state.lock().tell_pollers(this, &mut wakes);
+            wake_all(wakes);
+        }
     }
 
     /// Sleeps until a wait of the bus has ended, for at most `left`; returns the id of what was sent.
@@ -291,16 +296,29 @@ impl Endpoint {
         ticket: Ticket,
         left: &mut Jiffies,
     ) -> Result<u64> {
+        let mut next = || this.domain.next_message();
         let mut state = bus.state.lock();
         loop {
+            let mut wakes = Wakes::new();
             if let Some(ended) = state.finished(this, ticket) {
+                state.stop_carrying(this, &mut wakes);
                 drop(state);
+                wake_all(wakes);
                 return ended.result.map_err(to_kernel);
+            }
+            // Who waits tries what waits, when it is its turn.
+            if state.carry_on(this, &mut next, &mut wakes) {
+                drop(state);
+                wake_all(wakes);
+                state = bus.state.lock();
+                continue;
             }
             if let Err(error) = sleep(&this.sendable, &mut state, left) {
                 // It may have been sent at the last moment.
                 let ended = state.give_up(this, ticket);
+                state.stop_carrying(this, &mut wakes);
                 drop(state);
+                wake_all(wakes);
                 return match ended.result.map_err(to_kernel) {
                     Err(e) if e == EAGAIN => Err(error),
                     result => result,

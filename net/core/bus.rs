@@ -35,9 +35,9 @@ use super::routes::Replier;
 use super::routes::Routes;
 use super::tree::Node;
 use super::tree::Tree;
-use super::wait::Parked;
 use super::wait::Wait;
-use super::wakes::Wakes;
+use super::work::Queued;
+use super::work::Todo;
 
 pub use super::address::Dest;
 pub use super::bind::Bound;
@@ -200,10 +200,8 @@ pub(super) struct Sock<M: Member> {
     pub(super) event_bindings: u32,
     /// Whether it has switched the events on.
     pub(super) reports: bool,
-    /// What waits for room in its queue.
-    pub(super) blocked: Tree<Parked<M>>,
-    /// Those who cannot send because its queue was full, and whether only for want of bytes.
-    pub(super) pollers: Tree<bool>,
+    /// What waits for it, and who polls for it.
+    pub(super) queued: Queued<M>,
     /// Whose queues were full at its last send.
     pub(super) blocked_by: Vec<u64>,
 }
@@ -233,8 +231,8 @@ pub struct Bus<M: Member> {
     pub(super) last_binding: u64,
     /// Every wait, by ticket.
     pub(super) waits: Tree<Wait<M>>,
-    /// What waits and may be ready.
-    pub(super) ready: Tree<Parked<M>>,
+    /// What waits and is to be tried.
+    pub(super) todo: Todo<M>,
     pub(super) last_ticket: Ticket,
     pub(super) events: Events<M>,
 }
@@ -265,7 +263,7 @@ impl<M: Member> Bus<M> {
             bindings: 0,
             last_binding: 0,
             waits: Tree::new(),
-            ready: Tree::new(),
+            todo: Todo::new(),
             last_ticket: 0,
             events: Events::new(),
         })
@@ -289,8 +287,7 @@ impl<M: Member> Bus<M> {
             wide: 0,
             event_bindings: 0,
             reports: false,
-            blocked: Tree::new(),
-            pollers: Tree::new(),
+            queued: Queued::new(member.id())?,
             blocked_by: Vec::new(),
         };
         let sock = Node::new(member.id(), sock)?;
@@ -311,11 +308,11 @@ impl<M: Member> Bus<M> {
         Ok(())
     }
 
-    /// Takes a socket whose bindings have gone off the bus.
-    pub(super) fn leave(&mut self, member: &M, wakes: &mut Wakes<M>) {
-        self.unblock(member.id(), wakes);
-        self.release(member.id(), wakes);
-        if self.socks.remove(member.id()).is_none() {
+    /// A socket whose bindings have gone is no member any more.
+    ///
+    /// It is there until nobody waits for it.
+    pub(super) fn leave(&mut self, member: &M) {
+        if self.socks.get(member.id()).is_none() {
             return;
         }
         self.members = self.members.saturating_sub(1);

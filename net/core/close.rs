@@ -57,7 +57,9 @@ impl<M: Member> Bus<M> {
         self.part(member, false);
         let pool = self.report_no_more(member);
         member.with(|queue| queue.close());
-        self.leave(member, wakes);
+        self.unblock(member.id(), wakes);
+        self.release(member.id(), wakes);
+        self.leave(member);
         pool
     }
 
@@ -84,7 +86,9 @@ impl<M: Member> Bus<M> {
     /// Does a little of what a close, a shutdown, an unbinding or changed settings left to do: a
     /// status, an unbind event, a send that has waited, or some bindings or messages that go.
     ///
-    /// To be called until it is [`Step::Done`]; the bus lock may be released in between.
+    /// To be called until it is [`Step::Done`]; the bus lock may be released in between. The last step
+    /// tries what waits, as far as that goes in one step; those who wait see to the rest themselves
+    /// ([`Bus::carry_on`]).
     pub fn settle_step(
         &mut self,
         member: &M,
@@ -126,10 +130,11 @@ impl<M: Member> Bus<M> {
             rest.held.insert(held, binding);
             return Step::More(rest);
         }
-        match self.retry_ready(next_id, wakes) {
-            true => Step::More(rest),
-            false => Step::Done,
+        if self.tell_released(wakes) || self.is_still_waited_for(member, wakes) {
+            return Step::More(rest);
         }
+        self.work(next_id, wakes);
+        Step::Done
     }
 
     /// Gives up a request that is owed: its requester gets an IGNORED status.

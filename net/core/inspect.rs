@@ -49,8 +49,14 @@ impl<M: Member> Bus<M> {
         self.routes.is_empty()
     }
 
+    /// Whether nothing is to be tried, for tests.
+    #[cfg(not(CONFIG_NET))]
+    pub fn nobody_is_to_go_on(&self) -> bool {
+        self.todo.is_empty()
+    }
+
     /// Whether no send and no binding waits.
     pub fn is_idle(&self) -> bool {
-        self.waits.is_empty() && self.ready.is_empty()
+        self.waits.is_empty() && self.todo.is_empty()
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! They hold for all buses of the machine and may be changed at any time; what there is already stays.
 
+use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 
 /// The limits.
@@ -15,6 +16,8 @@ pub struct Limits {
     pub wide: AtomicU64,
     /// Sends and bindings that wait.
     pub waits: AtomicU64,
+    /// How many of them are tried in one step: no limit of a user, but a number that tests make smaller.
+    pub tries: AtomicU32,
 }
 
 impl Limits {
@@ -24,6 +27,7 @@ impl Limits {
             bindings: AtomicU64::new(4096),
             wide: AtomicU64::new(256),
             waits: AtomicU64::new(1024),
+            tries: AtomicU32::new(16),
         }
     }
 }

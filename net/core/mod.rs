@@ -38,6 +38,7 @@ pub mod table;
 pub mod tree;
 mod wait;
 pub mod wakes;
+mod work;
 
 pub use self::bus::Bus;
 pub use self::bus::Member;

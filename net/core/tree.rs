@@ -162,6 +162,11 @@ impl<V> Tree<V> {
         take(slot)
     }
 
+    /// The value with the least number.
+    pub fn least(&self) -> Option<&V> {
+        self.root.as_ref().map(|node| &node.value)
+    }
+
     /// Takes the node with the least number out.
     pub fn pop_first(&mut self) -> Option<Box<Node<V>>> {
         take(&mut self.root)
@@ -376,6 +381,7 @@ mod tests {
                 all.sort_unstable();
                 prop_assert!(all.iter().eq(map.keys()));
                 prop_assert_eq!(tree.is_empty(), map.is_empty());
+                prop_assert_eq!(tree.least(), map.values().next());
                 // `after` has an order of its own, and from anywhere in it finds the next.
                 all.sort_unstable_by_key(|key| key.reverse_bits());
                 let mut at = None;

@@ -27,7 +27,6 @@ use super::message::Via;
 use super::plan::Full;
 use super::plan::Refusal;
 use super::tree::Node;
-use super::tree::Tree;
 use super::wakes::Wakes;
 use super::wakes::WRITE;
 use core::sync::atomic::Ordering::Relaxed;
@@ -84,11 +83,11 @@ pub(super) enum What<M: Member> {
 
 /// What waits, and for whom; its number is the ticket.
 pub(super) struct Parked<M: Member> {
-    member: M,
+    pub(super) member: M,
     what: What<M>,
 }
 
-type ParkedNode<M> = Box<Node<Parked<M>>>;
+pub(super) type ParkedNode<M> = Box<Node<Parked<M>>>;
 
 /// Where a wait is; its number is the ticket.
 pub(super) enum Wait<M: Member> {
@@ -118,7 +117,12 @@ impl<M: Member> Bus<M> {
                 return None;
             }
             // Perhaps it must not wait any longer.
-            let result = match self.filed(on).get(ticket).map(|parked| &parked.what) {
+            let filed = match self.socks.get(on) {
+                Some(sock) => sock.queued.get(ticket),
+                None => None,
+            };
+            let filed = filed.or_else(|| self.todo.ready.get(ticket));
+            let result = match filed.map(|parked| &parked.what) {
                 Some(What::Bind) => Ok(0),
                 Some(What::Send(letter)) if write_shut || letter.is_request() => Err(Error::Pipe),
                 _ => return None,
@@ -148,7 +152,7 @@ impl<M: Member> Bus<M> {
             Some(Wait::Ended(ended)) => ended,
             Some(Wait::Under(on)) => Ended {
                 result: Err(Error::Again),
-                _parked: self.filed(on).remove(ticket),
+                _parked: self.take_filed(on, ticket),
             },
             None => Ended {
                 result: Err(Error::Again),
@@ -167,11 +171,11 @@ impl<M: Member> Bus<M> {
         }
     }
 
-    /// What is filed under a socket, or ready (0).
-    fn filed(&mut self, on: u64) -> &mut Tree<Parked<M>> {
+    /// Takes out what is filed under a socket, or ready (0).
+    fn take_filed(&mut self, on: u64, ticket: Ticket) -> Option<ParkedNode<M>> {
         match self.socks.get_mut(on) {
-            Some(sock) => &mut sock.blocked,
-            None => &mut self.ready,
+            Some(sock) => sock.queued.remove(ticket),
+            None => self.todo.ready.remove(ticket),
         }
     }
 
@@ -208,26 +212,29 @@ impl<M: Member> Bus<M> {
         self.last_ticket = ticket;
         self.count_wait(waiter, true);
         self.file(parked, on, wakes);
-        while self.retry_ready(next_id, wakes) {}
+        self.work(next_id, wakes);
         Ok(ticket)
     }
 
     /// Files what waits under a queue that was full, or among the ready if it has changed since.
-    fn file(&mut self, parked: ParkedNode<M>, full: &Full<M>, wakes: &mut Wakes<M>) {
+    pub(super) fn file(&mut self, parked: ParkedNode<M>, full: &Full<M>, wakes: &mut Wakes<M>) {
         let ticket = parked.key();
         let on = match watch(full) {
             Ok(true) => full.member.id(),
             Ok(false) => 0,
             Err(_) => return self.end(parked, Err(Error::NoMem), wakes),
         };
-        self.filed(on).insert(parked, ticket);
+        match self.socks.get_mut(on) {
+            Some(sock) => sock.queued.add(parked),
+            None => self.todo.ready.insert(parked, ticket),
+        }
         if let Some(wait) = self.waits.get_mut(ticket) {
             *wait = Wait::Under(on);
         }
     }
 
     /// Tries once more; gives back what still has to wait, and the queue it waits for.
-    fn retry(
+    pub(super) fn retry(
         &mut self,
         mut parked: ParkedNode<M>,
         next_id: &mut dyn FnMut() -> u64,
@@ -305,7 +312,7 @@ impl<M: Member> Bus<M> {
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
     ) -> bool {
-        let Some(parked) = self.ready.pop_first() else {
+        let Some(parked) = self.todo.ready.pop_first() else {
             return false;
         };
         if let Some((parked, full)) = self.retry(parked, next_id, wakes) {
@@ -314,120 +321,35 @@ impl<M: Member> Bus<M> {
         true
     }
 
-    /// A queue has got room: those who wait for it go, oldest first, while there is some.
-    pub(super) fn room(&mut self, on: u64, next_id: &mut dyn FnMut() -> u64, wakes: &mut Wakes<M>) {
-        let Some(sock) = self.socks.get_mut(on) else {
-            return;
-        };
-        let member = sock.member.clone();
-        let mut left = core::mem::take(&mut sock.blocked);
-        let mut passed_over = Tree::new();
-        while member.with(|queue| queue.has_room()) {
-            let Some(parked) = left.pop_first() else {
-                break;
-            };
-            if let Some((parked, full)) = self.retry(parked, next_id, wakes) {
-                let ticket = parked.key();
-                if full.member.id() == on && full.broke.is_none() {
-                    // It wants more than one slot, or its sender may not have this one.
-                    passed_over.insert(parked, ticket);
-                } else {
-                    self.file(parked, &full, wakes);
-                }
-            }
-        }
-        while let Some(parked) = passed_over.pop_first() {
-            let ticket = parked.key();
-            left.insert(parked, ticket);
-        }
-        let mut waited = false;
-        if let Some(sock) = self.socks.get_mut(on) {
-            // Meanwhile some may have been filed here again, for want of bytes.
-            while let Some(parked) = sock.blocked.pop_first() {
-                let ticket = parked.key();
-                left.insert(parked, ticket);
-            }
-            sock.blocked = left;
-            waited = !sock.blocked.is_empty() || !sock.pollers.is_empty();
-        }
-        // All the while readers have told us of what they read. Only now they may be silent.
-        member.with(|queue| queue.waited = waited);
-        while self.retry_ready(next_id, wakes) {}
-    }
-
-    /// Something about a socket has changed, or it goes: whoever waits for it is to be tried
-    /// again, by [`Bus::settle_step`].
-    pub(super) fn release(&mut self, on: u64, wakes: &mut Wakes<M>) {
-        self.unblock_pollers(on, wakes);
-        self.make_ready(on);
-    }
-
-    /// What waits for a socket is to be tried again.
-    fn make_ready(&mut self, on: u64) {
-        let Some(sock) = self.socks.get_mut(on) else {
-            return;
-        };
-        let waited = !sock.pollers.is_empty();
-        sock.member.with(|queue| queue.waited = waited);
-        let mut blocked = core::mem::take(&mut sock.blocked);
-        while let Some(parked) = blocked.pop_first() {
-            let ticket = parked.key();
-            if let Some(wait) = self.waits.get_mut(ticket) {
-                *wait = Wait::Under(0);
-            }
-            self.ready.insert(parked, ticket);
-        }
-    }
-
-    /// A limit or another setting of a queue that is waited for has changed.
-    ///
-    /// [`Bus::settle_step`] does the rest.
-    pub fn settings_changed(&mut self, member: &M, wakes: &mut Wakes<M>) {
-        self.release(member.id(), wakes);
-    }
-
-    /// The budget of a socket's payer has got bytes back, for which something may wait.
-    ///
-    /// [`Bus::settle_step`] does the rest.
-    pub fn budget_released(&mut self, member: &M, wakes: &mut Wakes<M>) {
-        let Some(sock) = self.socks.get_mut(member.id()) else {
-            return;
-        };
-        let mut all = core::mem::take(&mut sock.pollers);
-        let mut broke = Tree::new();
-        while let Some(poller) = all.pop_first() {
-            let (peer, to) = match poller.value {
-                true => (poller.key(), &mut broke),
-                false => (poller.key(), &mut sock.pollers),
-            };
-            to.insert(poller, peer);
-        }
-        while let Some(poller) = broke.pop_first() {
-            self.unblock(poller.key(), wakes);
-        }
-        self.make_ready(member.id());
-    }
-
     /// A message has been read that the bus must hear of.
     ///
-    /// What is given back is for the caller to drop outside the locks.
+    /// What is given back is for the caller to drop outside the locks. If it says that there is more,
+    /// [`Bus::tell_pollers`] is to be called until that says no.
     pub fn after_read(
         &mut self,
         member: &M,
         back: Option<Slip<M>>,
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
-    ) -> Option<Slip<M>> {
+    ) -> (Option<Slip<M>>, bool) {
         let rest = back.and_then(|slip| self.take_back(member.id(), slip));
-        let (waited, room) = member.with(|queue| (queue.waited, queue.has_room()));
-        if waited && room {
-            self.unblock_pollers(member.id(), wakes);
-            self.room(member.id(), next_id, wakes);
+        let more = self.tell_pollers(member, wakes);
+        if member.with(|queue| queue.waited && queue.has_room()) {
+            let mut left = self.tries();
+            self.room(member.id(), &mut left, next_id, wakes);
+            self.work_at_most(&mut left, next_id, wakes);
         }
-        rest
+        (rest, more)
     }
 
-    /// Before a new send that may wait: those who waited and have room now go first.
+    /// Tells some of those who poll for a socket's queue, if it has room; says whether there are more.
+    pub fn tell_pollers(&mut self, member: &M, wakes: &mut Wakes<M>) -> bool {
+        let room = member.with(|queue| queue.waited && queue.has_room());
+        room && self.unblock_some(member.id(), true, wakes)
+    }
+
+    /// Before a new send that may wait: those who waited and have room now go first, as many as go in
+    /// one step.
     pub(super) fn let_ready_go(
         &mut self,
         name: &[u8],
@@ -437,7 +359,10 @@ impl<M: Member> Bus<M> {
         if self.waits.is_empty() {
             return Ok(());
         }
-        while self.retry_ready(next_id, wakes) {}
+        let mut left = self.tries();
+        while left > 0 && self.retry_ready(next_id, wakes) {
+            left = left.saturating_sub(1);
+        }
         let mut with_room: Vec<u64> = Vec::new();
         let mut look = |member: &M| {
             if member.with(|queue| queue.waited && queue.has_room()) {
@@ -451,8 +376,9 @@ impl<M: Member> Bus<M> {
         self.routes
             .listeners(name, |listener, _| look(&listener.member))?;
         for on in with_room.iter() {
-            self.room(*on, next_id, wakes);
+            self.room(*on, &mut left, next_id, wakes);
         }
+        self.hand_over(wakes);
         Ok(())
     }
 
@@ -472,7 +398,7 @@ impl<M: Member> Bus<M> {
         let mut nodes = mem::with_capacity(full.len())?;
         let mut blocked_by = mem::with_capacity(full.len())?;
         for _ in full {
-            mem::push(&mut nodes, Node::new(peer, false)?)?;
+            mem::push(&mut nodes, Node::new(peer, ())?)?;
         }
         let mut changed = false;
         for full in full {
@@ -480,12 +406,11 @@ impl<M: Member> Bus<M> {
                 continue;
             };
             // Two copies for one queue: once is enough.
-            if sock.pollers.get(peer).is_some() {
+            if sock.queued.has_poller(peer) {
                 continue;
             }
-            if let Some(mut node) = nodes.pop() {
-                node.value = full.broke.is_some();
-                sock.pollers.insert(node, peer);
+            if let Some(node) = nodes.pop() {
+                sock.queued.add_poller(node, full.broke.is_some());
                 let _ = mem::push_reserved(&mut blocked_by, full.member.id());
                 // Without memory to be told by, it may try again at once.
                 changed |= !watch(full).unwrap_or(false);
@@ -511,24 +436,13 @@ impl<M: Member> Bus<M> {
         let member = sock.member.clone();
         for on in blocked_by.iter() {
             if let Some(sock) = self.socks.get_mut(*on) {
-                drop(sock.pollers.remove(peer));
+                drop(sock.queued.remove_poller(peer));
             }
         }
         member.with(|queue| {
             queue.send_blocked = false;
             wakes.add(&member, queue.link(), WRITE);
         });
-    }
-
-    /// All that could not send because of this socket may try again.
-    fn unblock_pollers(&mut self, on: u64, wakes: &mut Wakes<M>) {
-        while let Some(poller) = self
-            .socks
-            .get_mut(on)
-            .and_then(|sock| sock.pollers.pop_first())
-        {
-            self.unblock(poller.key(), wakes);
-        }
     }
 }
 

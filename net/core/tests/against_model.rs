@@ -189,7 +189,12 @@ impl Core {
         if consumed.tell_bus {
             let mut next = ids(&mut self.last_id);
             let wakes = &mut Wakes::new();
-            drop(self.buses[at].after_read(&peer, consumed.back, &mut next, wakes));
+            let bus = &mut self.buses[at];
+            let (rest, mut more) = bus.after_read(&peer, consumed.back, &mut next, wakes);
+            drop(rest);
+            while more {
+                more = bus.tell_pollers(&peer, wakes);
+            }
         }
         Some(msg)
     }

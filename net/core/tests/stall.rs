@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! No operation holds the bus for long: what takes time is done in steps, each of them a short one.
+//! No operation holds the bus for long: what takes time is done in steps, each of them a short one. And
+//! nobody pays for what others let wait: a read or a send tries some of it, those who wait try the rest.
 
 mod peer;
 
+use kbus_core::bus::Dest;
 use kbus_core::bus::Member;
+use kbus_core::bus::Outgoing;
+use kbus_core::bus::Sent;
 use kbus_core::bus::Step;
+use kbus_core::bus::Ticket;
 use kbus_core::error::Error::*;
+use kbus_core::message::KBUS_ALL_OR_WAIT;
 use kbus_core::wakes::Wakes;
 use peer::looks;
 use peer::Peer;
 use peer::World;
+use proptest::prelude::*;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Most bindings or messages that go in one step.
 const BATCH: usize = 16;
@@ -62,7 +70,7 @@ fn a_close_begins_in_one_short_step() {
         looked.push(looks() - before);
         assert_eq!((w.bus.members(), w.bus.bindings()), (1, 0));
         let steps = settle(&mut w, &peer, |_| {});
-        assert!(steps >= count / BATCH);
+        assert!(steps >= count / 2 + count / 2 / BATCH + count / BATCH);
         assert!(w.bus.has_no_routes());
     }
     assert_eq!(looked[0], looked[1]);
@@ -144,9 +152,291 @@ fn events_of_the_dying_come_in_steps() {
     w.report_binds(&owner, true).unwrap();
     while owner.read().is_some() {}
     w.listen(&owner, "$.KBUS.ReplierBindEvent").unwrap();
-    w.listen(&dead, "$.KBUS.ReplierBindEvent").unwrap();
-    drop(w.bus.close_begin(&dead, &mut Wakes::new()));
+    let other = w.join(3, 1);
+    w.listen(&other, "$.KBUS.ReplierBindEvent").unwrap();
+    for peer in [&other, &dead] {
+        drop(w.bus.close_begin(peer, &mut Wakes::new()));
+    }
     settle(&mut w, &dead, |_| {});
     assert_eq!(owner.with(|q| q.unread()), 50);
-    assert_eq!(dead.with(|q| q.unread()), 0);
+    assert_eq!(other.with(|q| q.unread()), 0);
+    w.settle(&other);
+    assert!(!w.bus.has_no_routes());
+    w.close(&owner);
+    assert!(w.bus.has_no_routes());
+}
+
+/// Begins a send that waits; panics if it does not.
+fn park(w: &mut World, peer: &Peer, name: &str) -> Ticket {
+    match begin(w, peer, name) {
+        Sent::Wait(ticket) => ticket,
+        sent => panic!("{sent:?}"),
+    }
+}
+
+fn begin(w: &mut World, peer: &Peer, name: &str) -> Sent {
+    let mut out = Outgoing {
+        dest: Some(Dest::Name(name.as_bytes())),
+        flags: KBUS_ALL_OR_WAIT,
+        ..Default::default()
+    };
+    let (id, wakes) = (&mut w.last_id, &mut Wakes::new());
+    let mut next = || {
+        *id += 1;
+        *id
+    };
+    w.bus.send(peer, &mut out, true, &mut next, wakes).unwrap()
+}
+
+/// A victim whose queue of 20 is full, and that has `count` sends waiting that want two slots.
+fn besieged(w: &mut World, count: u64) -> (Peer, Vec<Peer>) {
+    let victim = w.join(1, 1);
+    for name in ["$.Two", "$.*", "$.One"] {
+        w.listen(&victim, name).unwrap();
+    }
+    w.unlisten(&victim, "$.*").unwrap();
+    w.listen(&victim, "$.%").unwrap();
+    victim.with(|q| q.set_limit(20));
+    let hostile: Vec<_> = (0..count).map(|n| w.join(100 + n, 1)).collect();
+    for _ in 0..10 {
+        w.announce(&hostile[0], "$.Two", b"").unwrap();
+    }
+    for peer in &hostile {
+        park(w, peer, "$.Two");
+    }
+    (victim, hostile)
+}
+
+/// However many sends wait, a read does no more than a few tries of them.
+#[test]
+fn a_read_tries_a_few_that_wait() {
+    let mut looked = vec![];
+    for count in [100, 1000] {
+        let mut w = World::new(0, 1 << 20);
+        let (victim, _hostile) = besieged(&mut w, count);
+        let before = looks();
+        w.read(&victim).unwrap();
+        looked.push(looks() - before);
+    }
+    assert_eq!(looked[0], looked[1]);
+    assert!(looked[0] < 16 * 20, "{looked:?}");
+}
+
+/// So does a send that comes by.
+#[test]
+fn a_send_tries_a_few_that_wait() {
+    let mut looked = vec![];
+    for count in [100, 1000] {
+        let mut w = World::new(0, 1 << 20);
+        let (victim, _hostile) = besieged(&mut w, count);
+        let sender = w.join(2, 1);
+        // Room that the victim has not told of yet.
+        let view = victim.with(|q| q.front()).unwrap();
+        drop(victim.with(|q| q.consume(view.token)));
+        let before = looks();
+        park(&mut w, &sender, "$.Two");
+        looked.push(looks() - before);
+    }
+    assert_eq!(looked[0], looked[1]);
+    assert!(looked[0] < 16 * 20, "{looked:?}");
+}
+
+/// And a setting, a step of which takes some of them to where they are tried.
+#[test]
+fn a_setting_and_a_close_release_in_short_steps() {
+    for close in [false, true] {
+        let mut w = World::new(0, 1 << 20);
+        let (victim, hostile) = besieged(&mut w, 1000);
+        let before = looks();
+        match close {
+            true => drop(w.bus.close_begin(&victim, &mut Wakes::new())),
+            false => w.bus.settings_changed(&victim, &mut Wakes::new()),
+        }
+        assert!(looks() - before <= FEW_LOOKS);
+        for steps in 1.. {
+            let before = looks();
+            let step = w.settle_step(&victim);
+            assert!(looks() - before < 16 * 10, "{} queues", looks() - before);
+            if let Step::Done = step {
+                assert_eq!(steps > 1000 / BATCH, close);
+                break;
+            }
+        }
+        let mut steps = 0;
+        while hostile.iter().any(|peer| w.carry_on(peer)) {
+            steps += 1;
+        }
+        assert!(steps >= 1000 / BATCH);
+        // Nobody listens any more, or all has been tried again.
+        assert!(!w.bus.is_idle());
+        let over = (1..=1000).filter(|ticket| {
+            let peer = &hostile[*ticket as usize - 1];
+            w.bus.finished(peer, *ticket).is_some()
+        });
+        assert_eq!(over.count(), if close { 1000 } else { 0 });
+    }
+}
+
+/// One whose send can go is not kept from it by those before it that cannot, though its victim reads once.
+#[test]
+fn who_can_go_goes_whoever_waits_before_it() {
+    let mut w = World::new(0, 1 << 20);
+    let (victim, mut hostile) = besieged(&mut w, 300);
+    let good = w.join(2, 1);
+    w.unlisten(&victim, "$.%").unwrap();
+    w.listen(&victim, "$.Two").unwrap();
+    while hostile.iter().any(|peer| w.carry_on(peer)) {}
+    while victim.with(|q| q.unread()) < 20 {
+        w.announce(&good, "$.One", b"").unwrap();
+    }
+    let ticket = park(&mut w, &good, "$.One");
+    hostile.push(good.clone());
+    w.read(&victim).unwrap();
+    assert!(w.bus.finished(&good, ticket).is_none());
+    let mut steps = 0;
+    while hostile.iter().any(|peer| w.carry_on(peer)) {
+        steps += 1;
+    }
+    assert!((10..40).contains(&steps), "{steps}");
+    assert!(w.bus.finished(&good, ticket).unwrap().result.is_ok());
+}
+
+/// So it does if nobody carries on, as reads go on.
+#[test]
+fn reads_alone_come_to_everyone() {
+    let mut w = World::new(0, 1 << 20);
+    let (victim, hostile) = besieged(&mut w, 300);
+    w.unlisten(&victim, "$.%").unwrap();
+    w.listen(&victim, "$.Two").unwrap();
+    while hostile.iter().any(|peer| w.carry_on(peer)) {}
+    let good = w.join(2, 1);
+    while victim.with(|q| q.unread()) < 20 {
+        w.announce(&good, "$.One", b"").unwrap();
+    }
+    let ticket = park(&mut w, &good, "$.One");
+    for reads in 1.. {
+        assert!(reads < 40);
+        w.read(&victim).unwrap();
+        if w.bus.finished(&good, ticket).is_some() {
+            break;
+        }
+        // There is never room for two.
+        w.announce(&good, "$.One", b"").unwrap();
+    }
+}
+
+/// Whose thread is to go on and gives up has another one go on, as long as there is one.
+#[test]
+fn who_gives_up_hands_over() {
+    let mut w = World::new(0, 1 << 20);
+    let (victim, hostile) = besieged(&mut w, 100);
+    w.read(&victim).unwrap();
+    let give_up = |w: &mut World, n: usize| {
+        drop(w.bus.give_up(&hostile[n], n as u64 + 1));
+        w.bus.stop_carrying(&hostile[n], &mut Wakes::new());
+    };
+    (BATCH..100).for_each(|n| give_up(&mut w, n));
+    assert!(hostile[..BATCH].iter().any(|peer| w.carry_on(peer)));
+    assert!(!hostile.iter().any(|peer| w.carry_on(peer)));
+    (0..BATCH).for_each(|n| give_up(&mut w, n));
+    assert!(w.bus.is_idle());
+}
+
+/// Those who poll are told a few at a time, and all of them as long as there is room.
+#[test]
+fn those_who_poll_are_told_in_short_steps() {
+    let mut w = World::new(0, 1 << 20);
+    let victim = w.join(1, 1);
+    w.listen(&victim, "$.A").unwrap();
+    victim.with(|q| q.set_limit(1));
+    let many: Vec<_> = (0..1000).map(|n| w.join(10 + n, 1)).collect();
+    w.announce(&many[0], "$.A", b"").unwrap();
+    for peer in &many {
+        assert_eq!(w.announce_all(peer, "$.A", false), Err(Again));
+    }
+    let view = victim.with(|q| q.front()).unwrap();
+    let consumed = victim.with(|q| q.consume(view.token)).unwrap();
+    assert!(consumed.tell_bus);
+    let wakes = &mut Wakes::new();
+    let mut before = looks();
+    let (_, mut more) = w.bus.after_read(&victim, None, &mut || 1, wakes);
+    let mut steps = 1;
+    while more {
+        assert!(looks() - before <= FEW_LOOKS);
+        before = looks();
+        more = w.bus.tell_pollers(&victim, wakes);
+        steps += 1;
+    }
+    assert!(steps >= 1000 / BATCH);
+    assert!(many.iter().all(|peer| peer.with(|q| q.is_writable())));
+}
+
+const NAMES: [&str; 4] = ["$.A", "$.B", "$.C", "$.D"];
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..Default::default() })]
+    /// When nobody is left who is to go on, nothing waits that could go: no wake-up is lost.
+    #[test]
+    fn nothing_waits_that_could_go(
+        limits in prop::array::uniform4(1u32..6),
+        wants in prop::collection::vec((0usize..4, 0usize..4), 4..10),
+        tries in 1u32..5,
+        ops in prop::collection::vec((0u8..9, 0usize..4), 40..300),
+    ) {
+        let mut w = World::new(0, 1 << 20);
+        w.users.limits.tries.store(tries, Relaxed);
+        let readers: Vec<_> = (0..4).map(|n| w.join(1 + n, 1)).collect();
+        for (reader, limit) in readers.iter().zip(limits) {
+            reader.with(|q| q.set_limit(limit));
+        }
+        // How many copies of each name a reader gets.
+        let mut copies = [[0u32; 4]; 4];
+        for (reader, name) in wants {
+            w.listen(&readers[reader], NAMES[name]).unwrap();
+            copies[reader][name] += 1;
+        }
+        let mut waiting: Vec<(Peer, Ticket, usize)> = vec![];
+        for (n, (op, at)) in ops.into_iter().enumerate() {
+            match op {
+                0..4 => {
+                    let peer = w.join(100 + n as u64, 1);
+                    if let Sent::Wait(ticket) = begin(&mut w, &peer, NAMES[at]) {
+                        waiting.push((peer, ticket, at));
+                    }
+                }
+                4 => drop(w.read(&readers[at])),
+                5 if !waiting.is_empty() => {
+                    let (peer, ticket, _) = waiting.remove(at % waiting.len());
+                    drop(w.bus.give_up(&peer, ticket));
+                    w.bus.stop_carrying(&peer, &mut Wakes::new());
+                }
+                6 => {
+                    // What is not told of at once, and is more than one step.
+                    w.bus.settings_changed(&readers[at], &mut Wakes::new());
+                    w.settle(&readers[at]);
+                }
+                _ => {
+                    // Some of the threads get their turn.
+                    let carried = waiting.iter().find(|(peer, ..)| w.carry_on(peer));
+                    prop_assert!(carried.is_some() || w.bus.nobody_is_to_go_on());
+                }
+            }
+            waiting.retain(|(peer, ticket, _)| {
+                let over = w.bus.finished(peer, *ticket).is_some();
+                if over {
+                    w.bus.stop_carrying(peer, &mut Wakes::new());
+                }
+                !over
+            });
+        }
+        while waiting.iter().any(|(peer, ..)| w.carry_on(peer)) {}
+        waiting.retain(|(peer, ticket, _)| w.bus.finished(peer, *ticket).is_none());
+        for (_, _, name) in waiting {
+            let fits = readers.iter().enumerate().all(|(at, reader)| {
+                let (has, limit) = reader.with(|q| (q.unread(), q.limit()));
+                has + copies[at][name] <= limit
+            });
+            prop_assert!(!fits, "{} could go", NAMES[name]);
+        }
+    }
 }

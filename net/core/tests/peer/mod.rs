@@ -223,7 +223,11 @@ impl World {
             let mut next = ids(&mut self.last_id);
             let wakes = &mut Wakes::new();
             drop(consumed.garbage);
-            drop(self.bus.after_read(peer, consumed.back, &mut next, wakes));
+            let (rest, mut more) = self.bus.after_read(peer, consumed.back, &mut next, wakes);
+            drop(rest);
+            while more {
+                more = self.bus.tell_pollers(peer, wakes);
+            }
         }
         Some(view)
     }
@@ -317,6 +321,12 @@ impl World {
             Sent::Id(id) => Ok(Some(id)),
             Sent::Wait(_) => Ok(None),
         }
+    }
+
+    /// Does the step of this socket's waiting thread, if it is the one to go on; says whether it was.
+    pub fn carry_on(&mut self, peer: &Peer) -> bool {
+        let mut next = ids(&mut self.last_id);
+        self.bus.carry_on(peer, &mut next, &mut Wakes::new())
     }
 
     pub fn report_binds(&mut self, peer: &Peer, on: bool) -> Result<(), Error> {
