@@ -272,10 +272,10 @@ impl Endpoint {
         };
         let mut next = || bus.order.next_message();
         let mut wakes = Wakes::new();
-        let (rest, mut more) = bus
-            .state
-            .lock()
-            .after_read(this, consumed.back, &mut next, &mut wakes);
+        let (rest, mut more) =
+            bus.state
+                .lock()
+                .after_read(this, consumed.back, &mut next, &mut wakes);
         wake_all(wakes);
         drop(rest);
         while more {

@@ -266,7 +266,10 @@ impl<M: Member> Bus<M> {
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
     ) {
-        let released = self.socks.get(on).is_some_and(|sock| sock.queued.released > 0);
+        let released = self
+            .socks
+            .get(on)
+            .is_some_and(|sock| sock.queued.released > 0);
         let more = match released {
             true => self.make_ready(on, left),
             false => self.try_queued(on, left, next_id, wakes),

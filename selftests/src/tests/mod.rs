@@ -33,6 +33,7 @@ mod rights;
 mod sending;
 mod shut;
 mod sockets;
+mod stall;
 mod storm;
 mod stress;
 mod urgent;
@@ -181,6 +182,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         large::TESTS,
         proc::TESTS,
         memory::TESTS,
+        stall::TESTS,
         stress::TESTS,
         storm::TESTS,
     ]
