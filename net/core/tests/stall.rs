@@ -12,13 +12,18 @@ use kbus_core::bus::Sent;
 use kbus_core::bus::Step;
 use kbus_core::bus::Ticket;
 use kbus_core::error::Error::*;
+use kbus_core::hash::Key;
 use kbus_core::message::KBUS_ALL_OR_WAIT;
+use kbus_core::name::Pattern;
+use kbus_core::routes::Listener;
+use kbus_core::routes::Routes;
 use kbus_core::wakes::Wakes;
 use peer::looks;
 use peer::Peer;
 use peer::World;
 use proptest::prelude::*;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 /// Most bindings or messages that go in one step.
 const BATCH: usize = 16;
@@ -369,6 +374,33 @@ fn those_who_poll_are_told_in_short_steps() {
     }
     assert!(steps >= 1000 / BATCH);
     assert!(many.iter().all(|peer| peer.with(|q| q.is_writable())));
+}
+
+/// The worst name has 499 words: a look-up is as many steps, and prints what they cost.
+#[test]
+fn the_longest_name_is_a_step_for_each_word() {
+    let mut w = World::new(0, 1 << 20);
+    let sender = w.join(1, 1);
+    let [worst, usual] = [format!("${}", ".a".repeat(499)), "$.Sensors.Kitchen".into()];
+    let pattern = Pattern::parse(worst.as_bytes()).unwrap();
+    let mut routes = Routes::<()>::new(Key(1, 2));
+    let new = Listener {
+        peer: 1,
+        member: (),
+        binding: 1,
+        count: 1,
+    };
+    routes.listen(new, &pattern).unwrap();
+    assert_eq!(routes.listeners(worst.as_bytes(), |_, _| Ok(())), Ok(500));
+    let cost = [&usual, &worst].map(|name| {
+        let times = 1000;
+        let begun = Instant::now();
+        for _ in 0..times {
+            w.announce(&sender, name, b"").unwrap();
+        }
+        begun.elapsed() / times
+    });
+    println!("an announcement that nobody hears: {cost:?} with 2 words and with 499");
 }
 
 const NAMES: [&str; 4] = ["$.A", "$.B", "$.C", "$.D"];
