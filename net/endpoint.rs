@@ -296,7 +296,7 @@ impl Endpoint {
         ticket: Ticket,
         left: &mut Jiffies,
     ) -> Result<u64> {
-        let mut next = || this.domain.next_message();
+        let mut next = || bus.order.next_message();
         let mut state = bus.state.lock();
         loop {
             let mut wakes = Wakes::new();
