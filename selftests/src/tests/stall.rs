@@ -106,7 +106,7 @@ fn sends_that_wait_in_vain_cost_a_reader_little() {
         sender.send_to("$.One", b"").unwrap();
         sender.send_to("$.One", b"").unwrap();
         let ready = Gate::new();
-        let _waiting: Vec<Child> = (0..waits)
+        let waiting: Vec<Child> = (0..waits)
             .map(|_| {
                 Child::fork(|| {
                     let sock = Sock::on(&bus);
@@ -115,8 +115,10 @@ fn sends_that_wait_in_vain_cost_a_reader_little() {
                 })
             })
             .collect();
-        (0..waits).for_each(|_| drop(ready.pass()));
-        _waiting.iter().for_each(Child::wait_asleep);
+        for _ in 0..waits {
+            ready.pass();
+        }
+        waiting.iter().for_each(Child::wait_asleep);
         let mut times: Vec<Duration> = (0..200)
             .map(|_| {
                 let begun = Instant::now();
