@@ -34,6 +34,11 @@ impl Group {
         fs::write(self.path.join("cgroup.procs"), "0").expect("entering a cgroup");
     }
 
+    /// Bounds the group's memory.
+    pub fn set_max(&self, bytes: u64) {
+        fs::write(self.path.join("memory.max"), bytes.to_string()).expect("memory.max");
+    }
+
     /// Bytes of kernel memory that the group pays for.
     pub fn kernel_bytes(&self) -> u64 {
         let stat = fs::read_to_string(self.path.join("memory.stat")).expect("memory.stat");

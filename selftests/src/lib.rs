@@ -7,6 +7,7 @@
 
 #![cfg(target_os = "linux")]
 
+pub mod attack;
 pub mod cgroup;
 pub mod files;
 pub mod history;

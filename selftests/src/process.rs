@@ -97,6 +97,18 @@ impl Child {
         self.state() == Some('Z')
     }
 
+    /// Stops it, and returns when it stands still.
+    pub fn stop(&self) {
+        self.signal(libc::SIGSTOP);
+        loop {
+            match self.state() {
+                Some('T') => return,
+                Some('Z') => panic!("the child ended, and was expected to be stopped"),
+                _ => thread::sleep(Duration::from_micros(50)),
+            }
+        }
+    }
+
     fn state(&self) -> Option<char> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).expect("/proc");
         // The name before it is in parentheses, and may hold some.

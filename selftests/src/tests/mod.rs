@@ -3,6 +3,13 @@
 
 mod addresses;
 mod ancillary;
+mod attacks_bindings;
+mod attacks_leaks;
+mod attacks_memory;
+mod attacks_promises;
+mod attacks_sandbox;
+mod attacks_sockets;
+mod attacks_traffic;
 mod bindings;
 mod blocked;
 mod budgets;
@@ -181,6 +188,13 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         merge::TESTS,
         large::TESTS,
         proc::TESTS,
+        attacks_bindings::TESTS,
+        attacks_leaks::TESTS,
+        attacks_memory::TESTS,
+        attacks_promises::TESTS,
+        attacks_sandbox::TESTS,
+        attacks_sockets::TESTS,
+        attacks_traffic::TESTS,
         memory::TESTS,
         stall::TESTS,
         stress::TESTS,

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0
+//! How much memory a user can pin, beside the payload that budgets count.
+//!
+//! What is not payload is bounded by the memory cgroup of whoever causes the allocation, by the limits of open files, and by
+//! those of the bus. The figures say what one object costs, and what all that one process may have would.
+
+use kbus_selftests::attack::raise_file_limit;
+use kbus_selftests::attack::Victim;
+use kbus_selftests::attack::ATTACKER;
+use kbus_selftests::cgroup::Group;
+use kbus_selftests::process::as_user;
+use kbus_selftests::process::become_user;
+use kbus_selftests::process::Child;
+use kbus_selftests::process::Gate;
+use kbus_selftests::process::Sysctl;
+use kbus_selftests::sys::fresh_bus;
+use kbus_selftests::sys::Cmsg;
+use kbus_selftests::sys::Out;
+use kbus_selftests::sys::Sock;
+
+super::tests! {
+    payload_of_one_user empty_messages_with_long_names entries_are_the_sender_s
+    sockets_and_bindings cgroup_bounds_the_attacker
+}
+
+/// A name of a thousand bytes.
+fn longest_name(n: u32) -> String {
+    format!("$.N{n:08}.{}", "x".repeat(988))
+}
+
+/// Kernel memory that `f`, in a process of an attacker's user and in a cgroup of its own, makes the group pay for.
+fn pinned<R>(name: &str, f: impl FnOnce() -> R) -> u64 {
+    let group = Group::new(name);
+    let (ready, done) = (Gate::new(), Gate::new());
+    let child = Child::fork(|| {
+        group.enter();
+        raise_file_limit(4000);
+        become_user(ATTACKER, ATTACKER);
+        ready.open(0);
+        done.pass();
+        let kept = f();
+        ready.open(0);
+        done.pass();
+        drop(kept);
+    });
+    ready.pass();
+    let before = group.kernel_bytes();
+    done.open(0);
+    ready.pass();
+    let after = group.kernel_bytes();
+    done.open(0);
+    child.join();
+    after.saturating_sub(before)
+}
+
+/// Sends without an error until a socket has missed one.
+fn fill(sender: &Sock, out: &Out, full: &Sock) {
+    while full.lost() == 0 {
+        sender.send_msg(out).unwrap();
+    }
+}
+
+/// However many sockets a user has, payload that waits for them is at most its budget.
+fn payload_of_one_user() {
+    let _budget = Sysctl::set("user_bytes", 4 << 20);
+    let bus = fresh_bus();
+    let owner = Sock::on(&bus);
+    let socks: Vec<Sock> = (0..64)
+        .map(|i| {
+            as_user(ATTACKER, || {
+                let sock = Sock::on(&bus);
+                sock.set_queue_len(16384);
+                sock.listen(&format!("$.Attack.N{i}")).unwrap();
+                sock
+            })
+        })
+        .collect();
+    for (i, sock) in socks.iter().enumerate() {
+        fill(
+            &owner,
+            &Out::to(&format!("$.Attack.N{i}"), &[0; 4096]),
+            sock,
+        );
+    }
+    let held = owner.bus_info().unwrap().bytes;
+    eprintln!(
+        "# 64 greedy sockets hold {held} bytes of payload with a budget of {}",
+        4 << 20
+    );
+    assert!(held <= 4 << 20, "{held}");
+    assert!(held > 3 << 20, "{held}");
+}
+
+/// Messages without payload are not counted: only their number is, in each queue. What one costs with the longest name.
+fn empty_messages_with_long_names() {
+    const EACH: u64 = 4000;
+    const SOCKS: u64 = 8;
+    let bus = fresh_bus();
+    let _owner = Sock::on(&bus);
+    let pinned = pinned("empty", || {
+        let sender = Sock::on(&bus);
+        let socks: Vec<Sock> = (0..SOCKS as u32)
+            .map(|i| {
+                let sock = Sock::on(&bus);
+                sock.set_queue_len(EACH as u32);
+                sock.listen(&longest_name(i)).unwrap();
+                fill(
+                    &sender,
+                    &Out::nowhere(b"").with(Cmsg::name(&longest_name(i))),
+                    &sock,
+                );
+                sock
+            })
+            .collect();
+        (sender, socks)
+    });
+    let each = pinned / (EACH * SOCKS);
+    let most = Sysctl::get("max_queue_len");
+    eprintln!(
+        "# an empty message with a name of 1000 bytes pins {each} bytes; a full queue of {most} {} MiB, 1024 of \
+         those {} MiB",
+        (each * most) >> 20,
+        (each * most * 1024) >> 20
+    );
+    assert!((1000..2048).contains(&each), "{each}");
+}
+
+/// A queue's entries are charged to the cgroup of the sender: what one costs to a sender whose listeners never read.
+fn entries_are_the_sender_s() {
+    const SOCKS: u64 = 16;
+    const EACH: u64 = 4000;
+    let bus = fresh_bus();
+    let _owner = Sock::on(&bus);
+    let listeners: Vec<Sock> = (0..SOCKS)
+        .map(|_| {
+            as_user(4999, || {
+                let sock = Sock::on(&bus);
+                sock.set_queue_len(EACH as u32);
+                sock.listen("$.News").unwrap();
+                sock
+            })
+        })
+        .collect();
+    let pinned = pinned("entries", || {
+        let sender = Sock::on(&bus);
+        fill(&sender, &Out::to("$.News", b""), &listeners[0]);
+        sender
+    });
+    // A stranger fills seven eighths.
+    let each = pinned / (EACH / 8 * 7);
+    eprintln!(
+        "# an empty message to {SOCKS} listeners that never read pins {each} bytes of the sender's cgroup, {} each",
+        each / SOCKS
+    );
+    assert!((64 * SOCKS..400 * SOCKS).contains(&each), "{each}");
+}
+
+/// What a socket costs, and a binding with the longest name.
+fn sockets_and_bindings() {
+    let bus = fresh_bus();
+    let _owner = Sock::on(&bus);
+    let socks = pinned("sockets", || {
+        (0..2000).map(|_| Sock::on(&bus)).collect::<Vec<_>>()
+    });
+    let bind = |replier: bool| {
+        let bus = &bus;
+        move || {
+            let sock = Sock::on(bus);
+            for n in 0..4000 {
+                match replier {
+                    true => sock.replier(&longest_name(n)),
+                    false => sock.listen(&longest_name(n)),
+                }
+                .unwrap();
+            }
+            sock
+        }
+    };
+    let listeners = pinned("listeners", bind(false));
+    let repliers = pinned("repliers", bind(true));
+    let (sock, listener, replier) = (socks / 2000, listeners / 4000, repliers / 4000);
+    let most = Sysctl::get("user_bindings");
+    eprintln!(
+        "# a socket pins {sock} bytes; a binding with a name of 1000 bytes {listener}, a replier's {replier}, and {most} \
+         of those {} MiB",
+        (replier * most) >> 20
+    );
+    assert!((500..8192).contains(&sock), "{sock}");
+    assert!((1000..8192).contains(&listener), "{listener}");
+    assert!((1000..16384).contains(&replier), "{replier}");
+}
+
+/// All of it is charged to the attacker's memory cgroup, which ends it; the victim goes on.
+fn cgroup_bounds_the_attacker() {
+    let bus = fresh_bus();
+    let _owner = Sock::on(&bus);
+    let mut victim = Victim::on(&bus);
+    let group = Group::new("bounded");
+    group.set_max(24 << 20);
+    let mut attacker = Child::fork(|| {
+        group.enter();
+        raise_file_limit(4000);
+        become_user(ATTACKER, ATTACKER);
+        let sender = Sock::on(&bus);
+        let mut socks = Vec::new();
+        for i in 0..1000 {
+            let sock = Sock::on(&bus);
+            sock.set_queue_len(16384);
+            sock.listen(&longest_name(i)).unwrap();
+            let out = Out::nowhere(b"").with(Cmsg::name(&longest_name(i)));
+            while sock.lost() == 0 {
+                if sender.send_msg(&out).is_err() {
+                    return;
+                }
+            }
+            socks.push(sock);
+        }
+        panic!("nothing has stopped it");
+    });
+    let status = attacker.wait_raw();
+    assert!(
+        status == 0 || libc::WIFSIGNALED(status),
+        "wait status {status:#x}"
+    );
+    for _ in 0..100 {
+        victim.step();
+    }
+}
