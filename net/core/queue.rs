@@ -552,9 +552,13 @@ impl<M: Member> Queue<M> {
         !self.read_shut()
     }
 
-    /// Whether a reply of `len` bytes, longer than was reserved, fits.
-    pub(super) fn fits_long_reply(&self, len: usize) -> bool {
-        len as u64 <= self.byte_limit.saturating_sub(self.bytes)
+    /// Whether a reply of `len` bytes, longer than was reserved, fits; the socket's user has `own_left`.
+    ///
+    /// As for any message: not if the socket holds more than that. So others cannot use up its user's budget with
+    /// long replies to one socket.
+    pub(super) fn fits_long_reply(&self, len: usize, own_left: u64) -> bool {
+        let left = self.byte_limit.saturating_sub(self.bytes);
+        len as u64 <= left && self.own_held() <= own_left
     }
 
     /// Puts an entry in, with the descriptors that are for it if this socket takes some.

@@ -96,7 +96,9 @@ impl<M: Member> Bus<M> {
         let reserved = debt.value.reserved.bytes();
         if len as u64 > reserved {
             let extra = (len as u64).saturating_sub(reserved) as usize;
-            let fits = requester.with(|queue| queue.read_shut() || queue.fits_long_reply(len));
+            let left = requester.payer().budget().left();
+            let fits =
+                requester.with(|queue| queue.read_shut() || queue.fits_long_reply(len, left));
             if !fits || !self.grow(&requester, &debt.value.reserved, extra) {
                 return Err(Error::MsgSize.into());
             }

@@ -33,6 +33,7 @@
  * @bind sk_net_capable
  * @bind in_egroup_p
  * @bind from_kgid_munged
+ * @bind from_kuid_munged
  * @bind proc_create_net_data
  * @bind remove_proc_entry
  * @bind kern_path

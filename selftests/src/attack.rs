@@ -6,6 +6,10 @@
 //! rounds take turns, and in the calm ones something else keeps the second
 //! processor as busy: so neither the load of the host nor that of the machine
 //! is in the ratio, which is that of the medians.
+//!
+//! Two who use one bus as fast as they can share its lock: nobody can have all
+//! of his throughput then. So there are two questions: what such a victim
+//! keeps, and whether one that takes less than its half is slowed down.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -78,6 +82,8 @@ pub fn take(sock: &Sock) -> Msg {
 pub struct Attackers {
     children: Vec<Child>,
     idler: Child,
+    /// Whether they are let and held; else they have done their worst before.
+    moving: bool,
 }
 
 impl Attackers {
@@ -111,18 +117,24 @@ impl Attackers {
             })
             .collect();
         stay_on(0);
-        Attackers { children, idler }
+        Attackers {
+            children,
+            idler,
+            moving: true,
+        }
     }
 
     /// The same of those who have done their worst when they are ready, and then only are there.
     pub fn there<R>(n: u32, users: u32, prepare: impl Fn(u32) -> R) -> Attackers {
-        Attackers::start(n, users, |i| {
+        let mut attackers = Attackers::start(n, users, |i| {
             let kept = prepare(i);
             move || {
                 let _ = &kept;
                 std::hint::spin_loop();
             }
-        })
+        });
+        attackers.moving = false;
+        attackers
     }
 
     /// Processes that are caught in their preparation, which they say is as far as it will go.
@@ -150,7 +162,11 @@ impl Attackers {
             })
             .collect();
         stay_on(0);
-        Attackers { children, idler }
+        Attackers {
+            children,
+            idler,
+            moving: false,
+        }
     }
 
     /// Lets them attack.
@@ -164,47 +180,47 @@ impl Attackers {
     /// Holds them still; something else is busy then.
     pub fn hold(&self) {
         for child in &self.children {
+            child.signal(libc::SIGSTOP);
+        }
+        for child in &self.children {
             child.stop();
         }
         self.idler.signal(libc::SIGCONT);
     }
 
-    /// Insists that the victim keeps `least` of its undisturbed throughput while they attack, and says how much it does.
+    /// Insists that a victim that does nothing else keeps `least` of its undisturbed throughput, and says how much it does.
     ///
     /// `step` is told whether it is attacked. With attackers who only are there, that chooses between two victims.
     #[track_caller]
     pub fn leave(&self, what: &str, least: f64, step: impl FnMut(bool)) {
-        self.measure(what, least, true, step);
+        self.measure(what, least, None, step);
     }
 
-    /// The same of attackers who are caught: they are neither held nor let.
+    /// Insists that a victim that takes so many steps a second keeps nine tenths of them.
     #[track_caller]
-    pub fn leave_though_caught(&self, what: &str, least: f64, step: impl FnMut(bool)) {
-        self.measure(what, least, false, step);
+    pub fn leave_paced(&self, what: &str, pace: u32, step: impl FnMut(bool)) {
+        self.measure(what, 0.9, Some(pace), step);
     }
 
     #[track_caller]
-    fn measure(&self, what: &str, least: f64, switch: bool, mut step: impl FnMut(bool)) {
+    fn measure(&self, what: &str, least: f64, pace: Option<u32>, mut step: impl FnMut(bool)) {
         let longest = Cell::new(Duration::ZERO);
         let mut round = |attacked: bool| {
-            match (switch, attacked) {
+            match (self.moving, attacked) {
                 (false, _) => {}
                 (true, true) => self.go(),
                 (true, false) => self.hold(),
             }
-            let start = Instant::now();
-            let (mut steps, mut last) = (0.0, start);
-            loop {
+            let mut timed = || {
+                let start = Instant::now();
                 step(attacked);
-                steps += 1.0;
-                let now = Instant::now();
                 if attacked {
-                    longest.set(longest.get().max(now - last));
+                    longest.set(longest.get().max(start.elapsed()));
                 }
-                last = now;
-                if now - start >= ROUND {
-                    break steps / (now - start).as_secs_f64();
-                }
+            };
+            match pace {
+                None => saturated(&mut timed),
+                Some(pace) => paced(pace, &mut timed),
             }
         };
         round(false);
@@ -226,18 +242,46 @@ impl Attackers {
                 break;
             }
         }
-        if switch {
+        if self.moving {
             self.hold();
         }
         let (kept, calm, attacked) = best;
+        let how = match pace {
+            Some(pace) => format!(", {pace} a second"),
+            None => String::new(),
+        };
         eprintln!(
-            "# {what}: the victim keeps {:.0} % ({calm:.0} steps a second, {attacked:.0} attacked; the longest \
-             took {:.1} ms)",
+            "# {what}{how}: the victim keeps {:.0} % ({calm:.0} steps a second, {attacked:.0} attacked; the longest took \
+             {:.1} ms)",
             kept * 100.0,
             longest.get().as_secs_f64() * 1000.0
         );
-        assert!(kept >= least, "{what}: {kept:.2} of {least:.2}");
+        assert!(kept >= least, "{what}{how}: {kept:.2} of {least:.2}");
     }
+}
+
+/// One step after the other for a round: how many in a second.
+fn saturated(step: &mut dyn FnMut()) -> f64 {
+    let start = Instant::now();
+    let mut steps = 0.0;
+    while start.elapsed() < ROUND {
+        step();
+        steps += 1.0;
+    }
+    steps / start.elapsed().as_secs_f64()
+}
+
+/// Steps at their times, `pace` a second; one that is late is made up for. How many in a second.
+fn paced(pace: u32, step: &mut dyn FnMut()) -> f64 {
+    let every = Duration::from_secs(1) / pace;
+    let steps = (pace / 10).max(10);
+    let start = Instant::now();
+    for n in 1..=steps {
+        let due = every * n;
+        std::thread::sleep(due.saturating_sub(start.elapsed()));
+        step();
+    }
+    f64::from(steps) / start.elapsed().as_secs_f64()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -550,3 +550,49 @@ fn time_is_that_of_getting_an_id() {
     let times = [(); 4].map(|()| a.read().unwrap().time);
     assert_eq!(times, [10, 30, 40, 50]);
 }
+
+/// Ids of messages, peers and requests up to the last there is: orders, debts and statuses hold.
+#[test]
+fn ids_up_to_the_last_there_is() {
+    let mut w = World::new(0, 1 << 20);
+    let asker = w.join(u64::MAX - 1, 1);
+    let replier = w.join(u64::MAX, 1);
+    let watcher = w.join(u64::MAX - 2, 1);
+    w.listen(&watcher, "$.*").unwrap();
+    w.listen(&watcher, "$.KBUS.ReplierBindEvent").unwrap();
+    w.report_binds(&watcher, true).unwrap();
+    // The bind event, three requests with one reply, two statuses, and the event that it has gone.
+    w.last_id = u64::MAX - 8;
+    w.replier(&replier, "$.A").unwrap();
+    let all: Vec<u64> = (0..3)
+        .map(|_| w.request(&asker, "$.A", b"?").unwrap())
+        .collect();
+    assert_eq!(all, [u64::MAX - 6, u64::MAX - 5, u64::MAX - 4]);
+    assert_eq!(w.read(&replier).unwrap().id, all[0]);
+    assert_eq!(w.read(&replier).unwrap().id, all[1]);
+    w.reply(&replier, asker.id(), all[0], b"!").unwrap();
+    assert_eq!(
+        w.reply(&replier, asker.id(), all[0], b"!"),
+        Err(ConnRefused)
+    );
+    w.close(&replier);
+    let answers: Vec<(u64, u64)> = std::iter::from_fn(|| w.read(&asker))
+        .map(|view| (view.id, view.in_reply_to))
+        .collect();
+    assert_eq!(
+        answers,
+        [
+            (u64::MAX - 3, all[0]),
+            (u64::MAX - 2, all[2]),
+            (u64::MAX - 1, all[1])
+        ]
+    );
+    let seen: Vec<u64> = std::iter::from_fn(|| w.read(&watcher))
+        .map(|v| v.id)
+        .collect();
+    assert!(seen.is_sorted());
+    assert_eq!(seen.last(), Some(&u64::MAX));
+    w.close(&asker);
+    w.close(&watcher);
+    assert_eq!(w.bus.account().used(), 0);
+}

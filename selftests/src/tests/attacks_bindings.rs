@@ -95,7 +95,8 @@ fn sends_to_deep_names() {
             let _ = sender.send_msg(&out);
         }
     });
-    attackers.leave("sends to names of 499 words", 0.2, |_| victim.step());
+    attackers.leave("sends to names of 499 words", 0.15, |_| victim.step());
+    attackers.leave_paced("sends to names of 499 words", 500, |_| victim.step());
 }
 
 /// Binds and unbinds in a loop while events are on and the victim listens to them.
@@ -114,7 +115,8 @@ fn rapid_binds_with_events() {
             let _ = sock.unreplier("$.Attack.Here");
         }
     });
-    attackers.leave("binds and unbinds with events", 0.4, |_| victim.step());
+    attackers.leave("binds and unbinds with events", 0.1, |_| victim.step());
+    attackers.leave_paced("binds and unbinds with events", 200, |_| victim.step());
     assert!(watcher.unread() > 0);
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Attacks by traffic: what a victim keeps of its throughput.
 //!
-//! The lock of a bus is one for all of its members. Who floods the victim's own bus takes its turns there, so that what is
-//! kept is less than all, and the bound is what was measured with room for noise. On another bus it is nine tenths.
+//! The lock of a bus is one for all of its members. Who floods the victim's own bus takes turns with it there: a victim that
+//! wants all of that lock keeps a part, of which the tests say a bound; one that wants less keeps nine tenths, and so does
+//! any on another bus.
 
 use kbus_selftests::attack::take;
 use kbus_selftests::attack::Attackers;
@@ -53,7 +54,8 @@ fn flood_to_a_full_listener() {
     let (bus, _owner) = bus_of_root();
     let mut victim = Victim::on(&bus);
     let attackers = Attackers::start(1, 1, |i| flood(&bus, i));
-    attackers.leave("a flood to a full listener", 0.5, |_| victim.step());
+    attackers.leave("a flood to a full listener", 0.3, |_| victim.step());
+    attackers.leave_paced("a flood to a full listener", 500, |_| victim.step());
 }
 
 /// The same by 16 processes of as many users: they share one processor, and more of them are not worse.
@@ -61,7 +63,8 @@ fn flood_of_16_users() {
     let (bus, _owner) = bus_of_root();
     let mut victim = Victim::on(&bus);
     let attackers = Attackers::start(16, 16, |i| flood(&bus, i));
-    attackers.leave("a flood of 16 users", 0.5, |_| victim.step());
+    attackers.leave("a flood of 16 users", 0.15, |_| victim.step());
+    attackers.leave_paced("a flood of 16 users", 500, |_| victim.step());
 }
 
 /// Requests to a replier of the attacker's that is never read.
@@ -77,7 +80,8 @@ fn requests_to_a_slow_replier() {
             let _ = asker.request_with("$.Attack.Slow", &[0; 64], 16, 0);
         }
     });
-    attackers.leave("requests to a slow replier", 0.5, |_| victim.step());
+    attackers.leave("requests to a slow replier", 0.4, |_| victim.step());
+    attackers.leave_paced("requests to a slow replier", 500, |_| victim.step());
 }
 
 /// Requests to a slow replier of the victim's: those of a user who has none there still come in.
@@ -94,7 +98,7 @@ fn slow_replier_of_the_victim() {
             let _ = asker.request_with("$.Victim.Slow", &[0; 64], 16, 0);
         }
     });
-    attackers.leave("requests to the victim's slow replier", 0.5, |_| {
+    attackers.leave("requests to the victim's slow replier", 0.25, |_| {
         victim.step()
     });
     attackers.hold();
@@ -113,7 +117,7 @@ fn sync_in_a_loop() {
             sock.sync();
         }
     });
-    attackers.leave("KBUS_SYNC in a loop", 0.6, |_| victim.step());
+    attackers.leave("KBUS_SYNC in a loop", 0.8, |_| victim.step());
 }
 
 /// `/proc/net/kbus` and the bindings, read in a loop.
@@ -149,6 +153,9 @@ fn announcements_to_a_thousand_listeners() {
         }
     });
     attackers.leave("announcements to 1000 full listeners", 0.01, |_| {
+        victim.step()
+    });
+    attackers.leave_paced("announcements to 1000 full listeners", 50, |_| {
         victim.step()
     });
 }
