@@ -142,13 +142,12 @@ fn full_listener_of_the_events() {
     }
     assert!(full.lost() > 0);
     // Nor does one that many users keep full.
-    let many = Attackers::there(4, 4, |_| {
+    let _many = Attackers::there(4, 4, |_| {
         let full = Sock::on(&bus);
         full.set_queue_len(1);
         full.listen(EVENT).unwrap();
         full
     });
-    many.go();
     sock.replier("$.Victim.Late").unwrap();
 }
 
