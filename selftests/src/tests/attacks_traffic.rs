@@ -54,7 +54,7 @@ fn flood_to_a_full_listener() {
     let (bus, _owner) = bus_of_root();
     let mut victim = Victim::on(&bus);
     let attackers = Attackers::start(1, 1, |i| flood(&bus, i));
-    attackers.leave("a flood to a full listener", 0.3, |_| victim.step());
+    attackers.leave("a flood to a full listener", 0.25, |_| victim.step());
     attackers.leave_paced("a flood to a full listener", 500, |_| victim.step());
 }
 
@@ -63,8 +63,8 @@ fn flood_of_16_users() {
     let (bus, _owner) = bus_of_root();
     let mut victim = Victim::on(&bus);
     let attackers = Attackers::start(16, 16, |i| flood(&bus, i));
-    attackers.leave("a flood of 16 users", 0.15, |_| victim.step());
-    attackers.leave_paced("a flood of 16 users", 500, |_| victim.step());
+    attackers.leave("a flood of 16 users", 0.05, |_| victim.step());
+    attackers.leave_paced("a flood of 16 users", 300, |_| victim.step());
 }
 
 /// Requests to a replier of the attacker's that is never read.
