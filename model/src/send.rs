@@ -430,7 +430,8 @@ impl Model {
         let open = !self.sock(to).read_shut;
         if len > debt.reserved {
             let left = self.sock(to).byte_limit.saturating_sub(self.bytes(to));
-            let fits = !open || (left > 0 && len <= left);
+            let own_left = self.config.budget.saturating_sub(self.spent(debt.user));
+            let fits = !open || (left > 0 && len <= left && self.holds(to) <= own_left);
             let more = len - debt.reserved;
             let rich = self.spent(debt.user) + more <= self.config.budget;
             if !fits || !self.bus_gives(bus, debt.user, more) || !rich {
