@@ -22,7 +22,7 @@ help:
 	@echo '  make lint fmt     check or mend the style'
 	@echo '  make clean        remove what was built here; clean-cache: also the build root and kernels'
 	@echo
-	@echo 'The first run fetches a build root and a kernel (about 5 minutes); they are kept in'
+	@echo 'The first run fetches a build root and a kernel (5 minutes), and 'make test' builds one (20 minutes); they are kept in'
 	@echo '$${KBUS_CACHE:-~/.cache/kbus}, outside this folder.'
 
 bootstrap:

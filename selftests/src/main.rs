@@ -73,6 +73,9 @@ struct Args {
     /// Keep one socket open until killed, and test nothing.
     #[arg(long)]
     hold: bool,
+    /// Leave out tests with this in their name.
+    #[arg(long)]
+    skip: Option<String>,
     /// Run only tests with this in their name.
     filter: Option<String>,
 }
@@ -95,6 +98,12 @@ fn main() -> ExitCode {
         .filter(|t| match args.exact {
             true => t.full_name() == filter,
             false => t.full_name().contains(filter),
+        })
+        .filter(|t| {
+            !args
+                .skip
+                .as_ref()
+                .is_some_and(|skip| t.full_name().contains(skip))
         })
         .collect();
 

@@ -526,7 +526,9 @@ fn the_bus_does_what_the_model_does() {
     for (what, times) in &tally.0 {
         println!("{times:>9} {what}");
     }
-    let cut = tally.0.get("program cut short: waits for bytes in another order");
+    let cut = tally
+        .0
+        .get("program cut short: waits for bytes in another order");
     assert!(
         cut.copied().unwrap_or(0) * 10_000 < steps.max(100_000),
         "too many programs were not compared to their end: {cut:?} (SEED={seed})"
