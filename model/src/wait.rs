@@ -170,8 +170,17 @@ impl Model {
             return false;
         };
         let mut tried = self.clone();
-        tried.retry(at);
-        let ends = tried.waiters[at].ended == Some(result);
+        let ends = match tried.waiters[at].what.clone() {
+            // Its own thread does everything afresh.
+            What::Bind(bind, text) => {
+                tried.waiters.remove(at);
+                tried.bind_or_not(slot, bind, &text, true).err() == result.err()
+            }
+            What::Send(_) => {
+                tried.retry(at);
+                tried.waiters[at].ended == Some(result)
+            }
+        };
         if ends {
             self.waiters.remove(at);
         }

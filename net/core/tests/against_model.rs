@@ -48,7 +48,7 @@ use std::cell::RefCell;
 use std::time::Instant;
 
 /// Steps of the ordinary run.
-const MILLION: u64 = 1_000_000;
+const ORDINARY: u64 = 300_000;
 /// The payload of every message.
 const BYTE: u8 = 7;
 
@@ -477,7 +477,7 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn the_bus_does_what_the_model_does() {
-    let wanted = number("N").unwrap_or(MILLION);
+    let wanted = number("N").unwrap_or(ORDINARY);
     let seed = number("SEED").unwrap_or_else(|| {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap();
         now.as_nanos() as u64
