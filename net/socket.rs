@@ -137,6 +137,7 @@ impl Operations for Endpoint {
             Endpoint::settle(&this, &bus);
             bound.leave(&this);
         }
+        this.users.forget_waiting(&this);
         this.users.answer_bell();
         this.users.leave(this.payer.id());
     }

@@ -29,7 +29,10 @@ use kernel::{
     },
     new_mutex,
     prelude::*,
-    rbtree::RBTree,
+    rbtree::{
+        RBTree,
+        RBTreeNode, //
+    },
     sync::{
         Arc,
         Mutex, //
@@ -104,8 +107,8 @@ struct User {
     payer: Arc<Payer>,
     sockets: u64,
     buses: u64,
-    /// Sockets for whose queues something waits until the user has bytes again.
-    waiting: KVVec<Arc<Endpoint>>,
+    /// Sockets for whose queues something waits until the user has bytes again, by peer id.
+    waiting: RBTree<u64, Arc<Endpoint>>,
 }
 
 impl User {
@@ -115,7 +118,7 @@ impl User {
             payer: Payer::new(id, budget).map_err(to_kernel)?,
             sockets: 0,
             buses: 0,
-            waiting: KVVec::new(),
+            waiting: RBTree::new(),
         })
     }
 
@@ -211,11 +214,25 @@ impl Users {
             return Ok(());
         };
         if !endpoint.awaits_bytes.load(Relaxed) {
-            user.waiting.push(endpoint.clone(), GFP_KERNEL_ACCOUNT)?;
+            let node = RBTreeNode::new(endpoint.peer_id(), endpoint.clone(), GFP_KERNEL_ACCOUNT)
+                .map_err(|_| AllocError)?;
+            user.waiting.insert(node);
             endpoint.awaits_bytes.store(true, Relaxed);
         }
         user.payer.budget().await_bytes();
         Ok(())
+    }
+
+    /// A socket closes: nothing waits for its queue any more, and nothing may keep it.
+    pub(crate) fn forget_waiting(&self, endpoint: &Endpoint) {
+        if !endpoint.awaits_bytes.load(Relaxed) {
+            return;
+        }
+        let mut table = self.table.lock();
+        let user = table.get_mut(&endpoint.payer.id());
+        let kept = user.and_then(|user| user.waiting.remove(&endpoint.peer_id()));
+        drop(table);
+        drop(kept);
     }
 
     /// Lets those try again that wait for bytes of a user who has got some back.
@@ -224,7 +241,7 @@ impl Users {
     pub(crate) fn answer_bell(&self) {
         while BELL.load(Relaxed) && BELL.swap(false, SeqCst) {
             let rung = self.rung();
-            for endpoint in rung.iter() {
+            for endpoint in rung.values() {
                 if let Ok(bus) = endpoint.bus() {
                     let mut wakes = Wakes::new();
                     bus.state.lock().budget_released(endpoint, &mut wakes);
@@ -236,25 +253,21 @@ impl Users {
     }
 
     /// Takes out those whose users have got bytes back.
-    fn rung(&self) -> KVVec<Arc<Endpoint>> {
-        let mut all = KVVec::new();
+    fn rung(&self) -> RBTree<u64, Arc<Endpoint>> {
+        let mut all = RBTree::new();
         let mut table = self.table.lock();
         for (_, user) in table.iter_mut() {
-            if !user.payer.budget().take_ring() || user.waiting.is_empty() {
+            if !user.payer.budget().take_ring() || user.waiting.values().next().is_none() {
                 continue;
             }
-            let waiting = core::mem::take(&mut user.waiting);
-            for endpoint in waiting.iter() {
+            all = core::mem::replace(&mut user.waiting, RBTree::new());
+            for endpoint in all.values() {
                 endpoint.awaits_bytes.store(false, Relaxed);
             }
-            all = waiting;
+            // Others may have been told too: they come in the next round.
+            BELL.store(true, SeqCst);
             break;
         }
-        if all.is_empty() {
-            return all;
-        }
-        // Others may have been told too: they come in the next round.
-        BELL.store(true, SeqCst);
         all
     }
 }

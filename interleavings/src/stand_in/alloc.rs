@@ -74,11 +74,6 @@ impl<T> KVVec<T> {
         self.0.capacity()
     }
 
-    pub fn push(&mut self, value: T, _flags: Flags) -> Result<(), AllocError> {
-        self.0.push(value);
-        Ok(())
-    }
-
     pub fn push_within_capacity(&mut self, value: T) -> Result<(), T> {
         if self.0.len() == self.0.capacity() {
             return Err(value);
