@@ -75,7 +75,7 @@ struct Args {
     hold: bool,
     /// Leave out tests with this in their name.
     #[arg(long)]
-    skip: Option<String>,
+    skip: Vec<String>,
     /// Run only tests with this in their name.
     filter: Option<String>,
 }
@@ -99,12 +99,7 @@ fn main() -> ExitCode {
             true => t.full_name() == filter,
             false => t.full_name().contains(filter),
         })
-        .filter(|t| {
-            !args
-                .skip
-                .as_ref()
-                .is_some_and(|skip| t.full_name().contains(skip))
-        })
+        .filter(|t| !args.skip.iter().any(|skip| t.full_name().contains(skip)))
         .collect();
 
     if args.list {
