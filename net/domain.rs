@@ -103,7 +103,7 @@ static CELL: NetCell = NetCell::new();
 /// What all network namespaces share.
 pub(crate) struct Machine {
     paths: Arc<Table>,
-    users: Arc<Users>,
+    pub(crate) users: Arc<Users>,
 }
 
 impl Machine {

@@ -244,6 +244,22 @@ impl Endpoint {
         }
     }
 
+    /// Tells those who wait for bytes of its payer that there are some. They try again themselves, so that this takes little
+    /// time and no memory.
+    pub(crate) fn budget_released(this: &Arc<Self>, bus: &SharedBus) {
+        let mut wakes = Wakes::new();
+        bus.state.lock().budget_released(this, &mut wakes);
+        wake_all(wakes);
+        loop {
+            let mut wakes = Wakes::new();
+            let more = bus.state.lock().budget_step(this, &mut wakes);
+            wake_all(wakes);
+            if !more {
+                break;
+            }
+        }
+    }
+
     /// Changes a setting of the queue, which may let those go who wait for room in it.
     pub(crate) fn change(this: &Arc<Self>, change: impl FnOnce(&mut Queue<Arc<Self>>)) {
         let waited_for = {
@@ -272,16 +288,22 @@ impl Endpoint {
         };
         let mut next = || bus.order.next_message();
         let mut wakes = Wakes::new();
-        let (rest, mut more) =
-            bus.state
-                .lock()
-                .after_read(this, consumed.back, &mut next, &mut wakes);
+        let (rest, told) = bus
+            .state
+            .lock()
+            .after_read(this, consumed.back, &mut next, &mut wakes);
         wake_all(wakes);
         drop(rest);
-        while more {
+        let Some(told) = told else {
+            return;
+        };
+        loop {
             let mut wakes = Wakes::new();
-            more = bus.state.lock().tell_pollers(this, &mut wakes);
+            let more = bus.state.lock().tell_pollers(this, told, &mut wakes);
             wake_all(wakes);
+            if !more {
+                break;
+            }
         }
     }
 

@@ -43,10 +43,12 @@ module! {
     },
 }
 
-/// The loaded module. The fields are dropped in order: no new literal sockets, then no new sockets at all.
+/// The loaded module. The fields are dropped in order: no new literal sockets, then no new sockets at all; then the last
+/// work ends.
 struct Kbus {
     _literal: Option<Pin<KBox<sys::probe::Redirect<endpoint::Endpoint>>>>,
     _family: sys::socket::Registration<endpoint::Endpoint>,
+    _work: users::Finish,
     _nets: sys::net_ns::NetRegistration<domain::Domain>,
     _flights: sys::scm::Flights,
 }
@@ -55,7 +57,9 @@ impl kernel::Module for Kbus {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let flights = sys::scm::Flights::new();
         users::measure();
-        let nets = sys::net_ns::NetRegistration::new(domain::Machine::new()?)?;
+        let machine = domain::Machine::new()?;
+        let work = users::Finish(machine.users.clone());
+        let nets = sys::net_ns::NetRegistration::new(machine)?;
         let number = module_parameters::family.value();
         let family = sys::socket::Registration::new(number).inspect_err(|_| {
             pr_err!("address family {number} is not free: choose another with family=\n");
@@ -73,6 +77,7 @@ impl kernel::Module for Kbus {
         Ok(Self {
             _literal: literal,
             _family: family,
+            _work: work,
             _nets: nets,
             _flights: flights,
         })

@@ -47,7 +47,8 @@ use crate::{
             OptOut, //
         },
     },
-    uapi, //
+    uapi,
+    users::Users, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -138,7 +139,7 @@ impl Operations for Endpoint {
             bound.leave(&this);
         }
         this.users.forget_waiting(&this);
-        this.users.answer_bell();
+        Users::answer_bell(&this.users);
         this.users.leave(this.payer.id());
     }
 
@@ -238,13 +239,13 @@ impl Operations for Endpoint {
         this.readable.notify_all();
         this.sendable.notify_all();
         this.sock.state_change();
-        this.users.answer_bell();
+        Users::answer_bell(&this.users);
         Ok(())
     }
 
     fn setsockopt(this: &Arc<Self>, level: i32, name: i32, value: &OptIn<'_>) -> Result {
         let result = options::set(this, level, name, value);
-        this.users.answer_bell();
+        Users::answer_bell(&this.users);
         result
     }
 
@@ -254,13 +255,13 @@ impl Operations for Endpoint {
 
     fn sendmsg(this: &Arc<Self>, msg: SendMsg<'_>) -> Result<usize> {
         let result = send::send(this, msg);
-        this.users.answer_bell();
+        Users::answer_bell(&this.users);
         result
     }
 
     fn recvmsg(this: &Arc<Self>, msg: RecvMsg<'_>, flags: u32) -> Result<usize> {
         let result = receive::receive(this, msg, flags);
-        this.users.answer_bell();
+        Users::answer_bell(&this.users);
         result
     }
 }

@@ -9,17 +9,14 @@ use crate::{
     bus_core::{
         account::Account,
         limits::Limits,
-        payer::Payer,
-        wakes::Wakes, //
+        payer::Payer, //
     },
     domain::to_kernel,
-    endpoint::{
-        wake_all,
-        Endpoint, //
-    },
+    endpoint::Endpoint,
     sys::{
         sysctl::Limit,
-        task, //
+        task,
+        work, //
     },
 };
 use kernel::{
@@ -36,6 +33,13 @@ use kernel::{
     sync::{
         Arc,
         Mutex, //
+    },
+    workqueue::{
+        self,
+        impl_has_work,
+        new_work,
+        Work,
+        WorkItem, //
     }, //
 };
 
@@ -134,6 +138,30 @@ impl User {
 pub(crate) struct Users {
     #[pin]
     table: Mutex<RBTree<u32, User>>,
+    /// Looks after those who wait for bytes.
+    #[pin]
+    work: Work<Users>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Users { self.work }
+}
+
+impl WorkItem for Users {
+    type Pointer = Arc<Users>;
+
+    fn run(this: Arc<Users>) {
+        Users::tell_rung(&this);
+    }
+}
+
+/// Lets the work of the users' table come to its end when it is dropped: then there must be no sockets any more.
+pub(crate) struct Finish(pub(crate) Arc<Users>);
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        work::flush(&self.0.work);
+    }
 }
 
 impl Users {
@@ -146,6 +174,7 @@ impl Users {
         Arc::pin_init(
             pin_init!(Self {
                 table <- new_mutex!(RBTree::new(), "kbus::users"),
+                work <- new_work!("kbus::users"),
             }),
             GFP_KERNEL,
         )
@@ -235,39 +264,50 @@ impl Users {
         drop(kept);
     }
 
-    /// Lets those try again that wait for bytes of a user who has got some back.
+    /// Sees to it that those hear of it who wait for bytes of a user who has got some back.
     ///
-    /// To be called at the end of every operation that may have given bytes back, without any lock.
-    pub(crate) fn answer_bell(&self) {
-        while BELL.load(Relaxed) && BELL.swap(false, SeqCst) {
-            let rung = self.rung();
-            for endpoint in rung.values() {
-                if let Ok(bus) = endpoint.bus() {
-                    let mut wakes = Wakes::new();
-                    bus.state.lock().budget_released(endpoint, &mut wakes);
-                    wake_all(wakes);
-                    Endpoint::settle(endpoint, &bus);
-                }
-            }
+    /// To be called at the end of every operation that may have given bytes back. A thread of the kernel's does the rest:
+    /// they may be strangers on other buses, and many.
+    pub(crate) fn answer_bell(this: &Arc<Self>) {
+        if BELL.load(Relaxed) {
+            // If it is under way, it begins once more; if it has not begun, once is enough.
+            let _ = workqueue::system_long().enqueue(this.clone());
         }
     }
 
-    /// Takes out those whose users have got bytes back.
-    fn rung(&self) -> RBTree<u64, Arc<Endpoint>> {
-        let mut all = RBTree::new();
-        let mut table = self.table.lock();
-        for (_, user) in table.iter_mut() {
-            if !user.payer.budget().take_ring() || user.waiting.values().next().is_none() {
-                continue;
-            }
-            all = core::mem::replace(&mut user.waiting, RBTree::new());
-            for endpoint in all.values() {
-                endpoint.awaits_bytes.store(false, Relaxed);
-            }
-            // Others may have been told too: they come in the next round.
-            BELL.store(true, SeqCst);
-            break;
+    /// Tells those who wait for bytes of users who have got some back. It is for them to try again.
+    fn tell_rung(this: &Arc<Self>) {
+        if !BELL.swap(false, SeqCst) {
+            return;
         }
-        all
+        let mut from = Some(0);
+        while let Some((id, waiting)) = from.and_then(|id| this.rung(id)) {
+            for endpoint in waiting.values() {
+                if let Ok(bus) = endpoint.bus() {
+                    Endpoint::budget_released(endpoint, &bus);
+                }
+            }
+            from = id.checked_add(1);
+        }
+        // Another time, so that other work gets its turn.
+        Self::answer_bell(this);
+    }
+
+    /// Takes out those who wait for bytes of the first user, from number `from` on, who has got some back.
+    fn rung(&self, from: u32) -> Option<(u32, RBTree<u64, Arc<Endpoint>>)> {
+        let mut table = self.table.lock();
+        let mut cursor = table.cursor_lower_bound_mut(&from);
+        while let Some(mut here) = cursor {
+            let (id, user) = here.current_mut();
+            if user.payer.budget().take_ring() {
+                let waiting = core::mem::replace(&mut user.waiting, RBTree::new());
+                for endpoint in waiting.values() {
+                    endpoint.awaits_bytes.store(false, Relaxed);
+                }
+                return Some((*id, waiting));
+            }
+            cursor = here.move_next();
+        }
+        None
     }
 }

@@ -48,7 +48,7 @@ mod users;
 mod program;
 mod stand_in;
 
-use kbus_uapi as uapi;
+pub use kbus_uapi as uapi;
 use stand_in::alloc;
 use stand_in::module;
 use stand_in::module::ThisModule;
@@ -57,7 +57,9 @@ use stand_in::rbtree;
 use stand_in::sync;
 use stand_in::sys;
 use stand_in::time;
+use stand_in::workqueue;
 
+pub use program::budget_of_users;
 pub use program::Message;
 pub use program::Namespace;
 pub use program::Socket;

@@ -61,6 +61,13 @@ impl Default for Namespace {
     }
 }
 
+/// Sets `net.kbus.user_bytes` of the machine, which all tests of a program share.
+pub fn budget_of_users(bytes: u64) {
+    let [limit, ..] = &users::SYSCTLS;
+    assert_eq!(limit.name, c"user_bytes");
+    limit.value.store(bytes, Relaxed);
+}
+
 impl Namespace {
     /// A socket on the bus of the test.
     pub fn socket(&self) -> Socket {

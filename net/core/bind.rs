@@ -105,7 +105,7 @@ impl<M: Member> Bus<M> {
                 routes.still_listens(peer, name, last)
             })
         });
-        self.release(peer, wakes);
+        self.release(peer, peer, wakes);
         Ok(self.take_all_back(peer, garbage))
     }
 
@@ -173,7 +173,7 @@ impl<M: Member> Bus<M> {
         }
         if let Some(loser) = loser {
             // A request that waits for the one may go to the other.
-            self.release(loser, wakes);
+            self.release(loser, member.id(), wakes);
         }
         Ok(Bound::Done(Garbage::new()))
     }
@@ -223,7 +223,7 @@ impl<M: Member> Bus<M> {
             event.set_id(next_id());
             plan.deliver(&event, None, None, wakes);
         }
-        self.release(peer, wakes);
+        self.release(peer, peer, wakes);
         Ok(Bound::Done(self.take_all_back(peer, garbage)))
     }
 

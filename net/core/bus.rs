@@ -202,8 +202,11 @@ pub(super) struct Sock<M: Member> {
     pub(super) reports: bool,
     /// What waits for it, and who polls for it.
     pub(super) queued: Queued<M>,
-    /// Whose queues were full at its last send.
+    /// Whose queues were full at its last send, and the number of that.
     pub(super) blocked_by: Vec<u64>,
+    pub(super) refused: u64,
+    /// Released sockets, by peer id, of which its thread is to tell those who poll.
+    pub(super) tells: Tree<u64>,
 }
 
 /// What a user has on the bus; its number is the payer's.
@@ -289,6 +292,8 @@ impl<M: Member> Bus<M> {
             reports: false,
             queued: Queued::new(member.id())?,
             blocked_by: Vec::new(),
+            refused: 0,
+            tells: Tree::new(),
         };
         let sock = Node::new(member.id(), sock)?;
         if let Some(user) = self.users.get_mut(payer) {

@@ -58,7 +58,7 @@ impl<M: Member> Bus<M> {
         let pool = self.report_no_more(member);
         member.with(|queue| queue.close());
         self.unblock(member.id(), wakes);
-        self.release(member.id(), wakes);
+        self.release(member.id(), member.id(), wakes);
         self.leave(member);
         pool
     }
@@ -69,7 +69,7 @@ impl<M: Member> Bus<M> {
     pub fn shutdown_read(&mut self, member: &M, wakes: &mut Wakes<M>) -> Garbage<M> {
         self.part(member, false);
         let garbage = member.with(|queue| queue.shut_read());
-        self.release(member.id(), wakes);
+        self.release(member.id(), member.id(), wakes);
         self.take_all_back(member.id(), garbage)
     }
 
@@ -79,7 +79,7 @@ impl<M: Member> Bus<M> {
         let (routes, peer) = (&self.routes, member.id());
         let garbage = member
             .with(|queue| queue.shut_write(|name, last| routes.still_listens(peer, name, last)));
-        self.release(member.id(), wakes);
+        self.release(member.id(), member.id(), wakes);
         self.take_all_back(member.id(), garbage)
     }
 
@@ -130,7 +130,7 @@ impl<M: Member> Bus<M> {
             rest.held.insert(held, binding);
             return Step::More(rest);
         }
-        if self.tell_released(wakes) || self.is_still_waited_for(member, wakes) {
+        if self.tell_released(member.id(), wakes) || self.is_still_waited_for(member, wakes) {
             return Step::More(rest);
         }
         self.work(next_id, wakes);

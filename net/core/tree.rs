@@ -167,6 +167,11 @@ impl<V> Tree<V> {
         self.root.as_ref().map(|node| &node.value)
     }
 
+    /// The least number.
+    pub fn least_key(&self) -> Option<u64> {
+        self.root.as_ref().map(|node| node.key)
+    }
+
     /// Takes the node with the least number out.
     pub fn pop_first(&mut self) -> Option<Box<Node<V>>> {
         take(&mut self.root)

@@ -29,6 +29,7 @@ use super::plan::Refusal;
 use super::tree::Node;
 use super::wakes::Wakes;
 use super::wakes::WRITE;
+use super::work::Refused;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Names a wait: later ones are greater.
@@ -323,29 +324,30 @@ impl<M: Member> Bus<M> {
 
     /// A message has been read that the bus must hear of.
     ///
-    /// What is given back is for the caller to drop outside the locks. If it says that there is more,
-    /// [`Bus::tell_pollers`] is to be called until that says no.
+    /// What is given back is for the caller to drop outside the locks. If it says who is to be told,
+    /// [`Bus::tell_pollers`] is to be called until that says that there are no more.
     pub fn after_read(
         &mut self,
         member: &M,
         back: Option<Slip<M>>,
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
-    ) -> (Option<Slip<M>>, bool) {
+    ) -> (Option<Slip<M>>, Option<Refused>) {
         let rest = back.and_then(|slip| self.take_back(member.id(), slip));
-        let more = self.tell_pollers(member, wakes);
+        let refused = self.refused();
+        let more = self.tell_pollers(member, refused, wakes);
         if member.with(|queue| queue.waited && queue.has_room()) {
             let mut left = self.tries();
             self.room(member.id(), &mut left, next_id, wakes);
             self.work_at_most(&mut left, next_id, wakes);
         }
-        (rest, more)
+        (rest, more.then_some(refused))
     }
 
-    /// Tells some of those who poll for a socket's queue, if it has room; says whether there are more.
-    pub fn tell_pollers(&mut self, member: &M, wakes: &mut Wakes<M>) -> bool {
+    /// Tells some of these who poll for a socket's queue, if it has room; says whether there are more.
+    pub fn tell_pollers(&mut self, member: &M, refused: Refused, wakes: &mut Wakes<M>) -> bool {
         let room = member.with(|queue| queue.waited && queue.has_room());
-        room && self.unblock_some(member.id(), true, wakes)
+        room && self.unblock_some(member.id(), refused, wakes)
     }
 
     /// Before a new send that may wait: those who waited and have room now go first, as many as go in
@@ -395,10 +397,11 @@ impl<M: Member> Bus<M> {
         wakes: &mut Wakes<M>,
     ) -> Result<(), Error> {
         let peer = member.id();
+        let refused = self.todo.next_turn();
         let mut nodes = mem::with_capacity(full.len())?;
         let mut blocked_by = mem::with_capacity(full.len())?;
         for _ in full {
-            mem::push(&mut nodes, Node::new(peer, ())?)?;
+            mem::push(&mut nodes, Node::new(refused, peer)?)?;
         }
         let mut changed = false;
         for full in full {
@@ -406,7 +409,7 @@ impl<M: Member> Bus<M> {
                 continue;
             };
             // Two copies for one queue: once is enough.
-            if sock.queued.has_poller(peer) {
+            if sock.queued.has_poller(refused) {
                 continue;
             }
             if let Some(node) = nodes.pop() {
@@ -416,7 +419,9 @@ impl<M: Member> Bus<M> {
                 changed |= !watch(full).unwrap_or(false);
             }
         }
-        self.sock_mut(member)?.blocked_by = blocked_by;
+        let sock = self.sock_mut(member)?;
+        sock.blocked_by = blocked_by;
+        sock.refused = refused;
         member.with(|queue| queue.send_blocked = true);
         if changed {
             self.unblock(peer, wakes);
@@ -433,10 +438,11 @@ impl<M: Member> Bus<M> {
             return;
         }
         let blocked_by = core::mem::take(&mut sock.blocked_by);
+        let refused = sock.refused;
         let member = sock.member.clone();
         for on in blocked_by.iter() {
             if let Some(sock) = self.socks.get_mut(*on) {
-                drop(sock.queued.remove_poller(peer));
+                drop(sock.queued.remove_poller(refused));
             }
         }
         member.with(|queue| {

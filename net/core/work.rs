@@ -42,23 +42,38 @@ pub(super) struct Queued<M: Member> {
     version: u64,
     /// So many rounds are to be gone through whether there is room or not.
     released: u8,
-    /// Those who cannot send because the queue was full.
-    pollers: Tree<()>,
+    /// Those who cannot send because the queue was full, by the number of the send that was refused.
+    pollers: Tree<u64>,
     /// Those who could not only for want of bytes.
-    broke_pollers: Tree<()>,
-    /// Which of them are to be told: none, the latter, or all.
-    tell: Tell,
+    broke_pollers: Tree<u64>,
+    /// Who of them are to be told.
+    tell: Refused,
     /// Its turn to be tried, unless it is in the list.
     round: Option<Turn>,
-    /// Its turn to have those told who poll, unless it is in the list.
+    /// Its turn to have those told who poll, unless it is in the list of its teller.
     telling: Option<Turn>,
+    /// The socket whose thread is to tell them.
+    teller: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Tell {
-    Nobody,
-    Broke,
-    All,
+/// The sends refused so far, by the number of the last one, whose senders are to be told.
+///
+/// Senders who are told, come back at once and are refused again have another number then. So
+/// telling ends, whatever they do.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused {
+    /// For want of bytes alone.
+    broke: u64,
+    /// For want of room.
+    full: u64,
+}
+
+impl Refused {
+    const NONE: Self = Refused { broke: 0, full: 0 };
+    const EVER: Self = Refused {
+        broke: u64::MAX,
+        full: u64::MAX,
+    };
 }
 
 impl<M: Member> Queued<M> {
@@ -75,9 +90,10 @@ impl<M: Member> Queued<M> {
             released: 0,
             pollers: Tree::new(),
             broke_pollers: Tree::new(),
-            tell: Tell::Nobody,
+            tell: Refused::NONE,
             round: Some(Node::new(0, peer)?),
             telling: Some(Node::new(0, peer)?),
+            teller: 0,
         })
     }
 
@@ -115,24 +131,33 @@ impl<M: Member> Queued<M> {
         self.untried.least().or_else(|| self.passed.least())
     }
 
-    /// Whether a socket polls.
-    pub(super) fn has_poller(&self, peer: u64) -> bool {
-        self.pollers.get(peer).is_some() || self.broke_pollers.get(peer).is_some()
+    /// Whether a send that was refused is known here.
+    pub(super) fn has_poller(&self, refused: u64) -> bool {
+        self.pollers.get(refused).is_some() || self.broke_pollers.get(refused).is_some()
     }
 
-    /// Adds one who polls.
-    pub(super) fn add_poller(&mut self, poller: Box<Node<()>>, broke: bool) {
-        let peer = poller.key();
+    /// Adds one who polls, by the number of the send that was refused.
+    pub(super) fn add_poller(&mut self, poller: Box<Node<u64>>, broke: bool) {
+        let refused = poller.key();
         match broke {
-            true => self.broke_pollers.insert(poller, peer),
-            false => self.pollers.insert(poller, peer),
+            true => self.broke_pollers.insert(poller, refused),
+            false => self.pollers.insert(poller, refused),
         }
     }
 
     /// Removes one who polls.
-    pub(super) fn remove_poller(&mut self, peer: u64) -> Option<Box<Node<()>>> {
-        let poller = self.pollers.remove(peer);
-        poller.or_else(|| self.broke_pollers.remove(peer))
+    pub(super) fn remove_poller(&mut self, refused: u64) -> Option<Box<Node<u64>>> {
+        let poller = self.pollers.remove(refused);
+        poller.or_else(|| self.broke_pollers.remove(refused))
+    }
+
+    /// Those who poll and among whom is the next one to be told.
+    fn next_told(&mut self, tell: Refused) -> Option<&mut Tree<u64>> {
+        let within = |tree: &Tree<u64>, last| tree.least_key().is_some_and(|key| key <= last);
+        if within(&self.broke_pollers, tell.broke) {
+            return Some(&mut self.broke_pollers);
+        }
+        within(&self.pollers, tell.full).then_some(&mut self.pollers)
     }
 }
 
@@ -142,8 +167,7 @@ pub(super) struct Todo<M: Member> {
     pub(super) ready: Tree<Parked<M>>,
     /// Sockets with a round that goes on.
     rounds: Tree<u64>,
-    /// Sockets of which those who poll are to be told.
-    telling: Tree<u64>,
+    /// Of turns and of sends that were refused.
     last_turn: u64,
     /// The socket whose thread is to go on, or 0.
     carrier: u64,
@@ -154,7 +178,6 @@ impl<M: Member> Todo<M> {
         Todo {
             ready: Tree::new(),
             rounds: Tree::new(),
-            telling: Tree::new(),
             last_turn: 0,
             carrier: 0,
         }
@@ -165,7 +188,8 @@ impl<M: Member> Todo<M> {
         self.ready.is_empty() && self.rounds.is_empty()
     }
 
-    fn next_turn(&mut self) -> u64 {
+    /// A number greater than all before.
+    pub(super) fn next_turn(&mut self) -> u64 {
         self.last_turn = self.last_turn.saturating_add(1);
         self.last_turn
     }
@@ -359,47 +383,90 @@ impl<M: Member> Bus<M> {
         }
     }
 
+    /// Those whose sends have been refused so far.
+    pub(super) fn refused(&self) -> Refused {
+        Refused {
+            broke: self.todo.last_turn,
+            full: self.todo.last_turn,
+        }
+    }
+
     /// Something about a socket has changed, or it goes: whoever waits for it is to be tried
-    /// again, by [`Bus::settle_step`].
-    pub(super) fn release(&mut self, on: u64, wakes: &mut Wakes<M>) {
-        self.release_to(on, Tell::All, wakes);
+    /// again, by [`Bus::settle_step`] of `by`.
+    pub(super) fn release(&mut self, on: u64, by: u64, wakes: &mut Wakes<M>) {
+        self.release_to(on, by, self.refused(), wakes);
     }
 
     /// A limit or another setting of a queue that is waited for has changed.
     ///
     /// [`Bus::settle_step`] does the rest.
     pub fn settings_changed(&mut self, member: &M, wakes: &mut Wakes<M>) {
-        self.release(member.id(), wakes);
+        self.release(member.id(), member.id(), wakes);
     }
 
     /// The budget of a socket's payer has got bytes back, for which something may wait.
     ///
-    /// [`Bus::settle_step`] does the rest.
+    /// [`Bus::budget_step`] does the rest.
     pub fn budget_released(&mut self, member: &M, wakes: &mut Wakes<M>) {
-        self.release_to(member.id(), Tell::Broke, wakes);
+        let tell = Refused {
+            full: 0,
+            ..self.refused()
+        };
+        self.release_to(member.id(), member.id(), tell, wakes);
     }
 
-    fn release_to(&mut self, on: u64, tell: Tell, wakes: &mut Wakes<M>) {
+    /// Does a little of what returned bytes left to do; says whether there is more.
+    ///
+    /// It allocates nothing and sends nothing: what waits is tried by those who wait, on whose account
+    /// that is. So anybody may call it.
+    pub fn budget_step(&mut self, member: &M, wakes: &mut Wakes<M>) -> bool {
+        let more = self.tell_released(member.id(), wakes);
+        if !more {
+            self.hand_over(wakes);
+        }
+        more
+    }
+
+    fn release_to(&mut self, on: u64, by: u64, tell: Refused, wakes: &mut Wakes<M>) {
         let Some(sock) = self.socks.get_mut(on) else {
             return;
         };
-        sock.queued.version = sock.member.with(|queue| queue.version());
-        sock.queued.tell = sock.queued.tell.max(tell);
+        let queued = &mut sock.queued;
+        queued.version = sock.member.with(|queue| queue.version());
+        queued.tell = Refused {
+            broke: queued.tell.broke.max(tell.broke),
+            full: queued.tell.full.max(tell.full),
+        };
         // What has been tried before this, in a round that goes on, is to be tried after it.
-        sock.queued.released = match sock.queued.passed.is_empty() {
-            true => sock.queued.released.max(1),
+        queued.released = match queued.passed.is_empty() {
+            true => queued.released.max(1),
             false => 2,
         };
         if self.tell_some(on, wakes) {
-            let key = self.todo.next_turn();
-            let sock = self.socks.get_mut(on);
-            if let Some(turn) = sock.and_then(|sock| sock.queued.telling.take()) {
-                self.todo.telling.insert(turn, key);
-            }
+            self.begin_telling(on, by);
         }
         let mut left = self.tries();
         if self.make_ready(on, &mut left) {
             self.begin_round(on);
+        }
+    }
+
+    /// The thread of `by` is to go on telling those who poll for `on`, whoever was to do so before.
+    fn begin_telling(&mut self, on: u64, by: u64) {
+        let Some(sock) = self.socks.get_mut(on) else {
+            return;
+        };
+        let before = core::mem::replace(&mut sock.queued.teller, by);
+        let turn = match sock.queued.telling.take() {
+            Some(turn) => Some(turn),
+            None => {
+                let before = self.socks.get_mut(before);
+                before.and_then(|sock| sock.tells.remove(on))
+            }
+        };
+        let by = self.socks.get_mut(by);
+        if let (Some(turn), Some(by)) = (turn, by) {
+            by.tells.insert(turn, on);
         }
     }
 
@@ -440,52 +507,38 @@ impl<M: Member> Bus<M> {
         let Some(sock) = self.socks.get(on) else {
             return false;
         };
-        let more = match sock.queued.tell {
-            Tell::Nobody => false,
-            Tell::Broke => self.unblock_some(on, false, wakes),
-            Tell::All => self.unblock_some(on, true, wakes),
-        };
-        if let Some(sock) = self.socks.get_mut(on).filter(|_| !more) {
-            sock.queued.tell = Tell::Nobody;
-        }
+        let more = self.unblock_some(on, sock.queued.tell, wakes);
         self.still_waited_for(on);
         more
     }
 
-    /// Lets some who poll for a socket try again, `all` or only those who lacked bytes; says whether
-    /// there are more.
-    pub(super) fn unblock_some(&mut self, on: u64, all: bool, wakes: &mut Wakes<M>) -> bool {
+    /// Lets some of those try again who poll for a socket; says whether there are more of them.
+    pub(super) fn unblock_some(&mut self, on: u64, tell: Refused, wakes: &mut Wakes<M>) -> bool {
         for _ in 0..BATCH {
-            let Some(sock) = self.socks.get_mut(on) else {
+            let sock = self.socks.get_mut(on);
+            let polls = sock.and_then(|sock| sock.queued.next_told(tell));
+            let Some(poller) = polls.and_then(|tree| tree.pop_first()) else {
                 return false;
             };
-            let mut poller = sock.queued.broke_pollers.pop_first();
-            if all && poller.is_none() {
-                poller = sock.queued.pollers.pop_first();
-            }
-            let Some(poller) = poller else {
-                return false;
-            };
-            self.unblock(poller.key(), wakes);
+            self.unblock(poller.value, wakes);
         }
-        let Some(sock) = self.socks.get(on) else {
-            return false;
-        };
-        !sock.queued.broke_pollers.is_empty() || (all && !sock.queued.pollers.is_empty())
+        let sock = self.socks.get_mut(on);
+        sock.is_some_and(|sock| sock.queued.next_told(tell).is_some())
     }
 
-    /// Tells some who poll for sockets that were released; says whether it did.
-    pub(super) fn tell_released(&mut self, wakes: &mut Wakes<M>) -> bool {
-        let Some(turn) = self.todo.telling.pop_first() else {
+    /// Tells some who poll for sockets that were released, if `by` is to; says whether it did.
+    pub(super) fn tell_released(&mut self, by: u64, wakes: &mut Wakes<M>) -> bool {
+        let teller = self.socks.get_mut(by);
+        let Some(turn) = teller.and_then(|sock| sock.tells.pop_first()) else {
             return false;
         };
         let on = turn.value;
         let more = self.tell_some(on, wakes);
-        let key = self.todo.next_turn();
-        if more {
-            self.todo.telling.insert(turn, key);
-        } else if let Some(sock) = self.socks.get_mut(on) {
-            sock.queued.telling = Some(turn);
+        let to = self.socks.get_mut(if more { by } else { on });
+        match to {
+            Some(sock) if more => sock.tells.insert(turn, on),
+            Some(sock) => sock.queued.telling = Some(turn),
+            None => {}
         }
         true
     }
@@ -505,7 +558,7 @@ impl<M: Member> Bus<M> {
             drop(self.socks.remove(on));
             return false;
         }
-        self.unblock_some(on, true, wakes);
+        self.unblock_some(on, Refused::EVER, wakes);
         let mut left = self.tries();
         self.make_ready(on, &mut left);
         true

@@ -40,3 +40,4 @@ pub(crate) mod socket;
 pub(crate) mod sockopt;
 pub(crate) mod sysctl;
 pub(crate) mod task;
+pub(crate) mod work;

@@ -7,6 +7,7 @@ pub(crate) mod prelude;
 pub(crate) mod rbtree;
 pub(crate) mod sync;
 pub(crate) mod sys;
+pub(crate) mod workqueue;
 
 pub(crate) mod time {
     //! Time that only passes where a thread sleeps.

@@ -6,6 +6,7 @@ use super::alloc::AllocError;
 use super::alloc::Flags;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::ops::Bound;
 
 pub(crate) struct RBTree<K, V>(BTreeMap<K, V>);
 
@@ -62,10 +63,6 @@ impl<K: Ord + Copy, V> RBTree<K, V> {
         self.0.values()
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
-        self.0.iter_mut()
-    }
-
     pub(crate) fn remove_node(&mut self, key: &K) -> Option<RBTreeNode<K, V>> {
         let (key, value) = self.0.remove_entry(key)?;
         Some(RBTreeNode(key, value))
@@ -75,9 +72,30 @@ impl<K: Ord + Copy, V> RBTree<K, V> {
         self.0.remove(key)
     }
 
+    pub(crate) fn cursor_lower_bound_mut(&mut self, key: &K) -> Option<CursorMut<'_, K, V>> {
+        let key = *self.0.range(key..).next()?.0;
+        Some(CursorMut(&mut self.0, key))
+    }
+
     pub(crate) fn cursor_lower_bound(&self, key: &K) -> Option<Cursor<'_, K, V>> {
         let (key, value) = self.0.range(key..).next()?;
         Some(Cursor(key, value))
+    }
+}
+
+/// A place in the map, by its number.
+pub(crate) struct CursorMut<'a, K, V>(&'a mut BTreeMap<K, V>, K);
+
+impl<K: Ord + Copy, V> CursorMut<'_, K, V> {
+    pub(crate) fn current_mut(&mut self) -> (&K, &mut V) {
+        let value = self.0.get_mut(&self.1).unwrap();
+        (&self.1, value)
+    }
+
+    pub(crate) fn move_next(mut self) -> Option<Self> {
+        let after = (Bound::Excluded(self.1), Bound::Unbounded);
+        self.1 = *self.0.range(after).next()?.0;
+        Some(self)
     }
 }
 

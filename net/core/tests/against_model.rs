@@ -190,10 +190,10 @@ impl Core {
             let mut next = ids(&mut self.last_id);
             let wakes = &mut Wakes::new();
             let bus = &mut self.buses[at];
-            let (rest, mut more) = bus.after_read(&peer, consumed.back, &mut next, wakes);
+            let (rest, told) = bus.after_read(&peer, consumed.back, &mut next, wakes);
             drop(rest);
-            while more {
-                more = bus.tell_pollers(&peer, wakes);
+            if let Some(told) = told {
+                while bus.tell_pollers(&peer, told, wakes) {}
             }
         }
         Some(msg)
@@ -350,7 +350,25 @@ impl Core {
                 self.buses[*bus].budget_released(peer, &mut Wakes::new());
             }
             for (peer, bus) in &rung {
-                self.settle(*bus, peer);
+                while self.buses[*bus].budget_step(peer, &mut Wakes::new()) {}
+            }
+            self.carry_on();
+        }
+    }
+
+    /// Has the threads that wait try what waits, when it is their turn.
+    fn carry_on(&mut self) {
+        let mut next = ids(&mut self.last_id);
+        let waiting = || self.sockets.iter().flatten();
+        for round in 0.. {
+            assert!(round < 1000, "somebody always carries on");
+            let mut carried = false;
+            for socket in waiting() {
+                let bus = &mut self.buses[socket.bus];
+                carried |= bus.carry_on(&socket.peer, &mut next, &mut Wakes::new());
+            }
+            if !carried {
+                return;
             }
         }
     }

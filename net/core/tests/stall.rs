@@ -365,16 +365,123 @@ fn those_who_poll_are_told_in_short_steps() {
     assert!(consumed.tell_bus);
     let wakes = &mut Wakes::new();
     let mut before = looks();
-    let (_, mut more) = w.bus.after_read(&victim, None, &mut || 1, wakes);
+    let (_, told) = w.bus.after_read(&victim, None, &mut || 1, wakes);
+    let told = told.unwrap();
     let mut steps = 1;
+    let mut more = true;
     while more {
         assert!(looks() - before <= FEW_LOOKS);
         before = looks();
-        more = w.bus.tell_pollers(&victim, wakes);
+        more = w.bus.tell_pollers(&victim, told, wakes);
         steps += 1;
     }
     assert!(steps >= 1000 / BATCH);
     assert!(many.iter().all(|peer| peer.with(|q| q.is_writable())));
+}
+
+/// A victim whose queue is full, and so many who have been refused and poll; each wants two slots.
+fn polled(w: &mut World, count: u64) -> (Peer, Vec<Peer>) {
+    let victim = w.join(1, 1);
+    for name in ["$.Two", "$.%"] {
+        w.listen(&victim, name).unwrap();
+    }
+    victim.with(|q| q.set_limit(20));
+    let many: Vec<_> = (0..count).map(|n| w.join(100 + n, 1)).collect();
+    for _ in 0..10 {
+        w.announce(&many[0], "$.Two", b"").unwrap();
+    }
+    for peer in &many {
+        assert_eq!(w.announce_all(peer, "$.Two", false), Err(Again));
+    }
+    (victim, many)
+}
+
+/// Those who were told try again at once, and are refused again; says how many were.
+fn try_again(w: &mut World, many: &[Peer]) -> usize {
+    let told = many.iter().filter(|peer| peer.with(|q| q.is_writable()));
+    let told: Vec<_> = told.cloned().collect();
+    for peer in &told {
+        assert_eq!(w.announce_all(peer, "$.Two", false), Err(Again));
+    }
+    told.len()
+}
+
+/// Who is told, comes back and is refused again does not keep the reader in its call.
+#[test]
+fn a_read_tells_each_who_polls_once() {
+    let mut w = World::new(0, 1 << 20);
+    let (victim, many) = polled(&mut w, 100);
+    let view = victim.with(|q| q.front()).unwrap();
+    drop(victim.with(|q| q.consume(view.token)).unwrap());
+    let wakes = &mut Wakes::new();
+    let (_, refused) = w.bus.after_read(&victim, None, &mut || 1, wakes);
+    let refused = refused.unwrap();
+    let mut told = try_again(&mut w, &many);
+    while w.bus.tell_pollers(&victim, refused, wakes) {
+        told += try_again(&mut w, &many);
+        assert!(told <= 100);
+    }
+    told += try_again(&mut w, &many);
+    assert_eq!(told, 100);
+}
+
+/// Nor who changes a setting, or closes.
+#[test]
+fn a_setting_tells_each_who_polls_once() {
+    let mut w = World::new(0, 1 << 20);
+    let (victim, many) = polled(&mut w, 100);
+    w.bus.settings_changed(&victim, &mut Wakes::new());
+    let mut told = try_again(&mut w, &many);
+    while let Step::More(_) = w.settle_step(&victim) {
+        told += try_again(&mut w, &many);
+        assert!(told <= 100);
+    }
+    assert_eq!(told, 100);
+}
+
+/// Who takes names from another's replier tells those who poll for that one, and nobody else does that work.
+#[test]
+fn who_released_a_socket_tells_those_who_poll_for_it() {
+    for again in [false, true] {
+        let mut w = World::new(0, 1 << 20);
+        let (victim, many) = polled(&mut w, 100);
+        w.replier(&victim, "$.*").unwrap();
+        let (robber, other) = (w.join(2, 1), w.join(3, 1));
+        let (pattern, wakes) = (Pattern::parse(b"$.A").unwrap(), &mut Wakes::new());
+        drop(
+            w.bus
+                .bind_replier(&robber, &pattern, false, &mut || 1, wakes),
+        );
+        w.settle(&other);
+        let told = |many: &[Peer]| many.iter().filter(|p| p.with(|q| q.is_writable())).count();
+        assert_eq!(told(&many), BATCH);
+        if again {
+            // Whoever released it last goes on from there.
+            w.bus.settings_changed(&victim, &mut Wakes::new());
+            w.settle(&robber);
+            assert_eq!(told(&many), 2 * BATCH);
+            w.settle(&victim);
+        } else {
+            w.settle(&robber);
+        }
+        assert_eq!(told(&many), 100);
+    }
+}
+
+/// What returned bytes left to do is only to tell others: nothing is sent, and nothing is allocated.
+#[test]
+fn returned_bytes_are_work_of_those_who_wait() {
+    let mut w = World::new(0, 1 << 20);
+    let (victim, hostile) = besieged(&mut w, 100);
+    w.bus.budget_released(&victim, &mut Wakes::new());
+    let before = looks();
+    while w.bus.budget_step(&victim, &mut Wakes::new()) {}
+    assert!(looks() - before <= 2);
+    let mut carriers = 0;
+    while hostile.iter().any(|peer| w.carry_on(peer)) {
+        carriers += 1;
+    }
+    assert!(carriers >= 100 / BATCH);
 }
 
 /// The worst name has 499 words: a look-up is as many steps, and prints what they cost.

@@ -223,10 +223,10 @@ impl World {
             let mut next = ids(&mut self.last_id);
             let wakes = &mut Wakes::new();
             drop(consumed.garbage);
-            let (rest, mut more) = self.bus.after_read(peer, consumed.back, &mut next, wakes);
+            let (rest, told) = self.bus.after_read(peer, consumed.back, &mut next, wakes);
             drop(rest);
-            while more {
-                more = self.bus.tell_pollers(peer, wakes);
+            if let Some(told) = told {
+                while self.bus.tell_pollers(peer, told, wakes) {}
             }
         }
         Some(view)
