@@ -147,6 +147,19 @@ impl Sock {
         })
     }
 
+    /// Receives a message without payload; returns how much of `control` was written.
+    #[track_caller]
+    pub fn recv_control(&self, control: &mut [u8]) -> usize {
+        // SAFETY: All zeros is a valid `msghdr`; what it points at is ours.
+        unsafe {
+            let mut header: libc::msghdr = mem::zeroed();
+            header.msg_control = control.as_mut_ptr().cast();
+            header.msg_controllen = control.len();
+            assert_eq!(libc::recvmsg(self.as_raw_fd(), &mut header, 0), 0);
+            header.msg_controllen
+        }
+    }
+
     /// `recvmsg()` in detail.
     pub fn recv_with(&self, options: RecvOptions) -> Res<Msg> {
         let mut data = vec![0_u8; options.room];

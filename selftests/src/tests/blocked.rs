@@ -10,7 +10,6 @@ use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
 use kbus_selftests::sys::fresh_bus;
 use kbus_selftests::sys::uapi;
-use kbus_selftests::sys::Res;
 use kbus_selftests::sys::Sock;
 
 use super::fails;
@@ -18,78 +17,54 @@ use super::fill;
 use super::full_listener;
 use super::full_replier;
 use super::silent;
-use super::waiting::Epoll;
 
 super::tests! {
-    wait_with_room_does_not_wait wait_with_nobody_listening_succeeds
-    waits_until_the_listener_reads goes_before_the_read_returns waits_for_the_replier
-    waits_for_a_listener_of_a_request waits_for_every_full_queue
-    nobody_gets_it_while_it_waits peeking_makes_no_room waits_by_option
+    wait_with_room_does_not_wait wait_with_nobody_listening_succeeds waits_until_the_listener_reads
+    goes_before_the_read_returns waits_for_the_replier waits_for_a_listener_of_a_request
+    waits_for_every_full_queue nobody_gets_it_while_it_waits peeking_makes_no_room waits_by_option
     waits_for_bytes_too waits_for_its_copies_one_by_one waits_in_a_stateful_request
-    id_is_of_the_time_it_goes urgent_waiter_goes_to_the_front
-    send_timeout_ends_the_wait signal_without_restart_interrupts
-    signal_with_restart_goes_on_waiting signal_with_a_timeout_interrupts_in_any_case
-    nonblocking_socket_does_not_wait dontwait_does_not_wait
-    dontwait_with_room_sends nonblocking_request_does_not_wait
+    id_is_of_the_time_it_goes urgent_waiter_goes_to_the_front send_timeout_ends_the_wait
+    signal_without_restart_interrupts signal_with_restart_goes_on_waiting
+    signal_with_a_timeout_interrupts_in_any_case nonblocking_socket_does_not_wait
+    dontwait_does_not_wait dontwait_with_room_sends nonblocking_request_does_not_wait
     own_full_queue_is_a_deadlock own_full_queue_among_others_is_a_deadlock
     own_full_replier_queue_is_a_deadlock own_full_queue_when_nonblocking
-    own_queue_that_fills_up_meanwhile_is_a_deadlock
-    no_room_to_reserve_fails_at_once no_replier_fails_at_once
-    pollout_goes_off_and_on_again pollout_on_when_one_of_several_has_room
-    pollout_ignores_queues_that_were_not_full pollout_on_when_the_target_unlistens
-    pollout_on_when_the_target_closes pollout_on_when_the_target_shuts
-    pollout_on_after_any_later_send pollout_stays_off_after_another_failure
-    pollout_on_when_the_limit_is_raised pollout_waits_for_real_room
-    pollout_wakes_up pollout_is_an_edge_for_epoll pollout_for_a_full_replier pollout_is_the_sender_s_own
-    plain_sends_go_on_meanwhile plain_send_may_take_the_slot
-    sends_on_the_same_socket_go_on_meanwhile waiter_s_own_reading_goes_on
-    oldest_goes_first older_of_two_with_the_same_queues_goes_first waiter_with_a_full_queue_is_passed_over
-    new_waiter_goes_behind_ready_ones two_waiters_on_one_socket
-    all_waiters_go_when_all_is_read many_waiters_lose_nothing
-    new_listener_gets_it_too new_full_listener_is_waited_for
-    listener_that_unlistens_is_not_waited_for listener_that_closes_is_not_waited_for
-    listener_that_is_killed_is_not_waited_for
-    listener_that_shuts_reading_is_not_waited_for unlistening_elsewhere_makes_room
-    replier_that_dies_ends_the_wait replier_that_is_killed_ends_the_wait
-    replier_that_unbinds_ends_the_wait better_replier_takes_over
-    lesser_replier_takes_over stateful_waiter_with_another_replier_ends
-    shut_for_writing_ends_the_wait shut_for_reading_ends_a_request_s_wait
-    shut_for_reading_leaves_an_announcement_waiting
-    killed_waiter_leaves_nothing raising_the_queue_length_lets_it_go
-    raising_the_byte_limit_lets_it_go becoming_lossy_lets_it_go becoming_once_lets_it_go
-    waiting_request_reserves_nothing own_queue_full_by_then_ends_a_request_s_wait
-    smaller_largest_message_ends_the_wait
-    no_room_is_overlooked
+    own_queue_that_fills_up_meanwhile_is_a_deadlock no_room_to_reserve_fails_at_once
+    no_replier_fails_at_once plain_sends_go_on_meanwhile plain_send_may_take_the_slot
+    sends_on_the_same_socket_go_on_meanwhile waiter_s_own_reading_goes_on oldest_goes_first
+    older_of_two_with_the_same_queues_goes_first waiter_with_a_full_queue_is_passed_over
+    new_waiter_goes_behind_ready_ones two_waiters_on_one_socket all_waiters_go_when_all_is_read
+    many_waiters_lose_nothing
 }
 
-const WAIT: u32 = uapi::KBUS_ALL_OR_WAIT;
-const FAIL: u32 = uapi::KBUS_ALL_OR_FAIL;
-const ASK: u32 = uapi::KBUS_REQUEST;
+pub(super) const WAIT: u32 = uapi::KBUS_ALL_OR_WAIT;
+pub(super) const FAIL: u32 = uapi::KBUS_ALL_OR_FAIL;
+pub(super) const ASK: u32 = uapi::KBUS_REQUEST;
 
-fn listener(bus: &str, name: &str) -> Sock {
+pub(super) fn listener(bus: &str, name: &str) -> Sock {
     let sock = Sock::on(bus);
     sock.listen(name).unwrap();
     sock
 }
 
 /// Another process that waits to announce `$.A`, on a socket of its own.
-fn waiter(bus: &str, data: &'static [u8]) -> Blocked {
+pub(super) fn waiter(bus: &str, data: &'static [u8]) -> Blocked {
     Blocked::in_call(|| Sock::on(bus).send_with("$.A", data, WAIT))
 }
 
 /// The same, and it begins later: sockets made meanwhile are not its own.
-fn later_waiter(bus: &str, data: &'static [u8]) -> Blocked {
+pub(super) fn later_waiter(bus: &str, data: &'static [u8]) -> Blocked {
     Blocked::prepare(|| Sock::on(bus).send_with("$.A", data, WAIT))
 }
 
 /// Another process that waits to ask `$.A`, on a socket of its own.
-fn later_asker(bus: &str) -> Blocked {
+pub(super) fn later_asker(bus: &str) -> Blocked {
     Blocked::prepare(|| Sock::on(bus).send_with("$.A", b"ask", ASK | WAIT))
 }
 
 /// Reads what filled the queue, and then what a waiter sent.
 #[track_caller]
-fn expect_after_fill(sock: &Sock, data: &[u8]) {
+pub(super) fn expect_after_fill(sock: &Sock, data: &[u8]) {
     assert_eq!(sock.recv().unwrap().data, b"fill");
     assert_eq!(sock.recv_wait().unwrap().data, data);
     silent!(sock);
@@ -480,202 +455,6 @@ fn no_replier_fails_at_once() {
     fails!(EADDRNOTAVAIL, sock.send_with("$.A", b"", ASK | WAIT));
 }
 
-fn pollout(sock: &Sock) -> bool {
-    sock.poll(libc::POLLOUT, 0) == libc::POLLOUT
-}
-
-/// A sender that was told `EAGAIN` for `$.A`: its `POLLOUT` is off.
-fn put_off(bus: &str) -> Sock {
-    let sock = Sock::on(bus);
-    assert!(pollout(&sock));
-    fails!(EAGAIN, sock.try_send_with("$.A", b"w", WAIT));
-    assert!(!pollout(&sock));
-    sock
-}
-
-/// After `EAGAIN` `POLLOUT` is off until the queue that was full has room.
-fn pollout_goes_off_and_on_again() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let sock = put_off(&bus);
-    full.peek().unwrap();
-    assert!(!pollout(&sock));
-    full.recv().unwrap();
-    assert!(pollout(&sock));
-    sock.try_send_with("$.A", b"w", WAIT).unwrap();
-    assert!(pollout(&sock));
-    assert_eq!(full.drain(), [b"w"]);
-}
-
-/// Of several full queues the first that has room turns it on.
-fn pollout_on_when_one_of_several_has_room() {
-    let bus = fresh_bus();
-    let socks: Vec<Sock> = (0..3).map(|_| full_listener(&bus, "$.A")).collect();
-    let sock = put_off(&bus);
-    socks[1].recv().unwrap();
-    assert!(pollout(&sock));
-    fails!(EAGAIN, sock.try_send_with("$.A", b"w", WAIT));
-    assert!(!pollout(&sock));
-    socks[2].recv().unwrap();
-    assert!(pollout(&sock));
-}
-
-/// What happens to queues that were not among the full ones changes nothing.
-fn pollout_ignores_queues_that_were_not_full() {
-    let bus = fresh_bus();
-    let _full = full_listener(&bus, "$.A");
-    let free = listener(&bus, "$.A");
-    let elsewhere = full_listener(&bus, "$.B");
-    let a = Sock::on(&bus);
-    a.send_to("$.A", b"1").unwrap();
-    let sock = put_off(&bus);
-    free.recv().unwrap();
-    elsewhere.recv().unwrap();
-    drop(free);
-    drop(elsewhere);
-    assert!(!pollout(&sock));
-}
-
-/// It goes on when the target unlistens.
-fn pollout_on_when_the_target_unlistens() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let sock = put_off(&bus);
-    full.unlisten("$.A").unwrap();
-    assert!(pollout(&sock));
-    sock.try_send_with("$.A", b"w", WAIT).unwrap();
-}
-
-/// When the target closes.
-fn pollout_on_when_the_target_closes() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let sock = put_off(&bus);
-    drop(full);
-    assert!(pollout(&sock));
-}
-
-/// When the target is shut for reading.
-fn pollout_on_when_the_target_shuts() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let sock = put_off(&bus);
-    full.shutdown(libc::SHUT_RD).unwrap();
-    assert!(pollout(&sock));
-}
-
-/// And after any later send.
-fn pollout_on_after_any_later_send() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let sock = put_off(&bus);
-    sock.send_to("$.Elsewhere", b"").unwrap();
-    assert!(pollout(&sock));
-    fails!(EAGAIN, sock.try_send_with("$.A", b"w", WAIT));
-    assert!(!pollout(&sock));
-    // To the same full queue, which misses it.
-    sock.send_to("$.A", b"").unwrap();
-    assert!(pollout(&sock));
-    assert_eq!(full.lost(), 1);
-}
-
-/// Another `EAGAIN` leaves it off.
-fn pollout_stays_off_after_another_failure() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let sock = put_off(&bus);
-    for _ in 0..3 {
-        fails!(EAGAIN, sock.try_send_with("$.A", b"w", WAIT));
-        assert!(!pollout(&sock));
-    }
-    full.recv().unwrap();
-    assert!(pollout(&sock));
-}
-
-/// Raising the target's limit is room.
-fn pollout_on_when_the_limit_is_raised() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let sock = put_off(&bus);
-    full.set_queue_len(2);
-    assert!(pollout(&sock));
-}
-
-/// A read that leaves the queue full is no room.
-fn pollout_waits_for_real_room() {
-    let bus = fresh_bus();
-    let full = listener(&bus, "$.A");
-    for _ in 0..3 {
-        full.send_to("$.A", b"").unwrap();
-    }
-    full.set_queue_len(2);
-    let sock = put_off(&bus);
-    full.recv().unwrap();
-    assert!(!pollout(&sock));
-    full.recv().unwrap();
-    assert!(pollout(&sock));
-}
-
-/// A sleeping `poll()` for `POLLOUT` is woken by the read.
-fn pollout_wakes_up() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let sock = put_off(&bus);
-    let poller = Blocked::in_call(|| Ok(sock.poll(libc::POLLOUT, 25_000) as u64));
-    full.recv().unwrap();
-    assert_eq!(poller.result(), Ok(libc::POLLOUT as u64));
-}
-
-/// Edge-triggered `epoll` reports `EPOLLOUT` each time that room appears.
-fn pollout_is_an_edge_for_epoll() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let sock = Sock::on(&bus);
-    let epoll = Epoll::on(&sock, libc::EPOLLOUT | libc::EPOLLET);
-    assert_eq!(epoll.wait(0), libc::EPOLLOUT);
-    assert_eq!(epoll.wait(0), 0);
-    for _ in 0..3 {
-        fails!(EAGAIN, sock.try_send_with("$.A", b"w", WAIT));
-        assert_eq!(epoll.wait(0), 0);
-        full.recv().unwrap();
-        assert_eq!(epoll.wait(0), libc::EPOLLOUT);
-        sock.try_send_with("$.A", b"w", WAIT).unwrap();
-    }
-}
-
-/// A full replier turns it off and on in the same way.
-fn pollout_for_a_full_replier() {
-    let bus = fresh_bus();
-    let full = full_replier(&bus, "$.A");
-    let sock = Sock::on(&bus);
-    for close in [false, true] {
-        fails!(EAGAIN, sock.try_send_with("$.A", b"w", ASK | WAIT));
-        assert!(!pollout(&sock));
-        match close {
-            false => {
-                full.recv().unwrap();
-                assert!(pollout(&sock));
-                fill(&full);
-            }
-            true => full.unreplier("$.A").unwrap(),
-        }
-    }
-    assert!(pollout(&sock));
-}
-
-/// Only the socket that was put off is not ready; the target itself is.
-fn pollout_is_the_sender_s_own() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let other = Sock::on(&bus);
-    let _sock = put_off(&bus);
-    assert!(pollout(&other));
-    assert!(pollout(&full));
-    // `EBUSY` is no reason to wait.
-    fails!(EBUSY, other.send_with("$.A", b"", FAIL));
-    assert!(pollout(&other));
-}
-
 /// A waiter hinders nobody who does not wait.
 fn plain_sends_go_on_meanwhile() {
     let bus = fresh_bus();
@@ -887,359 +666,4 @@ fn many_waiters_lose_nothing() {
     }
     senders.into_iter().for_each(Child::join);
     assert!(next.iter().flatten().all(|count| *count == EACH));
-}
-
-/// The targets are those of the time at which it goes: who listens meanwhile
-/// gets it too.
-fn new_listener_gets_it_too() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let waiter = waiter(&bus, b"w");
-    let new = listener(&bus, "$.*");
-    full.recv().unwrap();
-    waiter.result().unwrap();
-    assert_eq!(new.drain(), [b"w"]);
-}
-
-/// And is waited for when it is full.
-fn new_full_listener_is_waited_for() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let waiter = waiter(&bus, b"w");
-    let new = full_listener(&bus, "$.A");
-    full.recv().unwrap();
-    silent!(full);
-    assert!(!waiter.is_over());
-    new.recv().unwrap();
-    waiter.result().unwrap();
-    assert_eq!(full.drain(), [b"w"]);
-    assert_eq!(new.drain(), [b"w"]);
-}
-
-/// A full listener that unlistens lets the waiter go, to the others.
-fn listener_that_unlistens_is_not_waited_for() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let free = listener(&bus, "$.A");
-    let waiter = waiter(&bus, b"w");
-    full.unlisten("$.A").unwrap();
-    waiter.result().unwrap();
-    assert_eq!(free.drain(), [b"w"]);
-    assert_eq!(full.drain(), [b"fill"]);
-}
-
-/// So does one that closes.
-fn listener_that_closes_is_not_waited_for() {
-    let bus = fresh_bus();
-    let waiter = later_waiter(&bus, b"w");
-    let full = full_listener(&bus, "$.A");
-    let free = listener(&bus, "$.A");
-    let waiter = waiter.go();
-    silent!(free);
-    drop(full);
-    waiter.result().unwrap();
-    assert_eq!(free.drain(), [b"w"]);
-}
-
-/// And one that is killed.
-fn listener_that_is_killed_is_not_waited_for() {
-    let bus = fresh_bus();
-    let free = listener(&bus, "$.A");
-    let ready = Gate::new();
-    let victim = Child::fork(|| {
-        let _full = full_listener(&bus, "$.A");
-        ready.open(1);
-        process::park();
-    });
-    ready.pass();
-    let waiter = waiter(&bus, b"w");
-    silent!(free);
-    victim.kill();
-    waiter.result().unwrap();
-    assert_eq!(free.drain(), [b"w"]);
-}
-
-/// And one that is shut for reading.
-fn listener_that_shuts_reading_is_not_waited_for() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let free = listener(&bus, "$.A");
-    let waiter = waiter(&bus, b"w");
-    full.shutdown(libc::SHUT_RD).unwrap();
-    waiter.result().unwrap();
-    assert_eq!(free.drain(), [b"w"]);
-    assert_eq!(full.recv().unwrap().data, b"fill");
-}
-
-/// Unbinding another name makes room by what it removes.
-fn unlistening_elsewhere_makes_room() {
-    let bus = fresh_bus();
-    let full = listener(&bus, "$.A");
-    full.listen("$.B").unwrap();
-    full.set_queue_len(1);
-    full.send_to("$.B", b"in the way").unwrap();
-    let waiter = waiter(&bus, b"w");
-    full.unlisten("$.B").unwrap();
-    waiter.result().unwrap();
-    assert_eq!(full.drain(), [b"w"]);
-}
-
-/// The replier closes while a request waits for it: `EADDRNOTAVAIL`.
-fn replier_that_dies_ends_the_wait() {
-    let bus = fresh_bus();
-    let waiter = later_asker(&bus);
-    let full = full_replier(&bus, "$.A");
-    let other = listener(&bus, "$.A");
-    let waiter = waiter.go();
-    drop(full);
-    fails!(EADDRNOTAVAIL, waiter.result());
-    silent!(other);
-}
-
-/// The same when it is killed.
-fn replier_that_is_killed_ends_the_wait() {
-    let bus = fresh_bus();
-    let ready = Gate::new();
-    let victim = Child::fork(|| {
-        let _full = full_replier(&bus, "$.A");
-        ready.open(1);
-        process::park();
-    });
-    ready.pass();
-    let waiter = later_asker(&bus).go();
-    victim.kill();
-    fails!(EADDRNOTAVAIL, waiter.result());
-}
-
-/// And when it gives up the name.
-fn replier_that_unbinds_ends_the_wait() {
-    let bus = fresh_bus();
-    let full = full_replier(&bus, "$.A");
-    let waiter = later_asker(&bus).go();
-    full.unreplier("$.A").unwrap();
-    fails!(EADDRNOTAVAIL, waiter.result());
-    assert_eq!(full.drain(), [b"fill"]);
-}
-
-/// A more specific replier that comes meanwhile gets the request.
-fn better_replier_takes_over() {
-    let bus = fresh_bus();
-    let full = full_replier(&bus, "$.*");
-    let waiter = later_asker(&bus).go();
-    let better = Sock::on(&bus);
-    better.replier("$.A").unwrap();
-    let request = better.recv_wait().unwrap();
-    assert!(request.must_reply());
-    assert_eq!(waiter.result(), Ok(request.info.id));
-    assert_eq!(full.drain(), [b"fill"]);
-}
-
-/// When the best replier goes, the next one gets it.
-fn lesser_replier_takes_over() {
-    let bus = fresh_bus();
-    let full = full_replier(&bus, "$.A");
-    let lesser = Sock::on(&bus);
-    lesser.replier("$.*").unwrap();
-    let waiter = later_asker(&bus).go();
-    silent!(lesser);
-    full.unreplier("$.A").unwrap();
-    let request = lesser.recv_wait().unwrap();
-    assert_eq!(waiter.result(), Ok(request.info.id));
-}
-
-/// A stateful request whose peer is replier no more ends with `EPIPE`.
-fn stateful_waiter_with_another_replier_ends() {
-    let bus = fresh_bus();
-    let full = full_replier(&bus, "$.*");
-    let to = full.sends_from("$.A");
-    let waiter = Blocked::in_call(|| Sock::on(&bus).send_with(&to, b"ask", ASK | WAIT));
-    let better = Sock::on(&bus);
-    better.replier("$.A").unwrap();
-    fails!(EPIPE, waiter.result());
-    silent!(better);
-    assert_eq!(full.drain(), [b"fill"]);
-}
-
-/// `SHUT_WR` by another holder of the sender's socket ends the wait: `EPIPE`.
-fn shut_for_writing_ends_the_wait() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    for how in [libc::SHUT_WR, libc::SHUT_RDWR] {
-        let sock = Sock::on(&bus);
-        let waiter = Blocked::in_call(|| sock.send_with("$.A", b"w", WAIT));
-        sock.shutdown(how).unwrap();
-        fails!(EPIPE, waiter.result());
-    }
-    assert_eq!(full.drain(), [b"fill"]);
-}
-
-/// `SHUT_RD` ends the wait of a request, which could have no answer: `EPIPE`.
-fn shut_for_reading_ends_a_request_s_wait() {
-    let bus = fresh_bus();
-    let full = full_replier(&bus, "$.A");
-    let sock = Sock::on(&bus);
-    let waiter = Blocked::in_call(|| sock.send_with("$.A", b"ask", ASK | WAIT));
-    sock.shutdown(libc::SHUT_RD).unwrap();
-    fails!(EPIPE, waiter.result());
-    assert_eq!(full.drain(), [b"fill"]);
-}
-
-/// An announcement goes on waiting.
-fn shut_for_reading_leaves_an_announcement_waiting() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let sock = Sock::on(&bus);
-    let waiter = Blocked::in_call(|| sock.send_with("$.A", b"w", WAIT));
-    sock.shutdown(libc::SHUT_RD).unwrap();
-    assert!(!waiter.is_over());
-    expect_after_fill(&full, b"w");
-    waiter.result().unwrap();
-}
-
-/// A sender that is killed while it waits leaves nothing anywhere.
-fn killed_waiter_leaves_nothing() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let shared = Sock::on(&bus);
-    let victims = [
-        waiter(&bus, b"own socket"),
-        Blocked::in_call(|| shared.send_with("$.A", b"shared socket", WAIT)),
-        waiter(&bus, b"own socket"),
-    ];
-    let survivor = waiter(&bus, b"w");
-    for victim in victims {
-        victim.kill();
-    }
-    expect_after_fill(&full, b"w");
-    survivor.result().unwrap();
-    let info = full.bus_info().unwrap();
-    assert_eq!((info.members, info.bytes), (2, 0));
-    shared.send_with("$.A", b"still good", WAIT).unwrap();
-}
-
-/// Raising the target's `KBUS_QUEUE_LEN` lets the waiter go.
-fn raising_the_queue_length_lets_it_go() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let waiter = waiter(&bus, b"w");
-    full.set_queue_len(2);
-    waiter.result().unwrap();
-    expect_after_fill(&full, b"w");
-}
-
-/// So does raising its `SO_RCVBUF`.
-fn raising_the_byte_limit_lets_it_go() {
-    let bus = fresh_bus();
-    let full = listener(&bus, "$.A");
-    full.set_socket(libc::SO_RCVBUF, 4096).unwrap();
-    full.send_to("$.A", &[0; 5000]).unwrap();
-    let waiter = waiter(&bus, b"w");
-    full.set_socket(libc::SO_RCVBUF, 8192).unwrap();
-    waiter.result().unwrap();
-    assert_eq!(full.unread(), 2);
-}
-
-/// A target that becomes lossy is waited for no longer, and misses it.
-fn becoming_lossy_lets_it_go() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let waiter = waiter(&bus, b"w");
-    full.turn_on(uapi::KBUS_LOSSY);
-    waiter.result().unwrap();
-    assert_eq!(full.drain(), [b"fill"]);
-    assert_eq!(full.lost(), 1);
-}
-
-/// A target that wants one copy only may have room for that.
-fn becoming_once_lets_it_go() {
-    let bus = fresh_bus();
-    let full = listener(&bus, "$.A");
-    full.listen("$.*").unwrap();
-    full.set_queue_len(1);
-    let waiter = waiter(&bus, b"w");
-    silent!(full);
-    full.turn_on(uapi::KBUS_ONCE);
-    waiter.result().unwrap();
-    assert_eq!(full.drain(), [b"w"]);
-}
-
-/// A request that waits reserves nothing: the sender's slots are there for
-/// others.
-fn waiting_request_reserves_nothing() {
-    let bus = fresh_bus();
-    let full = full_replier(&bus, "$.A");
-    let sock = listener(&bus, "$.B");
-    sock.set_queue_len(1);
-    let bytes = full.bus_info().unwrap().bytes;
-    let waiter = Blocked::in_call(|| sock.send_with("$.A", b"", ASK | WAIT));
-    assert_eq!(full.bus_info().unwrap().bytes, bytes);
-    full.send_with("$.B", b"x", FAIL).unwrap();
-    assert_eq!(sock.drain(), [b"x"]);
-    full.recv().unwrap();
-    assert!(full.recv_wait().unwrap().must_reply());
-    waiter.result().unwrap();
-    fails!(EBUSY, full.send_with("$.B", b"y", FAIL));
-}
-
-/// If the sender's own queue has no room for the reply by then, it ends with
-/// `ENOBUFS`.
-fn own_queue_full_by_then_ends_a_request_s_wait() {
-    let bus = fresh_bus();
-    let full = full_replier(&bus, "$.A");
-    let sock = listener(&bus, "$.B");
-    sock.set_queue_len(1);
-    let waiter = Blocked::in_call(|| sock.send_with("$.A", b"", ASK | WAIT));
-    full.send_to("$.B", b"x").unwrap();
-    full.recv().unwrap();
-    let result: Res<u64> = waiter.result();
-    fails!(ENOBUFS, result);
-    silent!(full);
-    assert_eq!(sock.drain(), [b"x"]);
-}
-
-/// Everything is checked afresh: a payload that is over the bus's limit by then
-/// is `EMSGSIZE`.
-fn smaller_largest_message_ends_the_wait() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let waiter = Blocked::in_call(|| Sock::on(&bus).send_with("$.A", &[0; 200], WAIT));
-    full.set_u32(uapi::KBUS_MAX_MSG_SIZE, 100).unwrap();
-    full.recv().unwrap();
-    fails!(EMSGSIZE, waiter.result());
-    silent!(full);
-}
-
-/// However reads and sends fall together, no waiter overlooks that there is
-/// room: all that is sent arrives.
-fn no_room_is_overlooked() {
-    const EACH: u32 = 200;
-    let bus = fresh_bus();
-    let ready = Gate::new();
-    let readers: Vec<Child> = (0..2)
-        .map(|_| {
-            Child::fork(|| {
-                let sock = listener(&bus, "$.A");
-                sock.set_queue_len(1);
-                ready.open(1);
-                for _ in 0..2 * EACH {
-                    assert_eq!(sock.recv_wait().unwrap().info.lost, 0);
-                }
-                silent!(sock);
-            })
-        })
-        .collect();
-    ready.pass();
-    ready.pass();
-    let senders: Vec<Child> = (0..2)
-        .map(|_| {
-            Child::fork(|| {
-                let sock = Sock::on(&bus);
-                for _ in 0..EACH {
-                    sock.send_with("$.A", b"w", WAIT).unwrap();
-                }
-            })
-        })
-        .collect();
-    senders.into_iter().for_each(Child::join);
-    readers.into_iter().for_each(Child::join);
 }

@@ -2,8 +2,6 @@
 //! Who sent a message, and when; and who made the bus.
 
 use std::fs;
-use std::mem;
-use std::os::fd::AsRawFd;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
@@ -666,20 +664,7 @@ fn nothing_else_is_written() {
     b.set_socket(libc::SO_TIMESTAMP, 1).unwrap();
     Sock::on(&bus).send_to("$.A", b"").unwrap();
     let mut control = [POISON; 512];
-    let mut iov = libc::iovec {
-        iov_base: std::ptr::null_mut(),
-        iov_len: 0,
-    };
-    // SAFETY: All zeros is a valid `msghdr`; what it points at is ours.
-    let len = unsafe {
-        let mut header: libc::msghdr = mem::zeroed();
-        header.msg_iov = &mut iov;
-        header.msg_iovlen = 1;
-        header.msg_control = control.as_mut_ptr().cast();
-        header.msg_controllen = control.len();
-        assert_eq!(libc::recvmsg(b.as_raw_fd(), &mut header, 0), 0);
-        header.msg_controllen
-    };
+    let len = b.recv_control(&mut control);
     let mut rest = &control[..len];
     for (level, kind, size) in [
         (libc::SOL_SOCKET, libc::SCM_CREDENTIALS, 12),

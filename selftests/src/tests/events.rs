@@ -2,7 +2,6 @@
 //! Replier bind events: `KBUS_REPORT_BINDS`.
 
 use kbus_selftests::process;
-use kbus_selftests::process::Blocked;
 use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
 use kbus_selftests::sys::fresh_bus;
@@ -11,7 +10,6 @@ use kbus_selftests::sys::uapi;
 use kbus_selftests::sys::Msg;
 use kbus_selftests::sys::Sock;
 
-use super::expect_status;
 use super::fails;
 use super::fill;
 use super::full_listener;
@@ -19,48 +17,35 @@ use super::silent;
 
 super::tests! {
     reports_are_off_unless_set reports_are_switched_by_the_owner
-    reports_are_switched_by_the_owning_user reports_need_a_bus
-    switching_on_tells_what_is_bound switching_on_tells_everybody_s_bindings
-    switching_on_needs_no_binding switching_on_goes_beyond_the_limit
-    switching_on_tells_it_once_each_time switching_on_tells_nobody_else
-    initial_events_outlive_unbinding initial_events_of_a_socket_shut_for_reading
-    event_looks event_has_the_longest_name bind_is_announced unbind_is_announced
-    nothing_is_announced_while_off listeners_are_not_announced
-    on_while_one_socket_has_set_it on_until_the_last_socket_closes
-    get_is_this_socket_s_own_switch everybody_may_listen_to_events
-    event_by_every_matching_binding event_once event_comes_in_the_order_of_ids
-    events_are_not_bus_bytes close_is_announced death_is_announced
+    reports_are_switched_by_the_owning_user reports_need_a_bus switching_on_tells_what_is_bound
+    switching_on_tells_everybody_s_bindings switching_on_needs_no_binding
+    switching_on_goes_beyond_the_limit switching_on_tells_it_once_each_time
+    switching_on_tells_nobody_else initial_events_outlive_unbinding
+    initial_events_of_a_socket_shut_for_reading event_looks event_has_the_longest_name
+    bind_is_announced unbind_is_announced nothing_is_announced_while_off listeners_are_not_announced
+    on_while_one_socket_has_set_it on_until_the_last_socket_closes get_is_this_socket_s_own_switch
+    everybody_may_listen_to_events event_by_every_matching_binding event_once
+    event_comes_in_the_order_of_ids events_are_not_bus_bytes close_is_announced death_is_announced
     close_is_announced_in_order_of_binding close_answers_first_and_announces_then
     shut_for_reading_is_announced shut_for_writing_is_announced
     last_reporter_s_close_is_not_announced close_of_a_reporter_among_others_is_announced
     restart_is_announced_in_order refused_bind_announces_nothing
-    taken_name_comes_before_a_full_listener bind_fails_when_a_listener_has_no_room
-    unbind_fails_when_a_listener_has_no_room bind_waits_for_room unbind_waits_for_room
-    bind_checks_afresh_after_the_wait signal_ends_a_waiting_bind
-    listener_that_goes_ends_the_wait own_full_queue_is_a_deadlock
-    wildcard_listener_has_no_veto stranger_has_no_veto user_s_own_listener_must_have_room
-    lossy_listener_has_no_veto full_listener_has_no_veto_while_off
-    failed_bind_reaches_nobody close_goes_beyond_the_limit close_is_nobody_s_to_refuse
-    queue_stays_full_after_a_close too_many_unbind_events_are_summed_up
-    unbind_events_are_shared_among_listeners share_of_unbind_events_is_16_at_least unbind_events_of_a_bus_are_a_thousand unbind_events_come_again_when_read
-    unbind_events_lost_looks unbind_events_lost_goes_with_its_binding
-    unbind_events_lost_is_no_loss reports_do_not_change_who_replies
-    initial_events_do_not_count_in_the_thousand
+    taken_name_comes_before_a_full_listener
 }
 
-const EVENT: &str = "$.KBUS.ReplierBindEvent";
+pub(super) const EVENT: &str = "$.KBUS.ReplierBindEvent";
 
 /// What an event says.
 #[derive(Debug, PartialEq, Eq)]
-struct Event {
-    peer: u64,
-    bind: bool,
-    name: String,
+pub(super) struct Event {
+    pub(super) peer: u64,
+    pub(super) bind: bool,
+    pub(super) name: String,
 }
 
 impl Event {
     #[track_caller]
-    fn of(msg: &Msg) -> Event {
+    pub(super) fn of(msg: &Msg) -> Event {
         assert_eq!(msg.name(), EVENT, "{msg:?}");
         let (head, name) = msg.data.split_at(16);
         let word = |at| u32::from_ne_bytes(head[at..at + 4].try_into().unwrap());
@@ -74,7 +59,7 @@ impl Event {
     }
 }
 
-fn event(sock: &Sock, bind: bool, name: &str) -> Event {
+pub(super) fn event(sock: &Sock, bind: bool, name: &str) -> Event {
     Event {
         peer: sock.peer_id(),
         bind,
@@ -84,14 +69,14 @@ fn event(sock: &Sock, bind: bool, name: &str) -> Event {
 
 /// All events that wait.
 #[track_caller]
-fn events(sock: &Sock) -> Vec<Event> {
+pub(super) fn events(sock: &Sock) -> Vec<Event> {
     std::iter::from_fn(|| sock.recv().ok())
         .map(|msg| Event::of(&msg))
         .collect()
 }
 
 /// A bus with reports on, the socket that switched them on, and a listener.
-fn reported() -> (String, Sock, Sock) {
+pub(super) fn reported() -> (String, Sock, Sock) {
     let bus = fresh_bus();
     let owner = Sock::on(&bus);
     owner.turn_on(uapi::KBUS_REPORT_BINDS);
@@ -613,462 +598,4 @@ fn taken_name_comes_before_a_full_listener() {
     fails!(EEXIST, b.replier("$.A"));
     fails!(EINVAL, b.unreplier("$.A"));
     fails!(EPERM, b.replier("$.KBUS.A"));
-}
-
-fn nonblocking(bus: &str) -> Sock {
-    let sock = Sock::on(bus);
-    sock.set_nonblocking();
-    sock
-}
-
-/// An exact listener of the owner's without room makes a bind fail: `EAGAIN`,
-/// and nothing has changed.
-fn bind_fails_when_a_listener_has_no_room() {
-    let (bus, owner, listener) = reported();
-    let full = full_listener(&bus, EVENT);
-    let a = nonblocking(&bus);
-    let before = owner.bus_info().unwrap().bindings;
-    for _ in 0..3 {
-        fails!(EAGAIN, a.replier("$.A"));
-    }
-    assert_eq!(owner.bus_info().unwrap().bindings, before);
-    assert_eq!(owner.who_replies("$.A"), Ok(0));
-    fails!(EADDRNOTAVAIL, owner.request("$.A", b""));
-    silent!(listener);
-    assert_eq!(full.drain(), [b"fill"]);
-    assert_eq!(full.lost(), 0);
-    a.replier("$.A").unwrap();
-    assert_eq!(events(&full), [event(&a, true, "$.A")]);
-}
-
-/// And so does an unbind: the replier is still the replier.
-fn unbind_fails_when_a_listener_has_no_room() {
-    let (bus, owner, listener) = reported();
-    let a = nonblocking(&bus);
-    a.replier("$.A").unwrap();
-    events(&listener);
-    let full = full_listener(&bus, EVENT);
-    let id = owner.request("$.A", b"").unwrap();
-    fails!(EAGAIN, a.unreplier("$.A"));
-    assert_eq!(owner.who_replies("$.A"), Ok(a.peer_id()));
-    assert_eq!(a.unread(), 1);
-    silent!(owner);
-    silent!(listener);
-    full.recv().unwrap();
-    a.unreplier("$.A").unwrap();
-    expect_status(&owner, id, uapi::KBUS_UNBOUND);
-    assert_eq!(events(&full), [event(&a, false, "$.A")]);
-}
-
-/// A blocking socket waits until there is room.
-fn bind_waits_for_room() {
-    let (bus, owner, _listener) = reported();
-    let full = full_listener(&bus, EVENT);
-    let a = Sock::on(&bus);
-    let binder = Blocked::in_call(|| a.replier("$.A").map(|()| 0));
-    assert_eq!(owner.who_replies("$.A"), Ok(0));
-    assert_eq!(full.recv().unwrap().data, b"fill");
-    binder.result().unwrap();
-    assert_eq!(owner.who_replies("$.A"), Ok(a.peer_id()));
-    assert_eq!(events(&full), [event(&a, true, "$.A")]);
-}
-
-/// To unbind as well.
-fn unbind_waits_for_room() {
-    let (bus, owner, _listener) = reported();
-    let a = Sock::on(&bus);
-    a.replier("$.A").unwrap();
-    let full = full_listener(&bus, EVENT);
-    let binder = Blocked::in_call(|| a.unreplier("$.A").map(|()| 0));
-    assert_eq!(owner.who_replies("$.A"), Ok(a.peer_id()));
-    full.recv().unwrap();
-    binder.result().unwrap();
-    assert_eq!(owner.who_replies("$.A"), Ok(0));
-    assert_eq!(events(&full), [event(&a, false, "$.A")]);
-}
-
-/// After the wait everything is checked afresh: reports may be off by then, and
-/// the name be taken.
-fn bind_checks_afresh_after_the_wait() {
-    let (bus, owner, _listener) = reported();
-    let full = full_listener(&bus, EVENT);
-    let a = Sock::on(&bus);
-    let binder = Blocked::in_call(|| a.replier("$.A").map(|()| 0));
-    let rival = Sock::on(&bus);
-    owner.turn_off(uapi::KBUS_REPORT_BINDS);
-    // Either may win now.
-    let won = rival.replier("$.A");
-    full.recv().unwrap();
-    match (won, binder.result()) {
-        (Ok(()), Err(errno)) | (Err(errno), Ok(_)) => assert_eq!(errno.0, libc::EEXIST),
-        both => panic!("one of them has the name: {both:?}"),
-    }
-    silent!(full);
-}
-
-/// A signal ends the wait: `EINTR`, and nothing has changed.
-fn signal_ends_a_waiting_bind() {
-    let (bus, owner, _listener) = reported();
-    let _full = full_listener(&bus, EVENT);
-    let handled = Gate::new();
-    let a = Sock::on(&bus);
-    let binder = Blocked::in_call(|| {
-        process::on_signal(libc::SIGUSR1, false, &handled);
-        a.replier("$.A").map(|()| 0)
-    });
-    binder.signal(libc::SIGUSR1);
-    fails!(EINTR, binder.result());
-    assert_eq!(owner.who_replies("$.A"), Ok(0));
-}
-
-/// A full listener that unlistens is waited for no longer.
-fn listener_that_goes_ends_the_wait() {
-    let (bus, _owner, listener) = reported();
-    let full = full_listener(&bus, EVENT);
-    let a = Sock::on(&bus);
-    let binder = Blocked::in_call(|| a.replier("$.A").map(|()| 0));
-    full.unlisten(EVENT).unwrap();
-    binder.result().unwrap();
-    assert_eq!(events(&listener), [event(&a, true, "$.A")]);
-}
-
-/// To wait for one's own full queue would be for ever: `EDEADLK` at once.
-fn own_full_queue_is_a_deadlock() {
-    let (bus, owner, _listener) = reported();
-    let full = full_listener(&bus, EVENT);
-    fails!(EDEADLK, full.replier("$.A"));
-    assert_eq!(owner.who_replies("$.A"), Ok(0));
-    // Who would not wait anyway is told so.
-    full.set_nonblocking();
-    fails!(EAGAIN, full.replier("$.A"));
-    full.recv().unwrap();
-    full.replier("$.A").unwrap();
-    fails!(EAGAIN, full.unreplier("$.A"));
-}
-
-/// A full listener by wildcard misses the event and is told; it hinders nobody.
-fn wildcard_listener_has_no_veto() {
-    let (bus, _owner, listener) = reported();
-    for pattern in ["$.KBUS.*", "$.KBUS.%", "$.*"] {
-        let full = full_listener(&bus, pattern);
-        let before = full.lost();
-        let a = nonblocking(&bus);
-        a.replier("$.A").unwrap();
-        a.unreplier("$.A").unwrap();
-        assert_eq!(events(&listener).len(), 2);
-        assert_eq!(full.recv().unwrap().data, b"fill");
-        assert_eq!(full.lost() - before, 2);
-        full.unlisten(pattern).unwrap();
-    }
-}
-
-/// A full listener of another user's, neither the owner's nor the binder's,
-/// misses it and hinders nobody.
-fn stranger_has_no_veto() {
-    let (bus, owner, listener) = reported();
-    let (ready, go) = (Gate::new(), Gate::new());
-    let stranger = Child::fork(|| {
-        process::become_user(1000, 1000);
-        let full = full_listener(&bus, EVENT);
-        ready.open(1);
-        go.pass();
-        assert_eq!(full.recv().unwrap().data, b"fill");
-        // Both binds were missed; the other user's close was not to be.
-        let msg = full.recv().unwrap();
-        assert_eq!((Event::of(&msg).bind, msg.info.lost), (false, 2));
-        silent!(full);
-        assert_eq!(full.lost(), 2);
-    });
-    ready.pass();
-    owner.set_nonblocking();
-    owner.replier("$.A").unwrap();
-    Child::fork(|| {
-        process::become_user(1001, 1001);
-        nonblocking(&bus).replier("$.B").unwrap();
-    })
-    .join();
-    let names: Vec<String> = events(&listener).into_iter().map(|e| e.name).collect();
-    assert_eq!(names[..2], ["$.A", "$.B"]);
-    go.open(1);
-    stranger.join();
-}
-
-/// One of the binder's own user must have room, whoever owns the bus.
-fn user_s_own_listener_must_have_room() {
-    let (bus, owner, listener) = reported();
-    Child::fork(|| {
-        process::become_user(1000, 1000);
-        let full = full_listener(&bus, EVENT);
-        let a = nonblocking(&bus);
-        fails!(EAGAIN, a.replier("$.A"));
-        assert_eq!(a.who_replies("$.A"), Ok(0));
-        full.recv().unwrap();
-        a.replier("$.A").unwrap();
-        assert_eq!(events(&full), [event(&a, true, "$.A")]);
-    })
-    .join();
-    assert_eq!(events(&listener).len(), 2);
-    assert_eq!(owner.who_replies("$.A"), Ok(0));
-}
-
-/// A lossy listener misses it, exact and the owner's as it may be.
-fn lossy_listener_has_no_veto() {
-    let (bus, _owner, listener) = reported();
-    let full = full_listener(&bus, EVENT);
-    full.turn_on(uapi::KBUS_LOSSY);
-    let a = nonblocking(&bus);
-    a.replier("$.A").unwrap();
-    assert_eq!(events(&listener).len(), 1);
-    assert_eq!((full.drain(), full.lost()), (vec![b"fill".to_vec()], 1));
-}
-
-/// While reports are off there is nothing to have room for.
-fn full_listener_has_no_veto_while_off() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, EVENT);
-    let a = nonblocking(&bus);
-    a.replier("$.A").unwrap();
-    a.unreplier("$.A").unwrap();
-    full.replier("$.B").unwrap();
-    assert_eq!(full.lost(), 0);
-}
-
-/// A bind that failed for one listener reached none, before it or after it.
-fn failed_bind_reaches_nobody() {
-    let (bus, _owner, first) = reported();
-    let full = full_listener(&bus, EVENT);
-    let last = Sock::on(&bus);
-    last.listen(EVENT).unwrap();
-    last.listen("$.*").unwrap();
-    let a = nonblocking(&bus);
-    fails!(EAGAIN, a.replier("$.A"));
-    silent!(first);
-    silent!(last);
-    assert_eq!((first.lost(), full.lost(), last.lost()), (0, 0, 0));
-}
-
-/// A close cannot fail: its unbind events go beyond the limit, and count in
-/// `KBUS_UNREAD`.
-fn close_goes_beyond_the_limit() {
-    let (bus, _owner, listener) = reported();
-    listener.set_queue_len(5);
-    let a = Sock::on(&bus);
-    for n in 0..5 {
-        a.replier(&format!("$.N{n}")).unwrap();
-    }
-    let want: Vec<Event> = (0..10)
-        .map(|n| event(&a, n < 5, &format!("$.N{}", n % 5)))
-        .collect();
-    drop(a);
-    assert_eq!((listener.unread(), listener.lost()), (10, 0));
-    assert_eq!(events(&listener), want);
-}
-
-/// No full listener can forbid it, nor hold it up.
-fn close_is_nobody_s_to_refuse() {
-    let (bus, owner, _listener) = reported();
-    let a = Sock::on(&bus);
-    a.replier("$.A").unwrap();
-    let full = full_listener(&bus, EVENT);
-    let want = event(&a, false, "$.A");
-    drop(a);
-    assert_eq!(owner.who_replies("$.A"), Ok(0));
-    assert_eq!(full.unread(), 2);
-    assert_eq!(full.recv().unwrap().data, b"fill");
-    assert_eq!(events(&full), [want]);
-}
-
-/// The queue stays full until it shrinks below its limit.
-fn queue_stays_full_after_a_close() {
-    let (bus, owner, listener) = reported();
-    listener.listen("$.News").unwrap();
-    let a = Sock::on(&bus);
-    for n in 0..4 {
-        a.replier(&format!("$.N{n}")).unwrap();
-    }
-    events(&listener);
-    listener.set_queue_len(2);
-    drop(a);
-    for left in [4, 3, 2] {
-        assert_eq!(listener.unread(), left);
-        fails!(
-            EBUSY,
-            owner.send_with("$.News", b"", uapi::KBUS_ALL_OR_FAIL)
-        );
-        listener.recv().unwrap();
-    }
-    owner
-        .send_with("$.News", b"", uapi::KBUS_ALL_OR_FAIL)
-        .unwrap();
-}
-
-const LOST: &str = "$.KBUS.UnbindEventsLost";
-
-/// Binds many names, whose events the listeners read, and closes.
-fn bind_many_and_close(bus: &str, listeners: &[Sock], count: usize) {
-    let a = Sock::on(bus);
-    for n in 0..count {
-        a.replier(&format!("$.N{n}")).unwrap();
-        for sock in listeners {
-            assert!(Event::of(&sock.recv().unwrap()).bind);
-        }
-    }
-}
-
-/// Reads so many unbind events, in the order of binding, then one
-/// `$.KBUS.UnbindEventsLost`, and nothing more.
-#[track_caller]
-fn expect_summed_up(sock: &Sock, kept: usize) {
-    assert_eq!(sock.unread() as usize, kept + 1);
-    for n in 0..kept {
-        let got = Event::of(&sock.recv().unwrap());
-        assert_eq!((got.bind, got.name), (false, format!("$.N{n}")));
-    }
-    assert_eq!(sock.recv().unwrap().name(), LOST);
-    silent!(sock);
-}
-
-/// A thousand unbind events wait on a bus; past that one
-/// `$.KBUS.UnbindEventsLost` follows those that were kept.
-fn too_many_unbind_events_are_summed_up() {
-    let (bus, _owner, listener) = reported();
-    bind_many_and_close(&bus, std::slice::from_ref(&listener), 1100);
-    expect_summed_up(&listener, 1000);
-}
-
-/// No listener gets more than its share of the thousand.
-fn unbind_events_are_shared_among_listeners() {
-    let (bus, _owner, first) = reported();
-    let mut listeners = vec![first];
-    // 1000 / 4 each.
-    while listeners.len() < 4 {
-        let sock = Sock::on(&bus);
-        sock.listen(EVENT).unwrap();
-        listeners.push(sock);
-    }
-    bind_many_and_close(&bus, &listeners, 260);
-    for sock in &listeners {
-        expect_summed_up(sock, 250);
-    }
-}
-
-/// A share is never below 16.
-fn share_of_unbind_events_is_16_at_least() {
-    let (bus, _owner, first) = reported();
-    let mut listeners = vec![first];
-    while listeners.len() < 62 {
-        let sock = Sock::on(&bus);
-        sock.listen(EVENT).unwrap();
-        listeners.push(sock);
-    }
-    bind_many_and_close(&bus, &listeners, 20);
-    for sock in &listeners {
-        expect_summed_up(sock, 16);
-    }
-}
-
-/// When the thousand are used up, all that are left out are told.
-fn unbind_events_of_a_bus_are_a_thousand() {
-    let (bus, _owner, first) = reported();
-    let mut listeners = vec![first];
-    while listeners.len() < 100 {
-        let sock = Sock::on(&bus);
-        sock.listen(EVENT).unwrap();
-        listeners.push(sock);
-    }
-    bind_many_and_close(&bus, &listeners, 12);
-    for sock in &listeners {
-        expect_summed_up(sock, 10);
-    }
-}
-
-/// What was read makes room for others.
-fn unbind_events_come_again_when_read() {
-    let (bus, _owner, first) = reported();
-    let mut listeners = vec![first];
-    while listeners.len() < 10 {
-        let sock = Sock::on(&bus);
-        sock.listen(EVENT).unwrap();
-        listeners.push(sock);
-    }
-    for _ in 0..2 {
-        bind_many_and_close(&bus, &listeners, 110);
-        for sock in &listeners {
-            expect_summed_up(sock, 100);
-        }
-    }
-}
-
-/// A bus on which one listener's share of a close was exceeded: the message
-/// that says so is next.
-fn overrun() -> (String, Sock, Sock) {
-    let (bus, owner, listener) = reported();
-    bind_many_and_close(&bus, std::slice::from_ref(&listener), 1003);
-    for _ in 0..1000 {
-        listener.recv().unwrap();
-    }
-    (bus, owner, listener)
-}
-
-/// It is an empty status of the bus's own.
-fn unbind_events_lost_looks() {
-    let (_bus, _owner, listener) = overrun();
-    let msg = listener.recv().unwrap();
-    assert_eq!(msg.from, format!("{LOST}@0"));
-    assert_eq!((msg.len, msg.info.len), (0, 0));
-    let info = msg.info;
-    assert_eq!((info.flags, info.sender), (uapi::KBUS_STATUS, 0));
-    assert_eq!((info.to, info.in_reply_to, info.error), (0, 0, 0));
-    silent!(listener);
-}
-
-/// It goes with the binding that brought it.
-fn unbind_events_lost_goes_with_its_binding() {
-    let (_bus, _owner, listener) = overrun();
-    assert_eq!(listener.unread(), 1);
-    listener.unlisten(EVENT).unwrap();
-    assert_eq!(listener.unread(), 0);
-    silent!(listener);
-}
-
-/// What it sums up is not counted in `KBUS_LOST`.
-fn unbind_events_lost_is_no_loss() {
-    let (bus, _owner, listener) = overrun();
-    assert_eq!(listener.recv().unwrap().info.lost, 0);
-    assert_eq!(listener.lost(), 0);
-    let a = Sock::on(&bus);
-    a.replier("$.A").unwrap();
-    assert_eq!(listener.recv().unwrap().info.lost, 0);
-}
-
-/// Who replies is the same with reports on.
-fn reports_do_not_change_who_replies() {
-    let (bus, owner, listener) = reported();
-    let a = Sock::on(&bus);
-    a.replier("$.*").unwrap();
-    a.replier("$.A").unwrap();
-    assert_eq!(owner.who_replies("$.A"), Ok(a.peer_id()));
-    // Nobody is asked for the event's own name.
-    assert_eq!(owner.who_replies(EVENT), Ok(0));
-    fails!(EPERM, owner.send_to(EVENT, b"forged"));
-    assert_eq!(events(&listener).len(), 2);
-}
-
-/// What a socket was told when it switched reports on is not among the thousand
-/// unbind events that may wait on a bus.
-fn initial_events_do_not_count_in_the_thousand() {
-    let bus = fresh_bus();
-    let listener = Sock::on(&bus);
-    let service = Sock::on(&bus);
-    for n in 0..1000 {
-        service.replier(&format!("$.N{n}")).unwrap();
-    }
-    listener.listen(EVENT).unwrap();
-    listener.turn_on(uapi::KBUS_REPORT_BINDS);
-    assert_eq!(listener.unread(), 1000);
-    drop(service);
-    assert_eq!(listener.unread(), 2000);
-    let read = events(&listener);
-    assert_eq!(read.iter().filter(|event| event.bind).count(), 1000);
-    assert_eq!(read.len(), 2000);
 }

@@ -12,12 +12,15 @@ mod attacks_sockets;
 mod attacks_traffic;
 mod bindings;
 mod blocked;
+mod blocked_changes;
 mod budgets;
 mod buses;
 mod connect;
 mod credentials;
 mod descriptors;
 mod events;
+mod events_closing;
+mod events_room;
 mod full;
 mod guarantee;
 mod histories;
@@ -34,6 +37,7 @@ mod once;
 mod options;
 mod order;
 mod paths;
+mod pollout;
 mod proc;
 mod reading;
 mod rights;
@@ -181,9 +185,13 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         once::TESTS,
         full::TESTS,
         blocked::TESTS,
+        blocked_changes::TESTS,
+        pollout::TESTS,
         lossy::TESTS,
         lost::TESTS,
         events::TESTS,
+        events_room::TESTS,
+        events_closing::TESTS,
         order::TESTS,
         merge::TESTS,
         large::TESTS,

@@ -789,20 +789,7 @@ fn nothing_else_is_written() {
     let pipe = Pipe::new();
     send(&sock, &[pipe.end(); 3]).unwrap();
     let mut control = [POISON; 64];
-    let mut iov = libc::iovec {
-        iov_base: std::ptr::null_mut(),
-        iov_len: 0,
-    };
-    // SAFETY: All zeros is a valid `msghdr`; what it points at is ours.
-    let len = unsafe {
-        let mut header: libc::msghdr = mem::zeroed();
-        header.msg_iov = &mut iov;
-        header.msg_iovlen = 1;
-        header.msg_control = control.as_mut_ptr().cast();
-        header.msg_controllen = control.len();
-        assert_eq!(libc::recvmsg(sock.as_raw_fd(), &mut header, 0), 0);
-        header.msg_controllen
-    };
+    let len = sock.recv_control(&mut control);
     assert_eq!(len, 32);
     assert_eq!(control[..8], (16 + 3 * 4_u64).to_ne_bytes());
     assert!(control[28..].iter().all(|byte| *byte == POISON));
