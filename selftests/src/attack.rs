@@ -35,7 +35,7 @@ const ROUND: Duration = Duration::from_millis(40);
 /// Rounds of each kind in one measurement.
 const ROUNDS: usize = 7;
 /// Measurements before a ratio that is too low is believed: noise can only lower it.
-const TRIES: usize = 4;
+const TRIES: usize = 8;
 
 /// Gives this process one processor only.
 fn stay_on(cpu: usize) {
