@@ -56,6 +56,8 @@ use core::sync::atomic::{
 pub(crate) static LIMITS: Limits = Limits::new();
 /// Bytes of payload that may wait for one user: `net.kbus.user_bytes`.
 static USER_BYTES: AtomicU64 = AtomicU64::new(64 << 20);
+/// Messages that may wait for one user: `net.kbus.user_messages`.
+static USER_MESSAGES: AtomicU64 = AtomicU64::new(LEAST_MESSAGES);
 /// Bytes of payload that may be alive on a bus: `net.kbus.bus_bytes`.
 static BUS_BYTES: AtomicU64 = AtomicU64::new(64 << 20);
 /// The most that `KBUS_QUEUE_LEN` may be: `net.kbus.max_queue_len`.
@@ -63,7 +65,12 @@ static MAX_QUEUE_LEN: AtomicU64 = AtomicU64::new(16384);
 /// Abstract buses that one user may have made: `net.kbus.user_buses`.
 static USER_BUSES: AtomicU64 = AtomicU64::new(256);
 
-/// Some user has got bytes back for which somebody waits.
+/// `net.kbus.user_messages` of a small machine.
+const LEAST_MESSAGES: u64 = 1 << 16;
+/// What a message with the longest name takes beside its payload, with something to spare.
+const MESSAGE_BYTES: u64 = 2048;
+
+/// Some user has got bytes or messages back for which somebody waits.
 static BELL: AtomicBool = AtomicBool::new(false);
 
 const fn limit(name: &'static CStr, value: &'static AtomicU64, min: u64, max: u64) -> Limit {
@@ -79,8 +86,9 @@ const fn limit(name: &'static CStr, value: &'static AtomicU64, min: u64, max: u6
 const MANY: u64 = 1 << 62;
 
 /// The files of `net.kbus` that hold for the whole machine.
-pub(crate) static SYSCTLS: [Limit; 7] = [
+pub(crate) static SYSCTLS: [Limit; 8] = [
     limit(c"user_bytes", &USER_BYTES, 0, MANY),
+    limit(c"user_messages", &USER_MESSAGES, 0, MANY),
     limit(c"bus_bytes", &BUS_BYTES, 0, MANY),
     limit(c"max_queue_len", &MAX_QUEUE_LEN, 1, 1 << 20),
     limit(c"user_bindings", &LIMITS.bindings, 0, 1 << 30),
@@ -92,7 +100,9 @@ pub(crate) static SYSCTLS: [Limit; 7] = [
 /// Sets the limits that depend on the machine. To be called once, before there are sockets.
 pub(crate) fn measure() {
     let ram = task::ram_bytes();
-    USER_BYTES.store((ram / 16).max(64 << 20), Relaxed);
+    let bytes = (ram / 16).max(64 << 20);
+    USER_BYTES.store(bytes, Relaxed);
+    USER_MESSAGES.store((bytes / MESSAGE_BYTES).max(LEAST_MESSAGES), Relaxed);
     BUS_BYTES.store(ram / 8, Relaxed);
 }
 
@@ -117,9 +127,10 @@ struct User {
 
 impl User {
     fn new(id: u32) -> Result<Self> {
-        let budget = Account::of_machine(&USER_BYTES, &BELL).map_err(to_kernel)?;
+        let bytes = Account::of_machine(&USER_BYTES, &BELL).map_err(to_kernel)?;
+        let messages = Account::of_machine(&USER_MESSAGES, &BELL).map_err(to_kernel)?;
         Ok(Self {
-            payer: Payer::new(id, budget).map_err(to_kernel)?,
+            payer: Payer::new(id, bytes, messages).map_err(to_kernel)?,
             sockets: 0,
             buses: 0,
             waiting: RBTree::new(),
@@ -129,7 +140,7 @@ impl User {
     /// Whether there is nothing to be remembered of the user. What still waits somewhere is: coming back is no way to a
     /// new budget.
     fn is_gone(&self) -> bool {
-        self.sockets == 0 && self.buses == 0 && self.payer.budget().used() == 0
+        self.sockets == 0 && self.buses == 0 && self.payer.is_clear()
     }
 }
 
@@ -248,7 +259,7 @@ impl Users {
             user.waiting.insert(node);
             endpoint.awaits_bytes.store(true, Relaxed);
         }
-        user.payer.budget().await_bytes();
+        user.payer.await_budget();
         Ok(())
     }
 
@@ -299,7 +310,7 @@ impl Users {
         let mut cursor = table.cursor_lower_bound_mut(&from);
         while let Some(mut here) = cursor {
             let (id, user) = here.current_mut();
-            if user.payer.budget().take_ring() {
+            if user.payer.take_ring() {
                 let waiting = core::mem::replace(&mut user.waiting, RBTree::new());
                 for endpoint in waiting.values() {
                     endpoint.awaits_bytes.store(false, Relaxed);

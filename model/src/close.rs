@@ -25,6 +25,7 @@ impl Model {
         };
         self.sock_mut(to).reserved -= 1;
         self.sock_mut(to).promised -= debt.reserved;
+        self.sock_mut(to).promises -= 1;
         if self.sock(to).read_shut {
             return;
         }
@@ -39,7 +40,11 @@ impl Model {
             error,
             ..Msg::default()
         };
-        self.push(to, Copy::own(msg));
+        let copy = Copy {
+            counted: Some(debt.user),
+            ..Copy::own(msg)
+        };
+        self.push(to, copy);
     }
 
     /// Removes copies from a queue, and returns what was owed for them. What was missed before one that goes is told

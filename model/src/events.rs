@@ -2,6 +2,7 @@
 
 //! The news that repliers come and go.
 
+use crate::errno::ENOBUFS;
 use crate::message::flags;
 use crate::message::Copy;
 use crate::message::Msg;
@@ -14,6 +15,7 @@ use crate::send::Refusal;
 use crate::send::Target;
 use crate::state::Binding;
 use crate::state::Model;
+use crate::Errno;
 
 /// `struct kbus_bind_event` without its name.
 const HEADER: usize = 16;
@@ -65,21 +67,32 @@ impl Model {
     }
 
     /// Switches events on or off for a socket; one that switches them on is told of the repliers there are.
-    pub fn report_binds(&mut self, slot: usize, on: bool) {
-        let bus = self.sock(slot).bus;
-        if self.sock(slot).reports == on {
-            return;
-        }
-        self.sock_mut(slot).reports = on;
-        if !on || self.sock(slot).read_shut {
-            return;
+    ///
+    /// # Errors
+    ///
+    /// `ENOBUFS` while its queue holds more than its limit, or when its user has no places for all of them.
+    pub fn report_binds(&mut self, slot: usize, on: bool) -> Result<(), Errno> {
+        let sock = self.sock(slot);
+        let (bus, user) = (sock.bus, sock.user);
+        if sock.reports == on {
+            return Ok(());
         }
         let there: Vec<Binding> = self.bindings.iter().filter(|b| b.replier && b.bus == bus).cloned().collect();
-        for binding in there {
+        let told = on && !sock.read_shut;
+        if told && (sock.queue.len() + sock.reserved > sock.limit || there.len() > self.left(user).1) {
+            return Err(ENOBUFS);
+        }
+        self.sock_mut(slot).reports = on;
+        for binding in there.iter().filter(|_| told) {
             let key = self.sock(binding.slot).key;
             let msg = self.event(key, true, &binding.text);
-            self.push(slot, Copy::own(msg));
+            let copy = Copy {
+                counted: Some(user),
+                ..Copy::own(msg)
+            };
+            self.push(slot, copy);
         }
+        Ok(())
     }
 
     /// The events that a socket leaves which closes or is shut: they need no room, but the pool has an end.

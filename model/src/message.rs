@@ -96,8 +96,10 @@ pub struct Copy {
     pub origin: Origin,
     /// Which user's part of the bus's bytes its payload is.
     pub charged: Option<u32>,
-    /// Whose budget it is of.
+    /// Whose budget of bytes its payload is of.
     pub payer: Option<u32>,
+    /// Whose budget of messages it is of.
+    pub counted: Option<u32>,
     /// Who sent it, where that user may not fill the queue.
     pub stranger: Option<u32>,
 }
@@ -114,6 +116,7 @@ impl Copy {
             origin: Origin::Made,
             charged: None,
             payer: None,
+            counted: None,
             stranger: None,
         }
     }

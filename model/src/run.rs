@@ -359,15 +359,16 @@ fn model_step<'a>(model: &mut Model, op: &'a Op) -> Option<(Step<'a>, Outcome)> 
         }
         Op::Read { .. } => Done::Read(model.read(slot)),
         Op::Set { setting, .. } => {
+            let mut set = Ok(());
             match *setting {
                 Setting::QueueLen(len) => model.set_limit(slot, len),
                 Setting::QueueBytes(bytes) => model.set_bytes(slot, bytes),
                 Setting::Once(on) => model.set_once(slot, on),
                 Setting::Lossy(on) => model.set_lossy(slot, on),
                 Setting::ReportLost(on) => model.sock_mut(slot).report_lost = on,
-                Setting::ReportBinds(on) => model.report_binds(slot, on),
+                Setting::ReportBinds(on) => set = model.report_binds(slot, on),
             }
-            Done::Ok(0)
+            result(set, ok)
         }
         Op::GiveUp { .. } => {
             model.give_up(slot);
@@ -433,6 +434,7 @@ pub const MUST_HAPPEN: &[&str] = &[
     "Send errno 99",
     "Send ok",
     "Send waits",
+    "Set errno 105",
     "Unbind errno 22",
     "Unbind ok",
     "Unlisten errno 22",

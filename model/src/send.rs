@@ -46,7 +46,7 @@ pub struct Send {
 pub enum Refusal {
     /// For good.
     Error(Errno),
-    /// Until these slots have room; with each, whether it only lacks bytes of its user's budget.
+    /// Until these slots have room; with each, whether it only lacks its user's budget.
     Full(Vec<(usize, bool)>),
 }
 
@@ -67,6 +67,7 @@ pub(crate) struct Delivery {
     /// Whether it fails to fit for want of somebody's budget.
     broke: bool,
     payer: Option<u32>,
+    counted: u32,
     stranger: Option<u32>,
 }
 
@@ -115,6 +116,7 @@ impl Model {
                 fits: false,
                 broke: false,
                 payer: Some(target.sender),
+                counted: target.sender,
                 stranger: None,
             });
         }
@@ -136,11 +138,12 @@ impl Model {
                 must,
                 fits: false,
                 broke: false,
-                // An event is at nobody's cost.
+                // The payload of an event is at nobody's cost.
                 payer: match target.policy {
                     Policy::Event(_) => None,
                     _ => Some(self.sock(slot).user),
                 },
+                counted: self.sock(slot).user,
                 stranger: None,
             });
         }
@@ -173,9 +176,14 @@ impl Model {
             let before: Vec<&Delivery> = list[..at].iter().filter(|d| d.fits && d.slot == slot).collect();
             let (sock, asked) = (self.sock(slot), at == 0 && target.replier.is_some());
             let (count, own) = (before.len(), before.iter().filter(|d| d.payer == Some(sock.user)).count());
+            let count_own = before.iter().filter(|d| d.counted == sock.user).count();
+            let asks = target.replier.is_some();
             let left = |user: u32| {
-                let reply = if user == target.sender { target.reply_max } else { 0 };
-                self.config.budget.saturating_sub(self.spent(user) + reply)
+                let (bytes, messages) = self.left(user);
+                match asks && user == target.sender {
+                    true => (bytes.saturating_sub(target.reply_max), messages.saturating_sub(1)),
+                    false => (bytes, messages),
+                }
             };
             // Strangers leave an eighth of a larger queue to those who have none in it.
             let strange = target.sender != self.config.owner && target.sender != sock.user && sock.limit >= 16;
@@ -185,8 +193,13 @@ impl Model {
             let kept = strange && has > 0 && held >= sock.limit - sock.limit / 8;
             let room = self.has_room(slot, count, count * target.len);
             let free = list[at].payer.is_none();
-            let holds_too_much = !free && self.holds(slot) + own * target.len > left(sock.user);
-            let pays = list[at].payer.is_none_or(|user| pay.contains(&user) || left(user) >= target.len);
+            let (holds, has_left) = (self.holds(slot), left(sock.user));
+            let holds_too_much =
+                (!free && holds.0 + own * target.len > has_left.0) || holds.1 + count_own > has_left.1;
+            let counted = list[at].counted;
+            let others = list[..at].iter().filter(|d| d.fits && d.counted == counted).count();
+            let pays = list[at].payer.is_none_or(|user| pay.contains(&user) || left(user).0 >= target.len)
+                && left(counted).1 > others;
             let fits = room && !holds_too_much && !kept && pays;
             list[at].fits = fits;
             list[at].broke = room && (holds_too_much || (!kept && !pays));
@@ -224,6 +237,7 @@ impl Model {
                 debt: debt.take(),
                 charged,
                 payer: delivery.payer,
+                counted: Some(delivery.counted),
                 stranger: delivery.stranger,
                 ..Copy::own(msg.clone())
             };
@@ -289,17 +303,19 @@ impl Model {
             };
             let reserved = reserved.min(self.config.max_msg);
             let sock = self.sock(slot);
-            let left = self.config.budget.saturating_sub(self.spent(sock.user));
+            let (left, holds) = (self.left(sock.user), self.holds(slot));
             let full = sock.queue.len() + sock.reserved >= sock.limit;
-            if full || self.holds(slot) > left {
+            if full || holds.0 > left.0 || holds.1 > left.1 {
                 return Err(ENOBUFS.into());
             }
             self.sock_mut(slot).reserved += 1;
             self.sock_mut(slot).promised += reserved;
+            self.sock_mut(slot).promises += 1;
             let result = self.try_request(slot, send, reserved);
             if result.is_err() {
                 self.sock_mut(slot).reserved -= 1;
                 self.sock_mut(slot).promised -= reserved;
+                self.sock_mut(slot).promises -= 1;
             }
             return result;
         }
@@ -349,8 +365,8 @@ impl Model {
     fn try_request(&mut self, slot: usize, send: &Send, reserved: usize) -> Result<u64, Refusal> {
         let sock = self.sock(slot);
         let (bus, user) = (sock.bus, sock.user);
-        let left = self.config.budget.saturating_sub(self.spent(user));
-        if !self.bus_gives(bus, user, reserved) || left < reserved {
+        let left = self.left(user);
+        if !self.bus_gives(bus, user, reserved) || left.0 < reserved || left.1 < 1 {
             return Err(ENOBUFS.into());
         }
         let replier = self.replier(bus, &send.name).cloned().ok_or(EADDRNOTAVAIL)?;
@@ -430,8 +446,8 @@ impl Model {
         let open = !self.sock(to).read_shut;
         if len > debt.reserved {
             let left = self.sock(to).byte_limit.saturating_sub(self.bytes(to));
-            let own_left = self.config.budget.saturating_sub(self.spent(debt.user));
-            let fits = !open || (left > 0 && len <= left && self.holds(to) <= own_left);
+            let own_left = self.left(debt.user).0;
+            let fits = !open || (left > 0 && len <= left && self.holds(to).0 <= own_left);
             let more = len - debt.reserved;
             let rich = self.spent(debt.user) + more <= self.config.budget;
             if !fits || !self.bus_gives(bus, debt.user, more) || !rich {
@@ -471,10 +487,12 @@ impl Model {
         });
         self.sock_mut(slot).owed.remove(at);
         self.sock_mut(to).promised -= kept;
+        self.sock_mut(to).promises -= 1;
         let own = self.sock_mut(to).queue.iter_mut().find(|copy| copy.msg.id == msg.id);
         if let Some(own) = own {
             own.charged = Some(debt.user);
             own.payer = Some(debt.user);
+            own.counted = Some(debt.user);
         }
         self.deliver(plan.expect("nobody must get a reply's copy"), &msg, None, Some(debt.user));
         Ok(msg.id)

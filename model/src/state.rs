@@ -28,6 +28,8 @@ pub struct Config {
     pub bytes_max: usize,
     /// Payload that may wait for one user.
     pub budget: usize,
+    /// Messages that may wait for one user.
+    pub messages: usize,
     /// Entries in a bus's pool for unbind events, and how many one listener may have in any case.
     pub pool: (usize, usize),
     /// Reply bytes that a request reserves unless it says otherwise.
@@ -49,6 +51,8 @@ pub struct Sock {
     pub reserved: usize,
     /// Bytes kept for them.
     pub promised: usize,
+    /// Messages kept for them.
+    pub promises: usize,
     /// Requests read and not answered.
     pub owed: Vec<Debt>,
     /// Missed after the last of the queue.
@@ -121,6 +125,7 @@ impl Model {
             byte_limit: 8 << 20,
             reserved: 0,
             promised: 0,
+            promises: 0,
             owed: vec![],
             gap: Gap::default(),
             lost: 0,
@@ -208,11 +213,27 @@ impl Model {
         messages.values().sum::<usize>() + debts.map(|(_, debt)| debt.reserved).sum::<usize>()
     }
 
-    /// What a socket holds of its own user's budget.
-    pub fn holds(&self, slot: usize) -> usize {
+    /// Messages that wait for a user anywhere, each copy one, and those that the user's requests keep for replies.
+    pub fn spent_messages(&self, user: u32) -> usize {
+        let all = self.socks.iter().flatten().flat_map(|sock| &sock.queue);
+        let copies = all.filter(|copy| copy.counted == Some(user)).count();
+        copies + self.debts().filter(|(_, debt)| debt.user == user).count()
+    }
+
+    /// What is left of a user's budget: bytes and messages.
+    pub fn left(&self, user: u32) -> (usize, usize) {
+        let bytes = self.config.budget.saturating_sub(self.spent(user));
+        let messages = self.config.messages.saturating_sub(self.spent_messages(user));
+        (bytes, messages)
+    }
+
+    /// What a socket holds of its own user's budget: bytes and messages.
+    pub fn holds(&self, slot: usize) -> (usize, usize) {
         let sock = self.sock(slot);
         let own = sock.queue.iter().filter(|copy| copy.payer == Some(sock.user));
-        own.map(|copy| copy.msg.len).sum::<usize>() + sock.promised
+        let bytes = own.map(|copy| copy.msg.len).sum::<usize>() + sock.promised;
+        let own = sock.queue.iter().filter(|copy| copy.counted == Some(sock.user));
+        (bytes, own.count() + sock.promises)
     }
 
     /// Whether a further message is taken, beside some that are to come before it.

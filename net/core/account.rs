@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bytes that may be alive, and who holds how many of them.
+//! Bytes or messages that may be alive, and who holds how many of them.
 //!
-//! A bus has one account, and below it one for each of its users; a user has one for the whole machine.
+//! A bus has one account of bytes, and below it one for each of its users; a user has one of bytes and one of messages
+//! for the whole machine.
 
 use super::error::Error;
 use super::mem;
@@ -21,7 +22,7 @@ enum Max {
     Shared(&'static AtomicU64),
 }
 
-/// A number of bytes in use and the most there may be.
+/// A number of bytes, or of messages, in use and the most there may be.
 ///
 /// Only atomics: a message gives its bytes back when its last reader drops it, under no lock.
 #[derive(Debug)]
@@ -247,6 +248,65 @@ impl Drop for Charge {
     }
 }
 
+/// One message of an [`Account`] of messages; dropping it gives it back.
+#[derive(Debug)]
+pub struct Place {
+    account: Arc<Account>,
+}
+
+impl Place {
+    /// Takes one, or `None` when there is none left.
+    pub fn new(account: &Arc<Account>) -> Option<Self> {
+        account.take(1).then(|| Place {
+            account: account.clone(),
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.account.give(1);
+    }
+}
+
+/// Payload and messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Bytes of payload.
+    pub bytes: u64,
+    /// Messages.
+    pub messages: u64,
+}
+
+impl Amount {
+    /// Nothing.
+    pub const NONE: Amount = Amount {
+        bytes: 0,
+        messages: 0,
+    };
+
+    /// This and another one.
+    pub fn plus(self, other: Amount) -> Self {
+        Amount {
+            bytes: self.bytes.saturating_add(other.bytes),
+            messages: self.messages.saturating_add(other.messages),
+        }
+    }
+
+    /// What is left without another one.
+    pub fn minus(self, other: Amount) -> Self {
+        Amount {
+            bytes: self.bytes.saturating_sub(other.bytes),
+            messages: self.messages.saturating_sub(other.messages),
+        }
+    }
+
+    /// Whether neither of both is more than in another one.
+    pub fn fits(self, other: Amount) -> bool {
+        self.bytes <= other.bytes && self.messages <= other.messages
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,6 +365,25 @@ mod tests {
         assert!(!BELL.load(SeqCst));
         MAX.store(3, Relaxed);
         assert!(Charge::new(&account, 4).is_none());
+    }
+
+    #[test]
+    fn a_place_is_given_back() {
+        let account = Account::new(2).unwrap();
+        let (a, b) = (Place::new(&account), Place::new(&account));
+        assert!(a.is_some() && b.is_some() && Place::new(&account).is_none());
+        drop(a);
+        assert_eq!(account.used(), 1);
+        assert!(Place::new(&account).is_some());
+    }
+
+    #[test]
+    fn an_amount_fits_where_both_parts_do() {
+        let of = |bytes, messages| Amount { bytes, messages };
+        assert!(of(2, 3).fits(of(2, 3)));
+        assert!(!of(3, 3).fits(of(2, 4)) && !of(2, 4).fits(of(3, 3)));
+        assert_eq!(of(2, 3).plus(of(1, 1)), of(3, 4));
+        assert_eq!(of(2, 3).minus(of(1, 4)), of(1, 0));
     }
 
     /// The most there may be can be changed at any time, also to less than there is.

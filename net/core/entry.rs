@@ -2,6 +2,7 @@
 
 //! What a queue holds: the copies of messages, and how a reader sees them.
 
+use super::account::Amount;
 use super::account::Charge;
 use super::bus::Member;
 use super::list::Item;
@@ -16,7 +17,7 @@ use super::message::KBUS_HAD_FDS;
 use super::message::KBUS_REQUEST;
 use super::message::KBUS_STATUS;
 use super::message::KBUS_YOU_REPLY;
-use super::payer::Share;
+use super::payer::Paid;
 use super::tree::Node;
 
 /// An entry in its box.
@@ -38,9 +39,9 @@ pub struct Debt<M: Member> {
     pub(super) reserved: Charge,
     /// Bytes of its requester's budget that are held for the reply.
     pub(super) purse: Charge,
-    /// How many bytes were held for it from the start.
-    pub(super) promised: u64,
-    /// The entry for the reply or status in the requester's queue.
+    /// How much was held for it from the start.
+    pub(super) promised: Amount,
+    /// The entry for the reply or status in the requester's queue, with its place among the messages of its user.
     pub(super) blank: Option<Slip<M>>,
     /// Why it will not be paid; means something once that is certain.
     pub(super) fault: Fault,
@@ -118,8 +119,8 @@ pub struct Entry<M: Member> {
     pub(super) token: u64,
     /// What was missed before it.
     pub(super) gap: Gap,
-    /// The bytes of its payload that somebody pays for.
-    pub(super) share: Option<Share>,
+    /// What somebody pays for it.
+    pub(super) paid: Paid,
     /// Whether the user who pays is the one whose queue this is.
     pub(super) own: bool,
     /// Who sent it, if that user may not fill the queue.
@@ -138,7 +139,7 @@ impl<M: Member> Entry<M> {
             files: None,
             token: 0,
             gap: Gap::NONE,
-            share: None,
+            paid: Paid::default(),
             own: false,
             stranger: None,
         }
@@ -149,6 +150,20 @@ impl<M: Member> Entry<M> {
         match &self.body {
             Body::Message(message) => message.payload.len(),
             _ => 0,
+        }
+    }
+
+    /// What the user pays for it whose queue this is.
+    pub(super) fn own_amount(&self) -> Amount {
+        if !self.own {
+            return Amount::NONE;
+        }
+        Amount {
+            bytes: match self.paid.share {
+                Some(_) => self.len() as u64,
+                None => 0,
+            },
+            messages: u64::from(self.paid.place.is_some()),
         }
     }
 

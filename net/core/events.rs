@@ -8,7 +8,9 @@
 //! binding has one entry that says so.
 
 use super::account::Account;
+use super::account::Amount;
 use super::account::Charge;
+use super::account::Place;
 use super::bus::Bus;
 use super::bus::Member;
 use super::entry::Body;
@@ -25,6 +27,7 @@ use super::message::Message;
 use super::message::Parts;
 use super::message::BIND_EVENT;
 use super::message::KBUS_STATUS;
+use super::payer::Payer;
 use super::plan::Plan;
 use super::plan::Policy;
 use super::plan::Refusal;
@@ -86,12 +89,13 @@ impl<M: Member> Bus<M> {
 
     /// Switches the events on or off for a socket, which gets one for each replier binding there is.
     ///
-    /// They are on for the bus while at least one socket has done so. What is returned is for the
-    /// caller to drop outside the locks.
+    /// These need no room in its queue, but a place each among the messages of its user. They are on for the bus while at
+    /// least one socket has done so. What is returned is for the caller to drop outside the locks.
     ///
     /// # Errors
     ///
-    /// [`Error::NotConn`], [`Error::NoMem`]; nothing has changed then.
+    /// [`Error::NotConn`]; [`Error::NoBufs`] while the queue holds more than its limit already, or when its user has not so
+    /// many places; [`Error::NoMem`]. Nothing has changed then.
     pub fn report_binds(
         &mut self,
         member: &M,
@@ -106,8 +110,12 @@ impl<M: Member> Bus<M> {
             return Ok(self.report_no_more(member));
         }
         let mut news = Tree::new();
-        if !member.with(|queue| queue.read_shut()) {
-            self.describe_repliers(&mut news)?;
+        let (shut, overfull) = member.with(|queue| (queue.read_shut(), queue.is_overfull()));
+        if !shut {
+            if overfull {
+                return Err(Error::NoBufs);
+            }
+            self.describe_repliers(member, &mut news)?;
         }
         let mut more = List::new();
         let have = self.events.left.saturating_add(self.events.out);
@@ -132,13 +140,23 @@ impl<M: Member> Bus<M> {
         Ok(List::new())
     }
 
-    /// Makes an event for each replier binding, by its id.
-    fn describe_repliers(&self, news: &mut Tree<(Slip<M>, Arc<Message<M>>)>) -> Result<(), Error> {
+    /// Makes an event for each replier binding, by its id, at the cost of the user of this socket.
+    fn describe_repliers(&self, member: &M, news: &mut News<M>) -> Result<(), Error> {
+        let mut repliers: u64 = 0;
+        self.socks.for_each(|_, sock| {
+            sock.replies
+                .for_each(|_, _| repliers = repliers.saturating_add(1))
+        });
+        let payer = member.payer();
+        // Places are told before memory.
+        if repliers > payer.left().messages {
+            return Err(Error::NoBufs);
+        }
         let mut result = Ok(());
         self.socks.for_each(|peer, sock| {
             sock.replies.for_each(|binding, held| {
                 if result.is_ok() {
-                    result = describe(&self.account, peer, binding, &held.text, news);
+                    result = describe(&self.account, payer, (peer, binding), &held.text, news);
                 }
             });
         });
@@ -172,18 +190,19 @@ impl<M: Member> Bus<M> {
         if self.events.reporters == 0 {
             return Ok(None);
         }
-        let plan = self.plan(&Target {
+        let mut plan = self.plan(&Target {
             sender: binder,
             name: BIND_EVENT,
             replier: None,
             len: event.payload.len(),
             served: 0,
-            reply_max: 0,
+            reply: Amount::NONE,
             paid: None,
             policy: Policy::Event {
                 user: binder.user(),
             },
         })?;
+        plan.collect(binder)?;
         Ok(Some(plan))
     }
 
@@ -333,20 +352,26 @@ pub(super) fn notice<M: Member>(binding: u64) -> Result<Slip<M>, Error> {
     Ok(Item::new(Entry::blank(cause, Origin::Spare(binding)))?)
 }
 
-/// Adds the event of one replier binding that is there already.
+/// Events of replier bindings that are there already, by the binding's id.
+type News<M> = Tree<(Slip<M>, Arc<Message<M>>)>;
+
+/// Adds the event of one.
 ///
 /// # Errors
 ///
-/// [`Error::NoMem`].
+/// [`Error::NoBufs`] when its user has no place for it, [`Error::NoMem`].
 fn describe<M: Member>(
     account: &Arc<Account>,
-    peer: u64,
-    binding: u64,
+    payer: &Payer,
+    (peer, binding): (u64, u64),
     text: &[u8],
-    news: &mut Tree<(Slip<M>, Arc<Message<M>>)>,
+    news: &mut News<M>,
 ) -> Result<(), Error> {
+    let place = Place::new(payer.messages()).ok_or(Error::NoBufs)?;
     let message = bind_event(account, peer, true, text)?;
     let mut slip = Item::new(Entry::blank(Cause::Own, Origin::Made))?;
+    slip.value.own = true;
+    slip.value.paid.place = Some(place);
     slip.value.body = Body::Message(message.clone());
     news.insert(Node::new(binding, (slip, message))?, binding);
     Ok(())

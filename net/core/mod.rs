@@ -17,6 +17,7 @@ pub mod account;
 pub mod address;
 mod bind;
 pub mod bus;
+mod claim;
 mod close;
 mod entry;
 pub mod error;

@@ -5,8 +5,11 @@
 //! First everything that can fail: room is claimed in each queue, entries are allocated. Then, when
 //! the message has its id, [`Plan::deliver`] puts them in.
 
+use super::account::Amount;
 use super::bus::Bus;
 use super::bus::Member;
+use super::claim::Ask;
+use super::claim::Claim;
 use super::entry::Body;
 use super::entry::Bond;
 use super::entry::Cause;
@@ -24,9 +27,8 @@ use super::message::KBUS_REPLY;
 use super::message::KBUS_REQUEST;
 use super::name::Tail;
 use super::payer::Bill;
+use super::payer::Paid;
 use super::payer::Share;
-use super::queue::Ask;
-use super::queue::Claim;
 use super::tree::Node;
 use super::tree::Tree;
 use super::wakes::Wakes;
@@ -58,9 +60,9 @@ pub(super) struct Target<'a, M> {
     pub(super) len: usize,
     /// A socket that has got its one copy already, or 0.
     pub(super) served: u64,
-    /// Bytes that will be held for the reply, which the sender pays for.
-    pub(super) reply_max: u64,
-    /// A socket whose user has paid already.
+    /// What will be held for the reply, which the sender pays for.
+    pub(super) reply: Amount,
+    /// A socket whose user has paid for the payload already.
     pub(super) paid: Option<(&'a M, &'a Share)>,
     pub(super) policy: Policy,
 }
@@ -71,7 +73,7 @@ pub(super) struct Full<M> {
     /// The queue's version when it was seen that the message needs room there, and before it was
     /// seen that there is none.
     pub(super) version: u64,
-    /// If it was for want of bytes: the version of its user's budget, read before that was seen.
+    /// If its user's budget was used up: the version of that, read before it was seen.
     pub(super) broke: Option<u64>,
 }
 
@@ -101,9 +103,9 @@ enum Room {
     Claimed,
     /// The queue is full.
     Full,
-    /// Its user's budget has no bytes; the budget's version.
+    /// Its user's budget is used up; the budget's version.
     Broke(u64),
-    /// The sender's has none.
+    /// The sender's is.
     SenderBroke,
 }
 
@@ -114,9 +116,9 @@ struct Delivery<M: Member> {
     slip: Option<Slip<M>>,
     claimed: bool,
     /// What the recipient's copy holds of its payer's budget.
-    share: Option<Share>,
-    /// Whether that is the recipient's own user.
-    own: bool,
+    paid: Paid,
+    /// Of that, if it is the recipient's own user.
+    own: Amount,
     /// The sender, where it has been counted as a stranger.
     stranger: Option<u32>,
     /// Whether nobody gets the message if this one cannot.
@@ -134,8 +136,6 @@ pub(super) struct Plan<M: Member> {
     len: usize,
     /// Whether the first copy is a request to be answered.
     asked: bool,
-    /// Whether nobody pays.
-    free: bool,
     bill: Bill,
 }
 
@@ -168,8 +168,8 @@ impl<M: Member> Plan<M> {
             member: member.clone(),
             slip: None,
             claimed: false,
-            share: None,
-            own: true,
+            paid: Paid::default(),
+            own: Amount::NONE,
             stranger: None,
             must,
             cause,
@@ -196,9 +196,6 @@ impl<M: Member> Plan<M> {
     /// [`Error::DQuot`] where the `sender` lacks it, [`Refusal::Full`] where one does who must not miss the
     /// message, [`Error::NoMem`].
     pub(super) fn collect(&mut self, sender: &M) -> Result<(), Refusal<M>> {
-        if self.free {
-            return Ok(());
-        }
         let mut full = Vec::new();
         for (at, delivery) in self.list.iter_mut().enumerate() {
             if !delivery.claimed {
@@ -209,10 +206,10 @@ impl<M: Member> Plan<M> {
                 true => sender.payer(),
                 false => delivery.member.payer(),
             };
-            let version = payer.budget().version();
+            let version = payer.version();
             match self.bill.take(payer) {
-                Ok(share) => {
-                    delivery.share = share;
+                Ok(paid) => {
+                    delivery.paid = paid;
                     continue;
                 }
                 Err(Some(no_memory)) => return Err(no_memory.into()),
@@ -256,8 +253,8 @@ impl<M: Member> Plan<M> {
             let slip = delivery.slip.take().map(|mut slip| {
                 slip.value.body = Body::Message(message.clone());
                 slip.value.debt = debt.take();
-                slip.value.share = delivery.share.take();
-                slip.value.own = own;
+                slip.value.paid = core::mem::take(&mut delivery.paid);
+                slip.value.own = own != Amount::NONE;
                 slip.value.stranger = delivery.stranger;
                 slip
             });
@@ -291,14 +288,16 @@ impl<M: Member> Bus<M> {
     /// cannot pay for the replier's copy; [`Error::NoMem`].
     pub(super) fn plan(&self, target: &Target<'_, M>) -> Result<Plan<M>, Refusal<M>> {
         let mut plan = self.recipients(target)?;
-        let mut bill = Bill::new(target.len);
+        let mut bill = Bill::new(match target.policy {
+            Policy::Event { .. } => 0,
+            _ => target.len,
+        });
         if let Some((member, share)) = target.paid {
             bill.add_paid(member.payer(), share)?;
         }
-        if target.reply_max > 0 {
-            bill.add_reply(target.sender.payer(), target.reply_max)?;
+        if target.replier.is_some() {
+            bill.add_reply(target.sender.payer(), target.reply)?;
         }
-        plan.free = matches!(target.policy, Policy::Event { .. });
         let mut full = Vec::new();
         let mut sender_broke = false;
         for (at, delivery) in plan.list.iter_mut().enumerate() {
@@ -341,7 +340,7 @@ impl<M: Member> Bus<M> {
     }
 
     /// Claims room for one copy, and sees whether who pays for it can: of a request that is to be answered the
-    /// sender, of a bind event nobody, of all else the one whose queue it is.
+    /// sender, of all else the one whose queue it is. For the payload of a bind event nobody pays.
     fn claim(
         &self,
         target: &Target<'_, M>,
@@ -354,12 +353,19 @@ impl<M: Member> Bus<M> {
         let payer = if asked { sender.payer() } else { user };
         let free = matches!(target.policy, Policy::Event { .. });
         let may_fill = sender.user() == self.owner || sender.payer().id() == user.id();
-        let version = user.budget().version();
+        let version = user.version();
+        let mut left = bill.left(user);
+        if free {
+            left.bytes = u64::MAX;
+        }
         let ask = Ask {
             len: target.len,
             stranger: (!may_fill).then_some(sender.payer().id()),
-            own: !free && payer.id() == user.id(),
-            left: if free { u64::MAX } else { bill.left(user) },
+            own: match payer.id() == user.id() {
+                true => bill.price(),
+                false => Amount::NONE,
+            },
+            left,
         };
         let mut seat = None;
         let counted = loop {
@@ -373,9 +379,6 @@ impl<M: Member> Bus<M> {
         delivery.own = ask.own;
         delivery.stranger = ask.stranger.filter(|_| counted);
         delivery.claimed = true;
-        if free {
-            return Ok(Room::Claimed);
-        }
         if !bill.can_pay(payer) {
             delivery.unclaim(target.len);
             delivery.claimed = false;
@@ -394,7 +397,6 @@ impl<M: Member> Bus<M> {
             list: Vec::new(),
             len: target.len,
             asked: target.replier.is_some(),
-            free: false,
             bill: Bill::new(target.len),
         };
         let last = self.last_binding;

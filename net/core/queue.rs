@@ -6,17 +6,22 @@
 //! lock alone. So room that was found while the bus is locked does not go away: a send first
 //! *claims* it in every queue, and adds when nothing can fail any more.
 
+use super::account::Amount;
 use super::bus::Held;
 use super::bus::Member;
+use super::claim::Ask;
+use super::claim::Claim;
+use super::claim::Own;
+use super::claim::Seat;
+use super::claim::Strangers;
+use super::claim::SHARED_QUEUE;
 use super::entry::Bond;
 use super::entry::Cause;
 use super::entry::Debt;
 use super::entry::Gap;
 use super::entry::Origin;
 use super::list::List;
-use super::mem::Box;
 use super::message::Fault;
-use super::tree::Node;
 use super::tree::Tree;
 use super::wakes::Link;
 
@@ -31,41 +36,6 @@ pub const QUEUE_LEN: u32 = 100;
 pub const QUEUE_BYTES: u64 = 8 << 20;
 /// Reply bytes that a request reserves unless its socket asks for something else.
 pub const REPLY_MAX: u32 = 4096;
-
-/// A queue of at least so many messages keeps a part of its slots for users who have none in it.
-const SHARED_QUEUE: u32 = 16;
-/// That part is one of so many.
-const KEPT: u32 = 8;
-
-/// A stranger's place in the count of a queue.
-pub(super) type Seat = Box<Node<u32>>;
-
-/// A message that asks for room.
-pub(super) struct Ask {
-    pub(super) len: usize,
-    /// The sender, if it is neither the queue's own user nor the owner of the bus.
-    pub(super) stranger: Option<u32>,
-    /// Whether the queue's own user pays for it.
-    pub(super) own: bool,
-    /// What is left of that user's budget.
-    pub(super) left: u64,
-}
-
-/// What a queue says to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Claim {
-    /// There is room, and it is the message's; `counted`: the stranger is.
-    Room {
-        /// Whether the sender has been counted as a stranger.
-        counted: bool,
-    },
-    /// A seat is needed first.
-    NoSeat,
-    /// There is none.
-    Full,
-    /// The socket holds more than its user has left.
-    Broke,
-}
 
 /// Entries that were taken out and are for the caller to drop, when it holds no lock.
 pub type Garbage<M> = List<Entry<M>>;
@@ -107,12 +77,8 @@ pub struct Queue<M: Member> {
     claimed: u32,
     claimed_bytes: u64,
     reserved: u32,
-    /// Bytes that the queue's own user pays for: of `bytes`, of `claimed_bytes`, and held for replies.
-    own_bytes: u64,
-    own_claimed: u64,
-    own_reserved: u64,
-    /// How many messages each stranger has here, those on their way among them.
-    strangers: Tree<u32>,
+    own: Own,
+    strangers: Strangers,
     limit: u32,
     byte_limit: u64,
     reply_max: u32,
@@ -168,10 +134,8 @@ impl<M: Member> Queue<M> {
             claimed: 0,
             claimed_bytes: 0,
             reserved: 0,
-            own_bytes: 0,
-            own_claimed: 0,
-            own_reserved: 0,
-            strangers: Tree::new(),
+            own: Own::NONE,
+            strangers: Strangers::NONE,
             limit: QUEUE_LEN,
             byte_limit: QUEUE_BYTES,
             reply_max: REPLY_MAX,
@@ -438,10 +402,8 @@ impl<M: Member> Queue<M> {
         self.version = self.version.wrapping_add(1);
         self.unread = self.unread.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(entry.len() as u64);
-        if entry.own {
-            self.own_bytes = self.own_bytes.saturating_sub(entry.len() as u64);
-        }
-        self.stand_up(entry.stranger);
+        self.own.waiting = self.own.waiting.minus(entry.own_amount());
+        self.strangers.stand_up(entry.stranger);
         match entry.origin {
             Origin::Made => {}
             Origin::Pool => self.pooled = self.pooled.saturating_sub(1),
@@ -456,56 +418,32 @@ impl<M: Member> Queue<M> {
         if !self.has_room() {
             return Claim::Full;
         }
-        if self.own_held() > ask.left {
+        if !self.own.held().fits(ask.left) {
             return Claim::Broke;
         }
-        let mut counted = false;
+        let mut claim = Claim::Room { counted: false };
         if let Some(user) = ask.stranger.filter(|_| self.limit >= SHARED_QUEUE) {
-            let user = u64::from(user);
-            let kept = self.held() >= self.limit.saturating_sub(self.limit / KEPT);
-            if let Some(has) = self.strangers.get_mut(user) {
-                if kept {
-                    return Claim::Full;
-                }
-                *has = has.saturating_add(1);
-            } else {
-                let Some(mut seat) = seat.take() else {
-                    return Claim::NoSeat;
-                };
-                seat.value = 1;
-                self.strangers.insert(seat, user);
+            let (held, limit) = (self.held(), self.limit);
+            claim = self.strangers.sit(user, (held, limit), seat);
+            if !matches!(claim, Claim::Room { .. }) {
+                return claim;
             }
-            counted = true;
         }
         self.claimed = self.claimed.saturating_add(1);
-        self.claim_bytes(ask.len, if ask.own { ask.len } else { 0 });
-        Claim::Room { counted }
+        self.claim_bytes(ask.len, ask.own);
+        claim
     }
 
     /// Gives room back that was claimed.
-    pub(super) fn unclaim(&mut self, len: usize, own: bool, stranger: Option<u32>) {
+    pub(super) fn unclaim(&mut self, len: usize, own: Amount, stranger: Option<u32>) {
         self.fill(len, own);
-        self.stand_up(stranger);
+        self.strangers.stand_up(stranger);
     }
 
     /// The room that was claimed is about to be filled.
-    pub(super) fn fill(&mut self, len: usize, own: bool) {
+    pub(super) fn fill(&mut self, len: usize, own: Amount) {
         self.claimed = self.claimed.saturating_sub(1);
-        self.unclaim_bytes(len, if own { len } else { 0 });
-    }
-
-    /// A message of a stranger has gone.
-    fn stand_up(&mut self, stranger: Option<u32>) {
-        let Some(user) = stranger.map(u64::from) else {
-            return;
-        };
-        let left = self.strangers.get_mut(user).map(|has| {
-            *has = has.saturating_sub(1);
-            *has
-        });
-        if left == Some(0) {
-            drop(self.strangers.remove(user));
-        }
+        self.unclaim_bytes(len, own);
     }
 
     /// Messages that are here, on their way, or sure to come.
@@ -514,42 +452,41 @@ impl<M: Member> Queue<M> {
         held.saturating_add(self.reserved)
     }
 
-    /// Bytes that the queue's own user pays for in it.
-    fn own_held(&self) -> u64 {
-        let held = self.own_bytes.saturating_add(self.own_claimed);
-        held.saturating_add(self.own_reserved)
-    }
-
     /// Claims bytes for a message whose slot is reserved.
     ///
-    /// So many of them the queue's `own` user pays for, beyond what is held for the reply.
-    pub(super) fn claim_bytes(&mut self, len: usize, own: usize) {
+    /// So much the queue's `own` user pays for, beyond what is held for the reply.
+    pub(super) fn claim_bytes(&mut self, len: usize, own: Amount) {
         self.claimed_bytes = self.claimed_bytes.saturating_add(len as u64);
-        self.own_claimed = self.own_claimed.saturating_add(own as u64);
+        self.own.claimed = self.own.claimed.plus(own);
     }
 
     /// Gives bytes back that were claimed.
-    pub(super) fn unclaim_bytes(&mut self, len: usize, own: usize) {
+    pub(super) fn unclaim_bytes(&mut self, len: usize, own: Amount) {
         self.claimed_bytes = self.claimed_bytes.saturating_sub(len as u64);
-        self.own_claimed = self.own_claimed.saturating_sub(own as u64);
+        self.own.claimed = self.own.claimed.minus(own);
     }
 
-    /// Holds a slot for a reply of so many bytes, for which the socket's own user pays; false when
-    /// there is none, or when the socket holds more than its user has `left`.
-    pub(super) fn reserve(&mut self, bytes: u64, left: u64) -> bool {
-        let room = self.has_slot() && self.own_held() <= left;
+    /// Holds a slot for a reply of so much, for which the socket's own user pays; false when there is none, or when the
+    /// socket holds more than its user has `left`.
+    pub(super) fn reserve(&mut self, reply: Amount, left: Amount) -> bool {
+        let room = self.has_slot() && self.own.held().fits(left);
         if room {
             self.reserved = self.reserved.saturating_add(1);
-            self.own_reserved = self.own_reserved.saturating_add(bytes);
+            self.own.reserved = self.own.reserved.plus(reply);
         }
         room
     }
 
     /// Gives a reserved slot back; says whether anything may still arrive here.
-    pub(super) fn unreserve(&mut self, bytes: u64) -> bool {
+    pub(super) fn unreserve(&mut self, reply: Amount) -> bool {
         self.reserved = self.reserved.saturating_sub(1);
-        self.own_reserved = self.own_reserved.saturating_sub(bytes);
+        self.own.reserved = self.own.reserved.minus(reply);
         !self.read_shut()
+    }
+
+    /// Whether it holds more messages than it may: somebody has put in what had to arrive.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.held() > self.limit
     }
 
     /// Whether a reply of `len` bytes, longer than was reserved, fits; the socket's user has `own_left`.
@@ -558,7 +495,7 @@ impl<M: Member> Queue<M> {
     /// long replies to one socket.
     pub(super) fn fits_long_reply(&self, len: usize, own_left: u64) -> bool {
         let left = self.byte_limit.saturating_sub(self.bytes);
-        len as u64 <= left && self.own_held() <= own_left
+        len as u64 <= left && self.own.held().bytes <= own_left
     }
 
     /// Puts an entry in, with the descriptors that are for it if this socket takes some.
@@ -577,9 +514,7 @@ impl<M: Member> Queue<M> {
         self.next_token = self.next_token.saturating_add(1);
         self.unread = self.unread.saturating_add(1);
         self.bytes = self.bytes.saturating_add(slip.value.len() as u64);
-        if slip.value.own {
-            self.own_bytes = self.own_bytes.saturating_add(slip.value.len() as u64);
-        }
+        self.own.waiting = self.own.waiting.plus(slip.value.own_amount());
         match slip.value.origin {
             Origin::Made => {}
             Origin::Pool => self.pooled = self.pooled.saturating_add(1),
@@ -691,7 +626,7 @@ impl<M: Member> Queue<M> {
         self.closed = true;
         self.forsake();
         self.remains = core::mem::take(&mut self.list);
-        (self.unread, self.bytes, self.own_bytes) = (0, 0, 0);
+        (self.unread, self.bytes, self.own.waiting) = (0, 0, Amount::NONE);
         (self.pooled, self.notices) = (0, 0);
     }
 

@@ -2,6 +2,7 @@
 
 //! Sending replies.
 
+use super::account::Amount;
 use super::account::Charge;
 use super::bus::Bus;
 use super::bus::Member;
@@ -23,9 +24,9 @@ struct Taken<'a, M: Member> {
     debt: Option<Bond<M>>,
     /// What the reply needs beyond what was reserved.
     extra: usize,
-    /// The requester, the bytes that its own copy, the first one, will take in its queue, and how many of
-    /// them were not held for it.
-    ahead: Option<(M, usize, usize)>,
+    /// The requester, the bytes that its own copy, the first one, will take in its queue, and what of
+    /// that was not held for it.
+    ahead: Option<(M, usize, Amount)>,
 }
 
 impl<M: Member> Drop for Taken<'_, M> {
@@ -108,7 +109,10 @@ impl<M: Member> Bus<M> {
             }
             taken.extra = extra;
         }
-        let extra = taken.extra;
+        let extra = Amount {
+            bytes: taken.extra as u64,
+            messages: 0,
+        };
         requester.with(|queue| queue.claim_bytes(len, extra));
         taken.ahead = Some((requester.clone(), len, extra));
         let debt = taken.debt.as_mut().ok_or(Error::ConnRefused)?;
@@ -121,7 +125,7 @@ impl<M: Member> Bus<M> {
             replier: None,
             len,
             served: if once && open { peer } else { 0 },
-            reply_max: 0,
+            reply: Amount::NONE,
             // What was held for it is enough for all queues of the requester's user.
             paid: open.then_some((&requester, &share)),
             policy: Policy::Miss,
@@ -143,8 +147,7 @@ impl<M: Member> Bus<M> {
         requester.with(|queue| queue.unreserve(debt.value.promised));
         if let Some(mut slip) = debt.value.blank.take().filter(|_| open) {
             slip.value.cookie = debt.value.cookie;
-            slip.value.own = true;
-            slip.value.share = Some(share);
+            slip.value.paid.share = Some(share);
             slip.value.body = Body::Message(message.clone());
             requester.with(|queue| {
                 queue.push_with(slip, out.files.as_ref());

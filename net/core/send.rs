@@ -2,7 +2,9 @@
 
 //! Sending announcements and requests.
 
+use super::account::Amount;
 use super::account::Charge;
+use super::account::Place;
 use super::bus::Bus;
 use super::bus::Dest;
 use super::bus::Member;
@@ -48,13 +50,13 @@ pub enum Sent {
 struct Reservation<M: Member> {
     debt: Option<Bond<M>>,
     requester: Option<M>,
-    bytes: u64,
+    reply: Amount,
 }
 
 impl<M: Member> Drop for Reservation<M> {
     fn drop(&mut self) {
         if let Some(requester) = self.requester.take() {
-            requester.with(|queue| queue.unreserve(self.bytes));
+            requester.with(|queue| queue.unreserve(self.reply));
         }
     }
 }
@@ -165,7 +167,7 @@ impl<M: Member> Bus<M> {
             replier: None,
             len: out.payload.len(),
             served: 0,
-            reply_max: 0,
+            reply: Amount::NONE,
             paid: None,
             policy: policy(out),
         })?;
@@ -191,18 +193,22 @@ impl<M: Member> Bus<M> {
             bytes => bytes,
         };
         let reply_max = reply_max.min(self.max_msg) as usize;
-        let (budget, bytes) = (member.payer().budget(), reply_max as u64);
-        if !member.with(|queue| queue.reserve(bytes, budget.left())) {
+        let payer = member.payer();
+        let reply = Amount {
+            bytes: reply_max as u64,
+            messages: 1,
+        };
+        if !member.with(|queue| queue.reserve(reply, payer.left())) {
             return Err(Error::NoBufs.into());
         }
         let mut reservation = Reservation {
             debt: None,
             requester: Some(member.clone()),
-            bytes,
+            reply,
         };
         let reserved = self.charge(member, reply_max).ok_or(Error::NoBufs)?;
         // Taken at the end: what fails must not have had what others lack.
-        if budget.left() < bytes {
+        if !reply.fits(payer.left()) {
             return Err(Error::NoBufs.into());
         }
         let replier = self.replier(name).ok_or(Error::AddrNotAvail)?;
@@ -216,13 +222,17 @@ impl<M: Member> Bus<M> {
             replier: Some((&replier, binding)),
             len: out.payload.len(),
             served: 0,
-            reply_max: bytes,
+            reply,
             paid: None,
             policy: policy(out),
         })?;
         let charge = self.charge(member, plan.bytes()).ok_or(Error::DQuot)?;
         plan.collect(member)?;
-        let purse = Charge::new(budget, reply_max).ok_or(Error::NoBufs)?;
+        let purse = Charge::new(payer.budget(), reply_max).ok_or(Error::NoBufs)?;
+        let place = Place::new(payer.messages()).ok_or(Error::NoBufs)?;
+        let mut blank = Item::new(Entry::blank(Cause::Own, Origin::Made))?;
+        blank.value.own = true;
+        blank.value.paid.place = Some(place);
         let debt = Debt {
             requester: member.clone(),
             replier: replier.id(),
@@ -230,8 +240,8 @@ impl<M: Member> Bus<M> {
             name: mem::try_copy(name)?,
             reserved,
             purse,
-            promised: bytes,
-            blank: Some(Item::new(Entry::blank(Cause::Own, Origin::Made))?),
+            promised: reply,
+            blank: Some(blank),
             fault: Fault::GoneAway,
         };
         reservation.debt = Some(Node::new(0, debt)?);

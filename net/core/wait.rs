@@ -473,5 +473,5 @@ fn watch<M: Member>(full: &Full<M>) -> Result<bool, AllocError> {
         return Ok(same);
     };
     full.member.await_budget()?;
-    Ok(same && full.member.payer().budget().version() == version)
+    Ok(same && full.member.payer().version() == version)
 }

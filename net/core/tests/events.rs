@@ -12,6 +12,7 @@ use kbus_core::queue::Garbage;
 use kbus_core::wakes::Wakes;
 use peer::Peer;
 use peer::World;
+use std::sync::atomic::Ordering::Relaxed;
 
 const EVENT: &str = "$.KBUS.ReplierBindEvent";
 
@@ -59,6 +60,67 @@ fn reporting_binds_is_seen_by_socket() {
     assert!(!w.bus.reports_binds(&other));
     w.report_binds(&reporter, false).unwrap();
     assert!(!w.bus.reports_binds(&reporter));
+}
+
+/// Each switching on puts in the events of all repliers, but only while the queue is within its limit.
+#[test]
+fn switching_on_again_and_again_has_an_end() {
+    let (mut w, reporter) = world(1, 1);
+    for n in 0..3 {
+        w.replier(&reporter, &format!("$.R{n}")).unwrap();
+    }
+    reporter.with(|queue| queue.set_limit(4));
+    w.report_binds(&reporter, false).unwrap();
+    let mut again = |unread: u32, result| {
+        assert_eq!(w.report_binds(&reporter, true), result);
+        assert_eq!(w.bus.reports_binds(&reporter), result.is_ok());
+        assert_eq!(reporter.with(|queue| queue.unread()), unread);
+        w.report_binds(&reporter, false).unwrap();
+    };
+    again(3, Ok(()));
+    again(6, Ok(()));
+    again(6, Err(Error::NoBufs));
+    let _ = reporter.read();
+    again(5, Err(Error::NoBufs));
+    let _ = reporter.read();
+    again(7, Ok(()));
+}
+
+/// They are messages of its user.
+#[test]
+fn switching_on_needs_a_place_for_each_replier() {
+    let (mut w, reporter) = world(1, 1);
+    for n in 0..3 {
+        w.replier(&reporter, &format!("$.R{n}")).unwrap();
+    }
+    w.report_binds(&reporter, false).unwrap();
+    w.users.messages.store(2, Relaxed);
+    assert_eq!(w.report_binds(&reporter, true), Err(Error::NoBufs));
+    assert_eq!(w.users.used(1), (0, 0));
+    w.users.messages.store(3, Relaxed);
+    w.report_binds(&reporter, true).unwrap();
+    assert_eq!(w.users.used(1), (0, 3));
+    assert_eq!(names(&mut w, &reporter).len(), 3);
+    assert_eq!(w.users.used(1), (0, 0));
+}
+
+/// The event of a binding is one of each user who listens, whose budget it does not wait for.
+#[test]
+fn an_event_is_a_message_of_who_listens() {
+    let (mut w, _) = world(1, 1);
+    let (binder, strange, own) = (w.join(1, 1), w.join(2, 2), w.join(3, 1));
+    w.listen(&strange, EVENT).unwrap();
+    w.users.messages.store(1, Relaxed);
+    w.replier(&binder, "$.A").unwrap();
+    w.replier(&binder, "$.B").unwrap();
+    assert_eq!((w.users.used(2), w.users.used(1)), ((0, 1), (0, 0)));
+    assert_eq!(strange.with(|queue| queue.lost()), 1);
+    // Of who binds it has to arrive.
+    w.listen(&own, EVENT).unwrap();
+    w.replier(&binder, "$.C").unwrap();
+    assert_eq!(w.replier(&binder, "$.D"), Err(Error::Again));
+    assert_eq!(names(&mut w, &own).len(), 1);
+    w.replier(&binder, "$.D").unwrap();
 }
 
 /// The pool is there while one socket wants events, and goes with the last one.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! How much memory a user can pin, beside the payload that budgets count.
 //!
-//! What is not payload is bounded by the memory cgroup of whoever causes the allocation, by the limits of open files, and by
-//! those of the bus. The figures say what one object costs, and what all that one process may have would.
+//! What waits is bounded by two budgets, of bytes and of messages. The rest is bounded by the memory cgroup of whoever
+//! causes the allocation, by the limits of open files, and by those of the bus. The figures say what one object costs, and
+//! what all that one process may have would.
 
 use kbus_selftests::attack::raise_file_limit;
 use kbus_selftests::attack::Victim;
@@ -14,12 +15,13 @@ use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
 use kbus_selftests::process::Sysctl;
 use kbus_selftests::sys::fresh_bus;
+use kbus_selftests::sys::uapi;
 use kbus_selftests::sys::Cmsg;
 use kbus_selftests::sys::Out;
 use kbus_selftests::sys::Sock;
 
 super::tests! {
-    payload_of_one_user empty_messages_with_long_names entries_are_the_sender_s
+    payload_of_one_user all_that_waits_for_one_user empty_messages_with_long_names entries_are_the_sender_s
     sockets_and_bindings cgroup_bounds_the_attacker
 }
 
@@ -30,15 +32,21 @@ fn longest_name(n: u32) -> String {
 
 /// Kernel memory that `f`, in a process of an attacker's user and in a cgroup of its own, makes the group pay for.
 fn pinned<R>(name: &str, f: impl FnOnce() -> R) -> u64 {
+    pinned_after(name, || (), |()| f())
+}
+
+/// The same, without what `prepare` takes.
+fn pinned_after<P, R>(name: &str, prepare: impl FnOnce() -> P, f: impl FnOnce(P) -> R) -> u64 {
     let group = Group::new(name);
     let (ready, done) = (Gate::new(), Gate::new());
     let child = Child::fork(|| {
         group.enter();
         raise_file_limit(4000);
         become_user(ATTACKER, ATTACKER);
+        let prepared = prepare();
         ready.open(0);
         done.pass();
-        let kept = f();
+        let kept = f(prepared);
         ready.open(0);
         done.pass();
         drop(kept);
@@ -91,7 +99,72 @@ fn payload_of_one_user() {
     assert!(held > 3 << 20, "{held}");
 }
 
-/// Messages without payload are not counted: only their number is, in each queue. What one costs with the longest name.
+/// All that waits for a user together, in queues as long as there may be, and of the kinds that take most: payload of a
+/// length for which the kernel's allocator takes twice as much, names of a thousand bytes, requests.
+///
+/// The bound: twice `user_bytes`, and 2048 bytes for each of `user_messages`.
+fn all_that_waits_for_one_user() {
+    const BYTES: u64 = 8 << 20;
+    const MESSAGES: u64 = 12_000;
+    const SOCKS: u32 = 12;
+    let _bytes = Sysctl::set("user_bytes", BYTES);
+    let _messages = Sysctl::set("user_messages", MESSAGES);
+    let bus = fresh_bus();
+    let listeners = |from: u32| -> Vec<(Sock, String)> {
+        (from..from + SOCKS)
+            .map(|i| {
+                let (sock, name) = (Sock::on(&bus), longest_name(i));
+                sock.set_queue_len(16384);
+                sock.set_u32(uapi::KBUS_REPLY_MAX, 1).unwrap();
+                sock.listen(&name).unwrap();
+                (sock, name)
+            })
+            .collect()
+    };
+    let prepare = || {
+        let sender = Sock::on(&bus);
+        let replier = Sock::on(&bus);
+        replier.set_queue_len(16384);
+        replier.replier(&longest_name(0)).unwrap();
+        (sender, replier, listeners(1), listeners(1 + SOCKS))
+    };
+    let pinned = pinned_after("all", prepare, |(sender, replier, rich, poor)| {
+        for (sock, name) in &rich {
+            fill(
+                &sender,
+                &Out::nowhere(&[1; 4097]).with(Cmsg::name(name)),
+                sock,
+            );
+        }
+        let ask = Out::nowhere(b"")
+            .with(Cmsg::name(&longest_name(0)))
+            .with(Cmsg::send(uapi::KBUS_REQUEST, 0, 0));
+        for (sock, _) in &poor[..4] {
+            for _ in 0..MESSAGES / 32 {
+                sock.send_msg(&ask).unwrap();
+            }
+        }
+        for (sock, name) in &poor {
+            fill(&sender, &Out::nowhere(b"").with(Cmsg::name(name)), sock);
+        }
+        let unread = |(sock, _): &(Sock, String)| u64::from(sock.unread());
+        let waiting = rich.iter().chain(&poor).map(unread).sum::<u64>();
+        let asked = u64::from(replier.unread());
+        eprintln!(
+            "# {waiting} messages and {asked} requests wait for one user, of at most {MESSAGES}"
+        );
+        assert!(waiting + 2 * asked <= MESSAGES, "{waiting} {asked}");
+        assert!(waiting + 2 * asked > MESSAGES / 8 * 7, "{waiting} {asked}");
+        (sender, replier, rich, poor)
+    });
+    let most = 2 * BYTES + MESSAGES * 2048;
+    eprintln!("# together they pin {pinned} bytes of the kernel's memory, of at most {most}");
+    assert!(pinned <= most, "{pinned} of {most}");
+    assert!(pinned > most / 2, "{pinned} of {most}");
+}
+
+/// What a message without payload costs, with the longest name: less than the 2048 bytes that the limit of messages is
+/// made for.
 fn empty_messages_with_long_names() {
     const EACH: u64 = 4000;
     const SOCKS: u64 = 8;
@@ -115,12 +188,10 @@ fn empty_messages_with_long_names() {
         (sender, socks)
     });
     let each = pinned / (EACH * SOCKS);
-    let most = Sysctl::get("max_queue_len");
+    let most = Sysctl::get("user_messages");
     eprintln!(
-        "# an empty message with a name of 1000 bytes pins {each} bytes; a full queue of {most} {} MiB, 1024 of \
-         those {} MiB",
-        (each * most) >> 20,
-        (each * most * 1024) >> 20
+        "# an empty message with a name of 1000 bytes pins {each} bytes; the {most} that may wait for a user {} MiB",
+        (each * most) >> 20
     );
     assert!((1000..2048).contains(&each), "{each}");
 }

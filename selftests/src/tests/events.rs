@@ -19,7 +19,7 @@ super::tests! {
     reports_are_off_unless_set reports_are_switched_by_the_owner
     reports_are_switched_by_the_owning_user reports_need_a_bus switching_on_tells_what_is_bound
     switching_on_tells_everybody_s_bindings switching_on_needs_no_binding
-    switching_on_goes_beyond_the_limit switching_on_tells_it_once_each_time
+    switching_on_goes_beyond_the_limit switching_on_again_needs_a_queue_within_its_limit switching_on_tells_it_once_each_time
     switching_on_tells_nobody_else initial_events_outlive_unbinding
     initial_events_of_a_socket_shut_for_reading event_looks event_has_the_longest_name
     bind_is_announced unbind_is_announced nothing_is_announced_while_off listeners_are_not_announced
@@ -201,6 +201,24 @@ fn switching_on_goes_beyond_the_limit() {
         assert_eq!(got, event(&a, true, &format!("$.N{n}")));
     }
     silent!(b);
+}
+
+/// But not a queue that is beyond it already: `ENOBUFS`, and nothing has changed.
+fn switching_on_again_needs_a_queue_within_its_limit() {
+    let bus = fresh_bus();
+    let (a, b) = (Sock::on(&bus), Sock::on(&bus));
+    for n in 0..5 {
+        a.replier(&format!("$.N{n}")).unwrap();
+    }
+    b.set_queue_len(4);
+    b.turn_on(uapi::KBUS_REPORT_BINDS);
+    b.turn_off(uapi::KBUS_REPORT_BINDS);
+    fails!(ENOBUFS, b.set_u32(uapi::KBUS_REPORT_BINDS, 1));
+    assert_eq!(b.get_u32(uapi::KBUS_REPORT_BINDS), Ok(0));
+    assert_eq!(b.unread(), 5);
+    b.recv().unwrap();
+    b.turn_on(uapi::KBUS_REPORT_BINDS);
+    assert_eq!((b.unread(), b.lost()), (9, 0));
 }
 
 /// Each time it switches it on; setting 1 again switches nothing.

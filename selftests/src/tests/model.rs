@@ -191,7 +191,7 @@ impl Sockets {
         }
     }
 
-    fn set(&self, slot: usize, setting: Setting) {
+    fn set(&self, slot: usize, setting: Setting) -> Done {
         let sock = self.sock(slot);
         let set = match setting {
             Setting::QueueLen(len) => sock.set_u32(uapi::KBUS_QUEUE_LEN, len as u32),
@@ -201,7 +201,10 @@ impl Sockets {
             Setting::ReportLost(on) => sock.set_u32(uapi::KBUS_REPORT_LOST, on.into()),
             Setting::ReportBinds(on) => sock.set_u32(uapi::KBUS_REPORT_BINDS, on.into()),
         };
-        set.unwrap_or_else(|errno| panic!("{setting:?}: {errno:?}"));
+        match set {
+            Ok(()) => Done::Ok(0),
+            Err(errno) => Done::Err(errno.0),
+        }
     }
 
     fn open(&mut self, slot: usize, bus: usize, key: u64) {
@@ -303,10 +306,7 @@ impl Sockets {
                 Err(errno) if errno.0 == EAGAIN => Done::Read(None),
                 Err(errno) => Done::Err(errno.0),
             },
-            Op::Set { setting, .. } => {
-                self.set(slot, *setting);
-                Done::Ok(0)
-            }
+            Op::Set { setting, .. } => self.set(slot, *setting),
             Op::GiveUp { .. } => {
                 let held = self.slots[slot].as_mut().expect("an open socket");
                 let blocked = held.waits.take().expect("something that waits");
@@ -482,6 +482,7 @@ fn config(bytes_max: usize) -> Config {
         max_msg: MAX_MSG,
         bytes_max,
         budget: 1 << 30,
+        messages: 1 << 30,
         pool: (1000, 16),
         reply_max: 4096,
     }

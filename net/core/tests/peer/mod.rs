@@ -36,6 +36,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Users {
     pub budget: &'static AtomicU64,
+    pub messages: &'static AtomicU64,
     pub limits: &'static Limits,
     bell: &'static AtomicBool,
     payers: Rc<RefCell<BTreeMap<u32, Arc<Payer>>>>,
@@ -47,6 +48,7 @@ impl Users {
     pub fn new(budget: u64) -> Self {
         Users {
             budget: Box::leak(Box::new(AtomicU64::new(budget))),
+            messages: Box::leak(Box::new(AtomicU64::new(u64::MAX))),
             limits: Box::leak(Box::new(Limits::new())),
             bell: Box::leak(Box::new(AtomicBool::new(false))),
             payers: Rc::default(),
@@ -60,17 +62,18 @@ impl Users {
         // Not the operation that is tested.
         let make = || {
             let failing = mem::fail_after(None);
-            let account = Account::of_machine(self.budget, self.bell).unwrap();
-            let payer = Payer::new(id, account).unwrap();
+            let of = |max| Account::of_machine(max, self.bell).unwrap();
+            let payer = Payer::new(id, of(self.budget), of(self.messages)).unwrap();
             mem::fail_after(failing);
             payer
         };
         payers.entry(id).or_insert_with(make).clone()
     }
 
-    /// What a user has waiting.
-    pub fn used(&self, id: u32) -> u64 {
-        self.payer(id).budget().used()
+    /// What a user has waiting: bytes and messages.
+    pub fn used(&self, id: u32) -> (u64, u64) {
+        let payer = self.payer(id);
+        (payer.budget().used(), payer.messages().used())
     }
 
     /// Those whose budgets got bytes back, if anybody waits for that.
@@ -81,7 +84,7 @@ impl Users {
         let payers = self.payers.borrow();
         let rung: Vec<u32> = payers
             .values()
-            .filter(|payer| payer.budget().take_ring())
+            .filter(|payer| payer.take_ring())
             .map(|payer| payer.id())
             .collect();
         let mut waiting = self.waiting.borrow_mut();
@@ -168,7 +171,7 @@ impl Member for Peer {
 
     fn await_budget(&self) -> Result<(), AllocError> {
         let mut waiting = self.0.users.waiting.borrow_mut();
-        self.payer().budget().await_bytes();
+        self.payer().await_budget();
         if !waiting.iter().any(|peer| peer.id() == self.id()) {
             waiting.push(self.clone());
         }
