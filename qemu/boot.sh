@@ -32,6 +32,10 @@ else
 fi
 qemu=(qemu-system-x86_64 -M q35 "${accel[@]}" -smp $cpus -m $memory -nodefaults -no-reboot -display none
 	-kernel "$KERNELDIR/vmlinuz" -initrd "$OUT/initramfs.cpio")
+# The memory of a machine that is fuzzed is a file: if it crashes, the program that ran is looked for in it.
+if [ "$run" = fuzz ] || [ "$run" = sanitize ]; then
+	qemu+=(-object "memory-backend-file,id=ram,size=${memory}M,mem-path=$result.memory,share=on" -machine memory-backend=ram)
+fi
 append="panic=-1 oops=panic panic_on_warn=1 loglevel=7 kbus.run=$run"
 # The long forms of tests, and what repeats a run of random ones.
 append="$append kbus.n=${N:-} kbus.seed=${SEED:-}"
@@ -59,11 +63,17 @@ if [ "$run" = shell ]; then
 	exec "${qemu[@]}" -serial mon:stdio -append "console=ttyS0 quiet $append"
 fi
 
+# Prints the program of the fuzzer that was the last to run.
+last_program() {
+	[ -s "$result.memory" ] || return 0
+	grep -a -A 60 '^kbus-fuzz-begin$' "$result.memory" | sed '/kbus-fuzz-end/q' | tee "$result.program" >&2 || :
+}
+
 : >"$result"
 : >"$console"
 "${qemu[@]}" -serial "file:$console" -serial "file:$result" -append "console=ttyS0 $append" </dev/null &
 pid=$!
-trap 'kill $pid 2>/dev/null || :' EXIT
+trap 'kill $pid 2>/dev/null || :; rm -f "$result.memory"' EXIT
 tail -n +1 -f --pid=$pid -s 0.2 "$result" | tr -d '\r' &
 start=$SECONDS
 while kill -0 $pid 2>/dev/null; do
@@ -71,6 +81,7 @@ while kill -0 $pid 2>/dev/null; do
 		kill $pid
 		say "error: the machine was still running after $limit s. Its console ends:"
 		tail -n 40 "$console" >&2
+		last_program
 		exit 1
 	fi
 	sleep 0.2
@@ -83,11 +94,13 @@ if grep -nE 'BUG:|WARNING:|Oops|general protection|Kernel panic|kernel BUG|unref
 	head -n 20 "$result.complaints" >&2
 	say "The whole console: $console"
 	tail -n 60 "$console" >&2
+	last_program
 	exit 1
 fi
 grep -q '^# end$' "$result" || {
 	say "error: the machine stopped before the end. Its console ends:"
 	tail -n 40 "$console" >&2
+	last_program
 	exit 1
 }
 grep -q '^# unloaded$' "$result" || { say "error: the module could not be unloaded"; exit 1; }

@@ -7,7 +7,7 @@ out=$1 target=$2
 mkdir -p "$out"
 export RUSTFLAGS="-C target-feature=+crt-static" CARGO_TARGET_DIR=$target
 cargo build --locked --release --target x86_64-unknown-linux-gnu -p kbus-selftests
-for bin in kbus-selftests kbus-demo kbus-bench; do
+for bin in kbus-selftests kbus-demo kbus-bench kbus-fuzz; do
 	cp "$target/x86_64-unknown-linux-gnu/release/$bin" "$out/"
 done
 for program in replier merge; do

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Chooses the next program: those that reach what none has reached before are kept, and changed.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::cover::Spot;
+use crate::program::Program;
+use crate::random::Rng;
+use crate::run::Outcome;
+use crate::run::Runner;
+
+/// Findings after which a run is over: the same fault is found again and again.
+const ENOUGH: usize = 5;
+
+/// A fuzzer and the programs that it has kept.
+#[derive(Debug)]
+pub struct Fuzzer {
+    runner: Runner,
+    rng: Rng,
+    kept: Vec<Program>,
+    verbose: bool,
+}
+
+impl Fuzzer {
+    /// A fuzzer with nothing kept.
+    pub fn new(seed: u64, verbose: bool) -> Fuzzer {
+        Fuzzer {
+            runner: Runner::new(),
+            rng: Rng::new(seed),
+            kept: Vec::new(),
+            verbose,
+        }
+    }
+
+    /// Offsets of the module's code that was reached.
+    pub fn code(&self) -> Vec<u32> {
+        self.runner.shared().code()
+    }
+
+    fn run(&mut self, program: &Program) -> Outcome {
+        if self.verbose {
+            print!("# ---\n{}", comment(program));
+        }
+        self.runner.run(program)
+    }
+
+    /// Runs these programs and keeps them; returns what was wrong.
+    pub fn replay(&mut self, programs: &[Program], repeat: u32) -> Vec<String> {
+        let start = Instant::now();
+        let mut findings = Vec::new();
+        for program in programs {
+            for _ in 0..repeat {
+                if let Some(finding) = self.run(program).finding {
+                    findings.push(format!("{finding}\n{program}"));
+                    break;
+                }
+            }
+            if findings.len() == ENOUGH {
+                break;
+            }
+            self.kept.push(program.clone());
+        }
+        self.say("the corpus", start);
+        findings
+    }
+
+    /// Tries new programs for so long; returns what was wrong.
+    pub fn fuzz(&mut self, time: Duration) -> Vec<String> {
+        let (start, mut said) = (Instant::now(), Instant::now());
+        let mut findings: Vec<String> = Vec::new();
+        while start.elapsed() < time && findings.len() < ENOUGH {
+            let program = self.next();
+            let outcome = self.run(&program);
+            if let Some(finding) = outcome.finding {
+                let program = self.shorten(&program, |fuzzer, shorter| {
+                    fuzzer.run(shorter).finding.is_some()
+                });
+                findings.push(format!("{finding}\n{program}"));
+                println!("# wrong: {finding}\n{}", comment(&program));
+            } else if !outcome.fresh.is_empty() {
+                let program = self.shorten(&program, |fuzzer, shorter| {
+                    fuzzer.reaches(shorter, &outcome.fresh)
+                });
+                println!(
+                    "# kept, new: {}\n{}",
+                    outcome.fresh.len(),
+                    comment(&program)
+                );
+                self.kept.push(program);
+            }
+            if said.elapsed() > Duration::from_secs(60) {
+                self.say("so far", start);
+                said = Instant::now();
+            }
+        }
+        self.say("new programs", start);
+        findings
+    }
+
+    fn say(&self, what: &str, start: Instant) {
+        let shared = self.runner.shared();
+        println!(
+            "# {what}: {} programs run, {} calls, {} kept, {} places of the code reached, {} s{}",
+            self.runner.runs(),
+            shared.calls.load(std::sync::atomic::Ordering::Relaxed),
+            self.kept.len(),
+            self.code().len(),
+            start.elapsed().as_secs(),
+            if self.runner.sees_code() {
+                ""
+            } else {
+                " (this kernel has no KCOV)"
+            },
+        );
+    }
+
+    fn next(&mut self) -> Program {
+        if self.kept.is_empty() || self.rng.chance(10) {
+            return Program::random(&mut self.rng);
+        }
+        // The newest are tried more often: what they reached is what is little known.
+        let recent = self.kept.len().saturating_sub(self.kept.len() / 4 + 1);
+        let from = if self.rng.chance(40) { recent } else { 0 };
+        let one = from + self.rng.below(self.kept.len() - from);
+        let other = self.rng.below(self.kept.len());
+        self.kept[one]
+            .clone()
+            .mutate(&self.kept[other], &mut self.rng)
+    }
+
+    /// Whether a program reaches all of these.
+    fn reaches(&mut self, program: &Program, spots: &[Spot]) -> bool {
+        let shared = self.runner.shared();
+        shared.forget(spots);
+        let fresh = self.run(program).fresh;
+        let all = spots.iter().all(|spot| fresh.contains(spot));
+        // What it reaches by chance is for a program that is kept.
+        let others: Vec<Spot> = fresh
+            .into_iter()
+            .filter(|spot| !spots.contains(spot))
+            .collect();
+        shared.forget(&others);
+        if !all {
+            // They were reached once; that stays so.
+            shared.remember(spots);
+        }
+        all
+    }
+
+    /// A program without the calls that are not needed for something to be so.
+    fn shorten(
+        &mut self,
+        program: &Program,
+        holds: impl Fn(&mut Fuzzer, &Program) -> bool,
+    ) -> Program {
+        let mut program = program.clone();
+        let mut len = program.calls.len().div_ceil(2);
+        while len > 0 {
+            let mut at = program.calls.len();
+            while at > 0 {
+                let from = at.saturating_sub(len);
+                let shorter = program.without(from..at);
+                if !shorter.calls.is_empty() && holds(self, &shorter) {
+                    program = shorter;
+                }
+                at = from;
+            }
+            len /= 2;
+        }
+        program
+    }
+
+    /// Prints the programs without which less would be reached, made as short as they can be.
+    pub fn distil(&mut self) {
+        let mut all = std::mem::take(&mut self.kept);
+        // Short ones first: longer ones stay only if they add something.
+        all.sort_by_key(|program| program.calls.len());
+        self.runner.shared().forget_all();
+        for program in all {
+            let fresh = self.run(&program).fresh;
+            if fresh.is_empty() {
+                continue;
+            }
+            let program = self.shorten(&program, |fuzzer, shorter| fuzzer.reaches(shorter, &fresh));
+            println!("# distilled\n{}", comment(&program));
+            self.kept.push(program);
+        }
+        println!("# distilled: {} programs", self.kept.len());
+    }
+}
+
+/// A program in KTAP, where a line that is no result is a comment.
+fn comment(program: &Program) -> String {
+    program
+        .calls
+        .iter()
+        .map(|call| format!("# | {call}\n"))
+        .collect()
+}

@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Sends and reads, whole and faulty, and what is learnt from what was read.
+
+use std::mem;
+use std::sync::atomic::Ordering::Relaxed;
+
+use kbus_selftests::sys::uapi;
+use kbus_uapi::kbus_info;
+
+use crate::address;
+use crate::machine::Machine;
+use crate::perform::ret;
+use crate::perform::Ret;
+use crate::program::Call;
+
+const SOL_KBUS: i32 = uapi::SOL_KBUS as i32;
+
+/// Adds a control message; `len` is what its header says, beyond the header's own length.
+fn push(control: &mut Vec<u8>, level: i32, kind: i32, data: &[u8], len: usize) {
+    control.extend_from_slice(&(16 + len).to_ne_bytes());
+    control.extend_from_slice(&level.to_ne_bytes());
+    control.extend_from_slice(&kind.to_ne_bytes());
+    control.extend_from_slice(data);
+    control.resize(control.len().next_multiple_of(8), 0);
+}
+
+/// Buffers of a message in the pieces that a shape asks for.
+fn pieces(machine: &Machine, shape: i64, len: usize) -> Vec<libc::iovec> {
+    let at = machine.buffers.whole();
+    let piece = |at: *mut u8, len: usize| libc::iovec {
+        iov_base: at.cast(),
+        iov_len: len,
+    };
+    match shape {
+        1 => vec![
+            piece(at, len / 3),
+            piece(at, 0),
+            piece(at.wrapping_add(len / 3), len - len / 3),
+        ],
+        2 => Vec::new(),
+        4 => vec![piece(machine.buffers.fault(), len)],
+        7 => vec![piece(machine.buffers.half_fault(len), len)],
+        _ => vec![piece(at, len)],
+    }
+}
+
+impl Machine {
+    /// The control data of a send.
+    fn control(&self, call: &Call, cookie: u64) -> Vec<u8> {
+        let mut with = call.get("with");
+        let (flags, max) = (call.get("flags") as u32, call.get("max") as u32);
+        if flags != 0 || max != 0 {
+            with |= 1;
+        }
+        let mut control = Vec::new();
+        let mut add = |bit: i64, level: i32, kind: u32, mut data: Vec<u8>| {
+            if with & bit == 0 {
+                return;
+            }
+            // short, zeroes, trail, bad-len.
+            if with & 128 != 0 {
+                data.truncate(data.len() / 2);
+            }
+            if with & 256 != 0 {
+                data.extend_from_slice(&[0; 8]);
+            }
+            if with & 512 != 0 {
+                data.push(1);
+            }
+            let len = if with & 1024 != 0 { 9999 } else { data.len() };
+            push(&mut control, level, kind as i32, &data, len);
+            if with & 64 != 0 {
+                push(&mut control, level, kind as i32, &data, data.len());
+            }
+        };
+        let send = [flags.to_ne_bytes(), max.to_ne_bytes()].concat();
+        add(
+            1,
+            SOL_KBUS,
+            uapi::SCM_KBUS_SEND,
+            [send, cookie.to_ne_bytes().to_vec()].concat(),
+        );
+        add(
+            2,
+            SOL_KBUS,
+            uapi::SCM_KBUS_NAME,
+            address::name(call.get("name")),
+        );
+        add(4, SOL_KBUS, uapi::SCM_KBUS_VIA, vec![7; 32]);
+        let files = if with & 8 != 0 {
+            self.files(call.get("files"))
+        } else {
+            Vec::new()
+        };
+        let files: Vec<u8> = files.iter().flat_map(|fd| fd.to_ne_bytes()).collect();
+        add(8, libc::SOL_SOCKET, libc::SCM_RIGHTS as u32, files);
+        // SAFETY: Always safe.
+        let ids = unsafe { [libc::getpid(), libc::getuid() as i32, libc::getgid() as i32] };
+        let ids = if with & 2048 != 0 { [1, 4711, -1] } else { ids };
+        let ids = ids.iter().flat_map(|id| id.to_ne_bytes()).collect();
+        add(16, libc::SOL_SOCKET, libc::SCM_CREDENTIALS as u32, ids);
+        add(32, SOL_KBUS, 99, vec![0; 8]);
+        control
+    }
+
+    /// Descriptors to be passed. What is made for that stays open: it is the process's last use of a number.
+    fn files(&self, which: i64) -> Vec<i32> {
+        let pipe = self.pipe[1];
+        // SAFETY: New descriptors belong to nobody else; the sizes are those of what is pointed to.
+        unsafe {
+            match which {
+                0 => vec![pipe],
+                1 => vec![libc::open(
+                    c"/dev/null".as_ptr(),
+                    libc::O_RDWR | libc::O_CLOEXEC,
+                )],
+                2 => vec![pipe, pipe, pipe],
+                3 => Vec::new(),
+                4 => self.fds.iter().map(|fd| fd.load(Relaxed)).take(2).collect(),
+                5 => vec![libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)],
+                6 => vec![libc::epoll_create1(0)],
+                7 => {
+                    let mut params = [0_u64; 15];
+                    vec![libc::syscall(libc::SYS_io_uring_setup, 1, params.as_mut_ptr()) as i32]
+                }
+                8 => vec![pipe, -1],
+                9 => vec![libc::open(c"/tmp".as_ptr(), libc::O_PATH | libc::O_CLOEXEC)],
+                10 => vec![pipe; 253],
+                _ => vec![pipe; 254],
+            }
+        }
+    }
+
+    /// `sendmsg()` and its likes.
+    pub fn send(&self, call: &Call) -> Option<Ret> {
+        let fd = self.fd(call, "s")?;
+        let mut result = Ok(0);
+        for _ in 0..call.get("times").clamp(1, 200) {
+            result = self.send_once(call, fd);
+            if result.is_err() {
+                break;
+            }
+        }
+        Some(result)
+    }
+
+    fn send_once(&self, call: &Call, fd: i32) -> Ret {
+        let s = call.get("s") as usize;
+        let (shape, how) = (call.get("shape"), call.get("how"));
+        let context = self.context(call);
+        let reply = context.owed[0].clone();
+        let name = match shape {
+            3 => None,
+            6 => Some(address::FAULT.to_vec()),
+            _ => address::dest(call.get("to"), call.get("name"), &context),
+        };
+        let cookie = {
+            let mut state = self.state();
+            state.cookie += 1;
+            state.cookie
+        };
+        let control = self.control(call, cookie);
+        let len = (call.get("len").clamp(0, 1 << 24 | 1)) as usize;
+        let mut iov = pieces(self, shape, len);
+        let flags = call.get("msg") as i32;
+        let (name_at, name_len) = match &name {
+            Some(bytes) => (self.buffers.place(bytes), bytes.len() as u32),
+            None => (std::ptr::null(), 0),
+        };
+        // SAFETY: All zeroes are a valid header. What it points at lives until the calls return, or cannot be touched.
+        let result = unsafe {
+            let mut header: libc::msghdr = mem::zeroed();
+            header.msg_name = name_at.cast_mut().cast();
+            header.msg_namelen = name_len;
+            header.msg_iov = iov.as_mut_ptr();
+            header.msg_iovlen = iov.len();
+            if !control.is_empty() {
+                header.msg_control = match shape {
+                    5 => self.buffers.fault().cast(),
+                    _ => control.as_ptr().cast_mut().cast(),
+                };
+                header.msg_controllen = control.len();
+            }
+            match how {
+                0 => ret(libc::sendmsg(fd, &header, flags) as i64),
+                1 => ret(libc::sendto(
+                    fd,
+                    self.buffers.whole().cast(),
+                    len,
+                    flags,
+                    name_at.cast(),
+                    name_len,
+                ) as i64),
+                2 => ret(libc::write(fd, self.buffers.whole().cast(), len) as i64),
+                _ => {
+                    // The second one has no control data, and so no cookie.
+                    let mut second = header;
+                    second.msg_control = std::ptr::null_mut();
+                    second.msg_controllen = 0;
+                    let one = |header| libc::mmsghdr {
+                        msg_hdr: header,
+                        msg_len: 0,
+                    };
+                    let mut both = [one(header), one(second)];
+                    ret(libc::sendmmsg(fd, both.as_mut_ptr(), 2, flags))
+                }
+            }
+        };
+        let last = self.number(fd, uapi::KBUS_LAST_SENT);
+        let mut state = self.state();
+        let reply = reply.and_then(|from| state.owed[s].iter().position(|(_, owed)| *owed == from));
+        let is_reply = [1, 4, 8].contains(&call.get("to"));
+        match result {
+            Ok(_) => {
+                let asks = call.get("flags") & i64::from(uapi::KBUS_REQUEST) != 0
+                    && (how == 0 || how == 3);
+                if asks && !is_reply {
+                    state.asked.push((cookie, s));
+                } else if let Some(at) = reply.filter(|_| is_reply && how != 2) {
+                    state.old[s] = state.owed[s].remove(at);
+                }
+                let before = mem::replace(&mut state.last_sent[s], last);
+                drop(state);
+                if self.plain && last <= before {
+                    self.find(&format!(
+                        "{call}: message {last:x} after {before:x} of the same socket"
+                    ));
+                }
+            }
+            Err(libc::EADDRNOTAVAIL | libc::ECONNREFUSED) if is_reply => {
+                if let Some(at) = reply {
+                    state.owed[s].remove(at);
+                }
+            }
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// `recvmsg()` and its likes.
+    pub fn recv(&self, call: &Call) -> Option<Ret> {
+        let fd = self.fd(call, "s")?;
+        let mut result = Ok(0);
+        for _ in 0..call.get("times").clamp(1, 200) {
+            result = self.recv_once(call, fd);
+            if result.is_err() {
+                break;
+            }
+        }
+        Some(result)
+    }
+
+    fn recv_once(&self, call: &Call, fd: i32) -> Ret {
+        let (s, shape, how) = (call.get("s") as usize, call.get("shape"), call.get("how"));
+        let room = (call.get("room").clamp(0, 1 << 20)) as usize;
+        let control_len = (call.get("control").clamp(0, 4096)) as usize;
+        let mut iov = pieces(self, shape, room);
+        let (mut names, mut controls) = ([[0_u8; 128]; 2], [[0_u64; 512]; 2]);
+        let flags = call.get("msg") as i32;
+        let peek = flags & libc::MSG_PEEK != 0;
+        // SAFETY: All zeroes are valid headers. What they point at lives until the calls return and is as long as said, or
+        // cannot be touched.
+        let (result, headers) = unsafe {
+            let mut both: [libc::mmsghdr; 2] = mem::zeroed();
+            for (n, entry) in both.iter_mut().enumerate() {
+                let header = &mut entry.msg_hdr;
+                if shape != 3 {
+                    header.msg_name = match shape {
+                        6 => self.buffers.fault().cast(),
+                        _ => names[n].as_mut_ptr().cast(),
+                    };
+                    header.msg_namelen = 128;
+                }
+                header.msg_iov = iov.as_mut_ptr();
+                header.msg_iovlen = iov.len();
+                if control_len > 0 {
+                    header.msg_control = match shape {
+                        5 => self.buffers.fault().cast(),
+                        _ => controls[n].as_mut_ptr().cast(),
+                    };
+                    header.msg_controllen = control_len;
+                }
+            }
+            let header = &mut both[0].msg_hdr;
+            let result = match how {
+                0 => ret(libc::recvmsg(fd, header, flags) as i64),
+                1 => {
+                    header.msg_controllen = 0;
+                    let at = header.msg_name.cast();
+                    ret(libc::recvfrom(
+                        fd,
+                        self.buffers.whole().cast(),
+                        room,
+                        flags,
+                        at,
+                        &mut header.msg_namelen,
+                    ) as i64)
+                }
+                2 => {
+                    header.msg_controllen = 0;
+                    header.msg_namelen = 0;
+                    ret(libc::recv(fd, self.buffers.whole().cast(), room, flags) as i64)
+                }
+                _ => ret(libc::recvmmsg(
+                    fd,
+                    both.as_mut_ptr(),
+                    2,
+                    flags | libc::MSG_WAITFORONE,
+                    std::ptr::null_mut(),
+                )),
+            };
+            (result, both)
+        };
+        let count = match (result, how) {
+            (Ok(count), 3) => count as usize,
+            (Ok(_), _) => 1,
+            (Err(libc::EFAULT), _) if shape == 6 => {
+                // The core writes the address when the message has been read.
+                self.state().unsure[s] = true;
+                0
+            }
+            (Err(_), _) => 0,
+        };
+        for n in 0..count {
+            let header = &headers[n].msg_hdr;
+            let control = if shape == 5 { 0 } else { header.msg_controllen };
+            // SAFETY: The kernel has written so much of the buffer.
+            let control = unsafe {
+                std::slice::from_raw_parts(controls[n].as_ptr().cast::<u8>(), control.min(4096))
+            };
+            let name = if shape == 6 || shape == 3 {
+                0
+            } else {
+                header.msg_namelen as usize
+            };
+            let nothing = result == Ok(0) && name == 0;
+            self.learn(call, s, &names[n][..name.min(128)], control, peek, nothing);
+        }
+        result
+    }
+
+    /// Takes note of a message that was read; `nothing` is what there is after a shutdown, or no message at all.
+    fn learn(&self, call: &Call, s: usize, from: &[u8], control: &[u8], peek: bool, nothing: bool) {
+        let mut info = None;
+        let mut rest = control;
+        while rest.len() >= 16 {
+            let len = usize::from_ne_bytes(rest[..8].try_into().expect("8 bytes"));
+            let level = i32::from_ne_bytes(rest[8..12].try_into().expect("4 bytes"));
+            let kind = i32::from_ne_bytes(rest[12..16].try_into().expect("4 bytes"));
+            if len < 16 || len > rest.len() {
+                self.find(&format!(
+                    "{call}: control data of {len} bytes in {}",
+                    rest.len()
+                ));
+            }
+            let data = &rest[16..len];
+            if (level, kind) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+                for fd in data.chunks_exact(4) {
+                    // SAFETY: It has just come into being.
+                    unsafe { libc::close(i32::from_ne_bytes(fd.try_into().expect("4 bytes"))) };
+                }
+            } else if (level, kind) == (SOL_KBUS, uapi::SCM_KBUS_INFO as i32)
+                && data.len() >= size_of::<kbus_info>()
+            {
+                // SAFETY: There are as many bytes, and any are valid.
+                info = Some(unsafe { data.as_ptr().cast::<kbus_info>().read_unaligned() });
+            }
+            rest = rest.get(len.next_multiple_of(8)..).unwrap_or(&[]);
+        }
+        if peek {
+            return;
+        }
+        let mut state = self.state();
+        let Some(info) = info.filter(|_| !from.is_empty()) else {
+            state.unsure[s] |= !(nothing && state.shut[s]);
+            return;
+        };
+        if let Some(id) = address::request_id(from) {
+            state.owed[s].push_back((id, from.to_vec()));
+        }
+        let answers = uapi::KBUS_REPLY | uapi::KBUS_STATUS;
+        if info.flags & answers != 0 && info.in_reply_to != 0 && info.cookie != 0 {
+            *state.answers.entry(info.cookie).or_default() += 1;
+        }
+        if info.flags & uapi::KBUS_URGENT == 0 {
+            let before = mem::replace(&mut state.last_read[s], info.id);
+            drop(state);
+            if self.plain && info.id < before {
+                self.find(&format!(
+                    "{call}: message {:x} read after {before:x}",
+                    info.id
+                ));
+            }
+        }
+    }
+}
