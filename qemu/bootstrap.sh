@@ -23,9 +23,11 @@ done
 # Its name depends on the version that was fetched.
 choose_kernel
 [ -n "$SANITIZER" ] || exit 0
+mkdir -p "$KERNELDIR"
+cat "$TOP/qemu/machine.fragment" "$TOP/qemu/$SANITIZER.config" >"$KERNELDIR/fragment"
 for part in "configure:1 min" "build:20 min"; do
 	name=${part%%:*}
 	[ ! -e "$KERNELDIR/.$name" ] || continue
 	step "kernel with sanitizers ($SANITIZER): $name" "${part#*:}" \
-		in_root bash qemu/make-debug-kernel.sh "$name" "$KERNELDIR" "$KERNELSRC" "$TOP/qemu/$SANITIZER.config"
+		in_root bash qemu/make-debug-kernel.sh "$name" "$KERNELDIR" "$KERNELSRC" "$KERNELDIR/fragment"
 done

@@ -100,7 +100,8 @@ kernel_line() {
 
 # Sets SERIES, FLAVOUR, KERNELDIR, the folder of that kernel in the cache, KERNELSRC, its source, COMPILER, what make is
 # told of the compiler, and OUT, where this checkout's module is built. KERNEL=debug is the kernel with the sanitizers of
-# qemu/debug.config, made from the source of the first series; SANITIZER is its name then.
+# qemu/debug.config, made from the source of the first series, KERNEL=kcsan that of qemu/kcsan.config; SANITIZER is its
+# name then.
 choose_kernel() {
 	SANITIZER=
 	[ ! -e "$TOP/qemu/${KERNEL:-none}.config" ] || SANITIZER=$KERNEL
@@ -111,7 +112,8 @@ choose_kernel() {
 	OUT=$WORK/$SERIES-$FLAVOUR
 	COMPILER=(CC=x86_64-linux-gnu-gcc-14)
 	if [ -n "$SANITIZER" ]; then
-		KERNELDIR=$CACHE/linux-$SERIES-$SANITIZER-$(cat "$TOP/qemu/make-debug-kernel.sh" "$TOP/qemu/$SANITIZER.config" \
+		KERNELDIR=$CACHE/linux-$SERIES-$SANITIZER-$(cat "$TOP/qemu/make-debug-kernel.sh" "$TOP/qemu/machine.fragment" \
+			"$TOP/qemu/$SANITIZER.config" \
 			"$KERNELDIR/version" "$ROOT/.made" 2>/dev/null | sha256sum | cut -c1-12)
 		OUT=$WORK/$SERIES-$SANITIZER
 		COMPILER=(LLVM=-19)
