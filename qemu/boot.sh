@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
 # Boots the stock kernel with the module and runs one thing in it.
-# Usage: boot.sh RESULT RUN [ARG,ARG...], where RUN is test, reload, demo, bench, shell, sanitize or leaks. Results go to the file RESULT and, as they
+# Usage: boot.sh RESULT RUN [ARG,ARG...], where RUN is test, reload, cycles, demo, bench, shell, sanitize or leaks. Results go to the file RESULT and, as they
 # come, to the standard output; the console to RESULT.console. Exit status: 0 when the run reached its end and the
 # kernel had no complaint, whatever the results say.
 . "$(dirname "$0")/lib.sh"
@@ -27,7 +27,7 @@ else
 	# While the kernel changes its own text, as arming and disarming a probe does, two processors that are emulated at
 	# once can run an int3 that is there no more ("Oops: int3"): the emulator's fault, not seen with one thread.
 	thread=multi
-	[ "$run" != reload ] || thread=single
+	[[ $run != @(reload|cycles) ]] || thread=single
 	accel=(-accel tcg,thread=$thread -cpu max)
 fi
 qemu=(qemu-system-x86_64 -M q35 "${accel[@]}" -smp $cpus -m $memory -nodefaults -no-reboot -display none
@@ -36,7 +36,14 @@ qemu=(qemu-system-x86_64 -M q35 "${accel[@]}" -smp $cpus -m $memory -nodefaults 
 if [ "$run" = fuzz ] || [ "$run" = sanitize ]; then
 	qemu+=(-object "memory-backend-file,id=ram,size=${memory}M,mem-path=$result.memory,share=on" -machine memory-backend=ram)
 fi
-append="panic=-1 oops=panic panic_on_warn=1 loglevel=7 kbus.run=$run"
+append="panic=-1 oops=panic loglevel=7 kbus.run=$run"
+if [ "$SANITIZER" = kcsan ]; then
+	# A race is told as a warning is, and the kernel has some of its own: qemu/races.sh finds those that concern us. An
+	# access in 400 is watched, and not one in 4000: so few happen in an emulated machine.
+	append="$append kcsan.skip_watch=400"
+else
+	append="$append panic_on_warn=1"
+fi
 # The long forms of tests, and what repeats a run of random ones.
 append="$append kbus.n=${N:-} kbus.seed=${SEED:-}"
 [ -z "$args" ] || append="$append kbus.args=$args"
@@ -89,7 +96,18 @@ done
 wait $! || :
 sed -i 's/\r$//' "$result" "$console"
 
-if grep -nE 'BUG:|WARNING:|Oops|general protection|Kernel panic|kernel BUG|unreferenced object|INFO: task .* blocked|rcu.*stall|scheduling while atomic|refcount_t:|UBSAN:|ODEBUG:|suspicious RCU|circular locking|page allocation failure' "$console" >"$result.complaints"; then
+complain() {
+	if [ "$SANITIZER" = kcsan ]; then
+		bash "$TOP/qemu/races.sh" "$console"
+		# The rest of the console.
+		set -- <(sed '/^\(\[[^]]*\] \)\?=\{40,\}$/,/^\(\[[^]]*\] \)\?=\{40,\}$/d' "$console")
+	else
+		set -- "$console"
+	fi
+	grep -nE 'BUG:|WARNING:|Oops|general protection|Kernel panic|kernel BUG|unreferenced object|INFO: task .* blocked|rcu.*stall|scheduling while atomic|refcount_t:|UBSAN:|ODEBUG:|suspicious RCU|circular locking|page allocation failure' "$1"
+}
+complain >"$result.complaints" || :
+if [ -s "$result.complaints" ]; then
 	say "error: the kernel complained:"
 	head -n 20 "$result.complaints" >&2
 	say "The whole console: $console"

@@ -12,12 +12,20 @@ overlay() {
 	in_root make -C "$KERNELSRC" O="$KERNELDIR/build" M="$OUT/overlayfs" "${COMPILER[@]}" modules
 }
 
+# A module for one test. It is for kernels with ftrace, as those with sanitizers are not.
+taken() {
+	mkdir -p "$OUT/taken"
+	cp -u "$TOP"/selftests/taken/* "$OUT/taken/"
+	in_root make -C "$KERNELSRC" O="$KERNELDIR/build" M="$OUT/taken" "${COMPILER[@]}" modules
+}
+
 step "kbus.ko" "20 s" bash "$TOP/qemu/module.sh" "$@"
 step "test programs" "1 min, later 5 s" in_root bash qemu/userspace.sh "$WORK/programs" "$WORK/target"
 modules=("$OUT/src/kbus.ko")
 # A kernel with sanitizers has it built in.
 if [ -z "$SANITIZER" ]; then
 	step "overlay.ko" "30 s, later 2 s" overlay
-	modules+=("$OUT/overlayfs/overlay.ko")
+	step "taken.ko" "5 s" taken
+	modules+=("$OUT/overlayfs/overlay.ko" "$OUT/taken/taken.ko")
 fi
 step "initramfs" "5 s" in_root bash qemu/initramfs.sh "$OUT/initramfs.cpio" "$WORK/programs" "${modules[@]}"

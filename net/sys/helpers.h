@@ -23,6 +23,7 @@
  * @bind file_path
  * @bind register_kprobe
  * @bind unregister_kprobe
+ * @bind enable_kprobe
  * @bind synchronize_rcu_tasks
  * @bind register_pernet_subsys
  * @bind unregister_pernet_subsys
@@ -78,6 +79,7 @@
 /* struct sock is opaque to the kernel crate, and some macros are. */
 #ifdef __BINDGEN__
 const size_t RUST_CONST_HELPER_KBUS_SOCK_SIZE = sizeof(struct sock);
+const u32 RUST_CONST_HELPER_KBUS_KPROBE_FLAG_DISABLED = KPROBE_FLAG_DISABLED;
 const u32 RUST_CONST_HELPER_KBUS_LOOKUP_FOLLOW = LOOKUP_FOLLOW;
 #endif
 

@@ -28,6 +28,7 @@ use kernel::{
 
 use core::{
     marker::PhantomData,
+    mem::zeroed,
     pin::Pin, //
 };
 
@@ -59,9 +60,14 @@ impl<T: Redirected> Redirect<T> {
     ///
     /// # Errors
     ///
-    /// `ENOENT` if there is no such function, `EBUSY` if a live patch or a BPF trampoline owns it, `EOPNOTSUPP`
-    /// without kprobes, `ENOMEM`.
+    /// `ENOENT` if there is no such function, `EBUSY` if a live patch, a BPF trampoline or another probe is there,
+    /// `EOPNOTSUPP` without kprobes, `ENOMEM`.
     pub(crate) fn new() -> Result<Pin<KBox<Self>>> {
+        // A probe without a post-handler, as tracers set, is armed in another way than ours. With ours beside it the
+        // kernel forgets that, and warns when the tracer takes its own back.
+        if !Self::nobody_else()? {
+            return Err(EBUSY);
+        }
         KBox::try_pin_init(
             try_pin_init!(Self {
                 probe <- Opaque::try_ffi_init(|slot: *mut bindings::kprobe| {
@@ -73,13 +79,37 @@ impl<T: Redirected> Redirect<T> {
                         // With a post-handler the probe is not turned into a jump, and may change `ip`.
                         (*slot).post_handler = Some(Self::leave);
                         // The structure stays until `drop` unregisters it.
-                        to_result(bindings::register_kprobe(slot))
+                        to_result(bindings::register_kprobe(slot))?;
+                        // 7.3 reports no error when a probe cannot be armed, and keeps no such probe: then it is
+                        // not one that can be enabled.
+                        to_result(bindings::enable_kprobe(slot)).map_err(|_| {
+                            bindings::unregister_kprobe(slot);
+                            EBUSY
+                        })
                     }
                 }),
                 _to: PhantomData,
             }? Error),
             GFP_KERNEL,
         )
+    }
+
+    /// Whether no other probe is there: asks by a probe that is never armed.
+    fn nobody_else() -> Result<bool> {
+        // SAFETY: A zeroed probe is an unregistered one.
+        let mut probe: KBox<bindings::kprobe> = KBox::new(unsafe { zeroed() }, GFP_KERNEL)?;
+        probe.symbol_name = T::CREATE.as_char_ptr();
+        probe.flags = bindings::KPROBE_FLAG_DISABLED;
+        let probe: *mut bindings::kprobe = &mut *probe;
+        // SAFETY: The structure stays where it is until it is unregistered again. Whoever changes the list meanwhile
+        // writes whole words.
+        unsafe {
+            to_result(bindings::register_kprobe(probe))?;
+            let list = &raw mut (*probe).list;
+            let alone = (&raw const (*list).next).read_volatile() == list;
+            bindings::unregister_kprobe(probe);
+            Ok(alone)
+        }
     }
 
     /// At the first instruction of the probed function: its arguments are still in their registers.

@@ -4,7 +4,7 @@
 //! The runner is our own: a test may kill, fork, change user or namespace, so
 //! each needs a process to itself, which no Rust harness gives.
 
-mod churn;
+mod reload;
 mod tests;
 
 use std::io::Read;
@@ -67,9 +67,12 @@ struct Args {
     /// Run the one test in this very process.
     #[arg(long, hide = true)]
     child: bool,
-    /// Open and close sockets until killed, and test nothing.
+    /// Load and unload the module so many times under traffic.
+    #[arg(long, value_name = "CYCLES")]
+    reload: Option<u64>,
+    /// Insist that there is no literal form, as the probe was refused, and that all else works.
     #[arg(long)]
-    churn: bool,
+    unprobed: bool,
     /// Keep one socket open until killed, and test nothing.
     #[arg(long)]
     hold: bool,
@@ -87,11 +90,16 @@ fn main() -> ExitCode {
         Form::Family => sys::Form::Family,
     }
     .choose();
-    if args.churn {
-        churn::churn();
+    if let Some(cycles) = args.reload {
+        reload::reload(cycles);
+        return ExitCode::SUCCESS;
+    }
+    if args.unprobed {
+        reload::unprobed();
+        return ExitCode::SUCCESS;
     }
     if args.hold {
-        churn::hold();
+        reload::hold();
     }
     let filter = args.filter.as_deref().unwrap_or("");
     let chosen: Vec<&Test> = tests::all()

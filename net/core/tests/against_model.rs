@@ -4,6 +4,8 @@
 //!
 //! `N=` sets how many steps there are in all, `SEED=` repeats a run, and `SHRINK=0` does not look for
 //! a shorter program that differs.
+//!
+//! The fuzz target `core` compiles this file too, for the bus as it is seen here.
 
 mod peer;
 
@@ -61,7 +63,7 @@ struct Socket {
 }
 
 /// The buses of `net/core/`, called directly.
-struct Core {
+pub(crate) struct Core {
     buses: Vec<Bus<Peer>>,
     users: Users,
     last_id: u64,
@@ -112,7 +114,7 @@ fn done<T>(result: Result<T, Error>) -> Done {
 }
 
 impl Core {
-    fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let users = Users::new(config.budget as u64);
         users.messages.store(config.messages as u64, Relaxed);
         let buses = (0..config.buses).map(|_| {
@@ -439,12 +441,12 @@ impl Subject for Core {
 }
 
 /// Largest payload.
-const MAX_MSG: usize = 50;
+pub(crate) const MAX_MSG: usize = 50;
 
 /// One who made the buses, two sockets of another user, and others.
-const USERS: [u32; 5] = [9, 1, 1, 2, 9];
+pub(crate) const USERS: [u32; 5] = [9, 1, 1, 2, 9];
 
-fn config(bytes_max: usize, (budget, messages): (usize, usize), pool: (usize, usize)) -> Config {
+pub(crate) fn config(bytes_max: usize, (budget, messages): (usize, usize), pool: (usize, usize)) -> Config {
     Config {
         users: USERS.to_vec(),
         buses: 2,
@@ -459,7 +461,7 @@ fn config(bytes_max: usize, (budget, messages): (usize, usize), pool: (usize, us
 }
 
 /// At the end of every program: all sockets are closed, and nothing may remain.
-fn nothing_remains(core: &mut Core) {
+pub(crate) fn nothing_remains(core: &mut Core) {
     for slot in 0..core.sockets.len() {
         let Some(socket) = &core.sockets[slot] else {
             continue;

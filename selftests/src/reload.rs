@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The module comes and goes: what `qemu/init` calls for the tests of that.
+//!
+//! They are no tests of the list, as the module cannot go while another test has sockets.
+
+use std::fs::File;
+use std::io::Read;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::UnixStream;
+use std::process;
+use std::thread;
+use std::time::Duration;
+
+use kbus_selftests::process::Child;
+use kbus_selftests::process::Gate;
+use kbus_selftests::process::Random;
+use kbus_selftests::sys::uapi;
+use kbus_selftests::sys::Errno;
+use kbus_selftests::sys::Form;
+use kbus_selftests::sys::Res;
+use kbus_selftests::sys::Sock;
+
+/// What sockets a program keeps making.
+#[derive(Clone, Copy, Debug)]
+enum Traffic {
+    /// `socket(AF_UNIX, SOCK_DGRAM, PROTO_KBUS)`.
+    Literal,
+    /// `socket(AF_KBUS, SOCK_DGRAM, 0)`.
+    Family,
+    /// AF_UNIX sockets of its own, which do not know that there is a probe.
+    Unix,
+}
+
+/// The programs that run while the module comes and goes.
+const PROGRAMS: [Traffic; 5] = [
+    Traffic::Literal,
+    Traffic::Literal,
+    Traffic::Family,
+    Traffic::Unix,
+    Traffic::Unix,
+];
+
+/// Loads and unloads the module so many times under traffic, and prints one line of KTAP.
+///
+/// The rule: the module cannot go while there is a socket, does when there is none, and neither a socket that was
+/// made nor an AF_UNIX socket of anybody ever notices.
+pub fn reload(cycles: u64) {
+    let stop = Gate::new();
+    let programs = PROGRAMS.map(|traffic| {
+        let counts = Gate::new();
+        let child = Child::fork(|| keep_going(traffic, &stop, &counts));
+        (traffic, child, counts)
+    });
+    let (mut done, mut refused) = (0, 0);
+    while done < cycles {
+        match unload() {
+            Ok(()) => {
+                load().expect("load the module");
+                done += 1;
+            }
+            Err(Errno(libc::EAGAIN)) => {
+                refused += 1;
+                thread::sleep(Duration::from_micros(100));
+            }
+            Err(error) => panic!("unload the module: {error}"),
+        }
+        for (traffic, child, _) in &programs {
+            assert!(!child.has_ended(), "a program of {traffic:?} has ended");
+        }
+    }
+    stop.open(0);
+    println!("# refused {refused} times, as there was a socket");
+    for (traffic, child, counts) in programs {
+        child.join();
+        let (rounds, absent) = (counts.pass(), counts.pass());
+        println!("# {traffic:?}: {rounds} rounds, and {absent} without the module");
+        assert!(rounds > 0, "there was no traffic");
+    }
+    assert!(refused > 0, "the module was never in use");
+    println!("ok 1 reload::unload_under_traffic # {done} times");
+}
+
+/// Makes sockets until the gate opens; then says how often it did, and how often there was no module.
+fn keep_going(traffic: Traffic, stop: &Gate, counts: &Gate) {
+    if matches!(traffic, Traffic::Family) {
+        Form::Family.choose();
+    }
+    let mut random = Random::new(u64::from(process::id()));
+    let (mut rounds, mut absent) = (0, 0);
+    while !stop.is_open() {
+        let there = match traffic {
+            Traffic::Unix => round_of_unix(),
+            Traffic::Literal | Traffic::Family => round_of_kbus(),
+        };
+        match there {
+            true => rounds += 1,
+            false => absent += 1,
+        }
+        // Else there would never be no socket.
+        thread::sleep(Duration::from_micros(random.below(6000)));
+    }
+    counts.open(rounds);
+    counts.open(absent);
+}
+
+/// Asks, answers, owes, is heard, and closes; or returns `false`, as there is no module.
+///
+/// With the first socket the module is there to stay: then nothing may fail.
+fn round_of_kbus() -> bool {
+    let asker = match Sock::open() {
+        Ok(sock) => sock,
+        Err(error) => {
+            let expected = match Form::chosen() {
+                Form::Literal => libc::EPROTONOSUPPORT,
+                Form::Family => libc::EAFNOSUPPORT,
+            };
+            assert_eq!(error, Errno(expected));
+            return false;
+        }
+    };
+    let bus = format!("reload-{}", process::id());
+    asker.bind(&bus).expect("bind()");
+    let replier = Sock::on(&bus);
+    replier.replier("$.A").expect("replier");
+    asker.request("$.A", b"?").expect("request");
+    let request = replier.recv().expect("the request");
+    replier.reply(&request, b"!").expect("reply");
+    assert_eq!(asker.recv().expect("the reply").data, b"!");
+    // One bus of all programs, of both forms.
+    let (speaker, listener) = (Sock::on("reload"), Sock::on("reload"));
+    listener.listen("$.*").expect("listen");
+    speaker.send_to("$.B", b"to all").expect("send");
+    listener.recv().expect("an announcement");
+    // This one is still owed when the replier closes.
+    asker.request("$.A", b"?").expect("request");
+    true
+}
+
+/// Sends and receives on AF_UNIX sockets of all types. They never fail.
+fn round_of_unix() -> bool {
+    let mut byte = [0];
+    let name = format!("reload-{}", process::id());
+    let address = SocketAddr::from_abstract_name(name).expect("a name");
+    let receiver = UnixDatagram::bind_addr(&address).expect("bind()");
+    let sender = UnixDatagram::unbound().expect("socket()");
+    sender.send_to_addr(b"1", &address).expect("send_to()");
+    assert_eq!(receiver.recv(&mut byte).expect("recv()"), 1);
+    let (mut a, mut b) = UnixStream::pair().expect("socketpair()");
+    a.write_all(b"2").expect("write()");
+    b.read_exact(&mut byte).expect("read()");
+    assert_eq!(byte, *b"2");
+    // Its protocol may be named.
+    Sock::raw(libc::AF_UNIX, libc::SOCK_SEQPACKET, libc::PF_UNIX).expect("socket()");
+    true
+}
+
+/// `delete_module()`, without waiting.
+fn unload() -> Res<()> {
+    // SAFETY: The name is a string that ends in NUL.
+    let r = unsafe { libc::syscall(libc::SYS_delete_module, c"kbus".as_ptr(), libc::O_NONBLOCK) };
+    match r {
+        0 => Ok(()),
+        _ => Err(Errno::last()),
+    }
+}
+
+/// `finit_module()`, unless `socket()` was faster.
+fn load() -> Res<()> {
+    let file = File::open("/kbus.ko").expect("the module");
+    // SAFETY: The parameters are a string that ends in NUL.
+    let r = unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
+    match r {
+        0 => Ok(()),
+        _ => match Errno::last() {
+            Errno(libc::EEXIST) => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
+/// With the probe refused, the literal form is `EPROTONOSUPPORT`, and all else works.
+pub fn unprobed() {
+    let literal = Sock::raw(libc::AF_UNIX, libc::SOCK_DGRAM, uapi::PROTO_KBUS as i32);
+    assert_eq!(literal.err(), Some(Errno(libc::EPROTONOSUPPORT)));
+    round_of_unix();
+    Form::Family.choose();
+    assert!(round_of_kbus(), "there is no family");
+}
+
+/// Keeps one bound socket until it is killed.
+pub fn hold() -> ! {
+    let sock = Sock::open().expect("socket");
+    sock.bind("hold").expect("bind");
+    loop {
+        thread::park();
+    }
+}
