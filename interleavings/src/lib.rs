@@ -46,6 +46,7 @@ mod table;
 mod users;
 
 mod program;
+mod raw;
 mod stand_in;
 
 pub use kbus_uapi as uapi;

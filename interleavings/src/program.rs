@@ -21,7 +21,7 @@ use crate::uapi;
 use crate::users;
 use std::sync::atomic::Ordering::Relaxed;
 
-const MSG_DONTWAIT: u32 = 0x40;
+pub(crate) const MSG_DONTWAIT: u32 = 0x40;
 const FAMILY: u16 = 18;
 /// The bus of a test.
 const BUS: &[u8] = b"\0bus";
@@ -31,7 +31,7 @@ pub struct Namespace(Arc<Domain>);
 
 /// A socket. It is closed when it is dropped, as a file is by the last one who has it.
 pub struct Socket {
-    endpoint: Arc<Endpoint>,
+    pub(crate) endpoint: Arc<Endpoint>,
     /// Whether no call may wait.
     dont_wait: bool,
 }
