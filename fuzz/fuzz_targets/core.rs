@@ -128,7 +128,11 @@ fuzz_target!(|bytes: &[u8]| {
     else {
         return;
     };
-    let config = config(size(bytes_max), size(budget), (pool, rest % 3));
+    let messages = match rest / 3 % 2 {
+        0 => 4 + rest,
+        _ => 1_000_000,
+    };
+    let config = config(size(bytes_max), (size(budget), messages), (pool, rest % 3));
     let ops: Vec<Op> = std::iter::from_fn(|| bytes.op()).take(MOST).collect();
     let mut core = Core::new(&config);
     if let Err(difference) = kbus_model::run(&config, &mut core, &ops, &mut Tally::default()) {

@@ -446,7 +446,11 @@ pub(crate) const MAX_MSG: usize = 50;
 /// One who made the buses, two sockets of another user, and others.
 pub(crate) const USERS: [u32; 5] = [9, 1, 1, 2, 9];
 
-pub(crate) fn config(bytes_max: usize, (budget, messages): (usize, usize), pool: (usize, usize)) -> Config {
+pub(crate) fn config(
+    bytes_max: usize,
+    (budget, messages): (usize, usize),
+    pool: (usize, usize),
+) -> Config {
     Config {
         users: USERS.to_vec(),
         buses: 2,
