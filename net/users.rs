@@ -199,7 +199,13 @@ impl Users {
     pub(crate) fn enter(&self, id: u32) -> Result<Arc<Payer>> {
         let mut table = self.table.lock();
         if table.get(&id).is_none() {
-            table.try_create_and_insert(id, User::new(id)?, GFP_KERNEL_ACCOUNT)?;
+            // Memory may have to be waited for, and the lock is everybody's.
+            drop(table);
+            let node = RBTreeNode::new(id, User::new(id)?, GFP_KERNEL_ACCOUNT)?;
+            table = self.table.lock();
+            if table.get(&id).is_none() {
+                table.insert(node);
+            }
         }
         let user = table.get_mut(&id).ok_or(ENOMEM)?;
         user.sockets = user.sockets.saturating_add(1);
@@ -249,18 +255,28 @@ impl Users {
     ///
     /// [`AllocError`].
     pub(crate) fn await_bytes(&self, endpoint: &Arc<Endpoint>) -> Result<(), AllocError> {
-        let mut table = self.table.lock();
-        let Some(user) = table.get_mut(&endpoint.payer.id()) else {
+        let mut node = None;
+        loop {
+            // As above.
+            if !endpoint.awaits_bytes.load(Relaxed) && node.is_none() {
+                let new = RBTreeNode::new(endpoint.peer_id(), endpoint.clone(), GFP_KERNEL_ACCOUNT);
+                node = Some(new.map_err(|_| AllocError)?);
+            }
+            let mut table = self.table.lock();
+            let Some(user) = table.get_mut(&endpoint.payer.id()) else {
+                return Ok(());
+            };
+            if !endpoint.awaits_bytes.load(Relaxed) {
+                let Some(node) = node.take() else {
+                    // It has been told in this very moment.
+                    continue;
+                };
+                user.waiting.insert(node);
+                endpoint.awaits_bytes.store(true, Relaxed);
+            }
+            user.payer.await_budget();
             return Ok(());
-        };
-        if !endpoint.awaits_bytes.load(Relaxed) {
-            let node = RBTreeNode::new(endpoint.peer_id(), endpoint.clone(), GFP_KERNEL_ACCOUNT)
-                .map_err(|_| AllocError)?;
-            user.waiting.insert(node);
-            endpoint.awaits_bytes.store(true, Relaxed);
         }
-        user.payer.await_budget();
-        Ok(())
     }
 
     /// A socket closes: nothing waits for its queue any more, and nothing may keep it.

@@ -2,6 +2,7 @@
 
 //! Memory, of which there is always some.
 
+use super::sync::may_allocate;
 use std::ops::Deref;
 use std::ops::DerefMut;
 
@@ -23,6 +24,7 @@ pub struct KBox<T>(Box<T>);
 
 impl<T> KBox<T> {
     pub fn new(value: T, _flags: Flags) -> Result<Self, AllocError> {
+        may_allocate();
         Ok(KBox(Box::new(value)))
     }
 
@@ -62,10 +64,12 @@ impl<T> KVVec<T> {
     }
 
     pub fn with_capacity(n: usize, _flags: Flags) -> Result<Self, AllocError> {
+        may_allocate();
         Ok(KVVec(Vec::with_capacity(n)))
     }
 
     pub fn reserve(&mut self, more: usize, _flags: Flags) -> Result<(), AllocError> {
+        may_allocate();
         self.0.reserve(more);
         Ok(())
     }

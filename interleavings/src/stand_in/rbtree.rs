@@ -4,6 +4,7 @@
 
 use super::alloc::AllocError;
 use super::alloc::Flags;
+use super::sync::may_allocate;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::ops::Bound;
@@ -28,6 +29,7 @@ pub(crate) struct Cursor<'a, K, V>(&'a K, &'a V);
 
 impl<K: Ord, V> RBTreeNode<K, V> {
     pub(crate) fn new(key: K, value: V, _flags: Flags) -> Result<Self, AllocError> {
+        may_allocate();
         Ok(RBTreeNode(key, value))
     }
 }
@@ -40,15 +42,6 @@ impl<K: Ord + Copy, V> RBTree<K, V> {
     pub(crate) fn insert(&mut self, node: RBTreeNode<K, V>) -> Option<RBTreeNode<K, V>> {
         let old = self.0.insert(node.0, node.1);
         old.map(|value| RBTreeNode(node.0, value))
-    }
-
-    pub(crate) fn try_create_and_insert(
-        &mut self,
-        key: K,
-        value: V,
-        _flags: Flags,
-    ) -> Result<Option<RBTreeNode<K, V>>, AllocError> {
-        Ok(self.insert(RBTreeNode(key, value)))
     }
 
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
