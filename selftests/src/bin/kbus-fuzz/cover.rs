@@ -26,6 +26,9 @@ const OUTCOMES: usize = 1 << 14;
 /// A [`Spot`] that is no place in the code but an outcome of a call.
 const OUTCOME: u32 = 1 << 31;
 
+/// Programs that one process runs at most.
+pub const BATCH: usize = 16;
+
 /// A place in the module's code that was reached, as an offset, or an outcome of a call.
 pub type Spot = u32;
 
@@ -56,13 +59,16 @@ pub struct Shared {
     pub calls: AtomicU64,
     /// The highest peer id so far.
     pub last_peer: AtomicU64,
+    /// Programs of this process that have ended, and what was fresh by the end of each.
+    pub done: AtomicU32,
+    marks: [AtomicU32; BATCH],
     fresh_len: AtomicU32,
     fresh: [AtomicU32; 1 << 16],
     seen: [AtomicU8; TEXT],
     outcomes: [AtomicU8; OUTCOMES],
 }
 
-// SAFETY: All is atomic but the two texts: `note` is the first process's, `finding` is written by who has raised
+// SAFETY: All is atomic but the two texts: `note` is written by the main thread of whoever runs programs, `finding` is written by who has raised
 // `finding_len` from 0, and read when that one has ended.
 unsafe impl Sync for Shared {}
 
@@ -78,7 +84,7 @@ impl Shared {
         // Not as one constant, which would be in the program's file too.
         let text = format!("\n{}-{}\n{text}{}\n", "kbus-fuzz", "begin", "kbus-fuzz-end");
         let len = text.len().min(8192);
-        // SAFETY: Only the first process writes it, and nobody reads it while the machine runs.
+        // SAFETY: One process at a time writes it, and nobody reads it while the machine runs.
         unsafe { ptr::copy_nonoverlapping(text.as_ptr(), self.note.get().cast(), len) };
     }
 
@@ -105,21 +111,43 @@ impl Shared {
         (len > 0).then(|| String::from_utf8_lossy(text).into_owned())
     }
 
-    /// Begins a program.
+    /// Begins a process of programs.
     pub fn begin(&self) {
+        self.done.store(0, Relaxed);
         self.fresh_len.store(0, Relaxed);
         self.finding_len.store(0, Relaxed);
         self.at[0].store(0, Relaxed);
         self.at[1].store(0, Relaxed);
     }
 
-    /// What this program was the first to reach.
-    pub fn fresh(&self) -> Vec<Spot> {
-        let len = (self.fresh_len.load(Relaxed) as usize).min(self.fresh.len());
-        self.fresh[..len]
+    /// The next program of this process has ended.
+    pub fn end_of_program(&self) {
+        let done = self.done.load(Relaxed) as usize;
+        self.marks[done].store(self.fresh_len.load(Relaxed), Relaxed);
+        self.done.store(done as u32 + 1, Relaxed);
+    }
+
+    /// What each program was the first to reach; the last one may not have ended.
+    pub fn fresh(&self) -> Vec<Vec<Spot>> {
+        let done = self.done.load(Relaxed) as usize;
+        let mut marks: Vec<u32> = self.marks[..done]
             .iter()
-            .map(|spot| spot.load(Relaxed))
-            .collect()
+            .map(|mark| mark.load(Relaxed))
+            .collect();
+        marks.push(self.fresh_len.load(Relaxed));
+        let mut from = 0;
+        let mut all = Vec::new();
+        for mark in marks {
+            let to = (mark as usize).clamp(from, self.fresh.len());
+            all.push(
+                self.fresh[from..to]
+                    .iter()
+                    .map(|spot| spot.load(Relaxed))
+                    .collect(),
+            );
+            from = to;
+        }
+        all
     }
 
     /// Forgets that these were reached.

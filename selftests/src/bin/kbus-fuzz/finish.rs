@@ -11,6 +11,7 @@ use kbus_selftests::sys::Sock;
 
 use crate::address;
 use crate::machine::Machine;
+use crate::machine::World;
 use crate::program::Call;
 use crate::words::SOCKETS;
 
@@ -31,6 +32,9 @@ pub fn finish(machine: &Machine) {
         machine.close(s);
     }
     pipe_is_closed(machine);
+    if let Some(finding) = what_is_left(machine.world) {
+        machine.find(&finding);
+    }
     if machine.plain {
         buses_are_empty(machine);
     }
@@ -149,11 +153,12 @@ fn unread(machine: &Machine, s: usize) -> Option<u32> {
 fn pipe_is_closed(machine: &Machine) {
     // SAFETY: The descriptor is ours.
     unsafe { libc::close(machine.pipe[1]) };
+    let reader = Closing(machine.pipe[0]);
     let mut byte = 0_u8;
     // What is closed by the kernel's own threads takes a moment.
     for _ in 0..400 {
         // SAFETY: There is room for the byte.
-        let r = unsafe { libc::read(machine.pipe[0], (&raw mut byte).cast(), 1) };
+        let r = unsafe { libc::read(reader.0, (&raw mut byte).cast(), 1) };
         if r == 0 {
             return;
         }
@@ -163,6 +168,36 @@ fn pipe_is_closed(machine: &Machine) {
     if machine.plain && !machine.state().unsure.contains(&true) && !holds_pipe(machine) {
         machine.find("all sockets are closed, and a descriptor that was passed is still open");
     }
+}
+
+/// A descriptor that is closed in the end.
+struct Closing(i32);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        // SAFETY: It is ours alone.
+        unsafe { libc::close(self.0) };
+    }
+}
+
+/// What `/proc/net` still shows when all sockets are closed.
+pub fn what_is_left(world: &World) -> Option<String> {
+    let mut finding = None;
+    for namespace in world.namespaces {
+        // SAFETY: Always safe. Who has gone to another user namespace may not.
+        if unsafe { libc::setns(namespace, libc::CLONE_NEWNET) } != 0 {
+            return None;
+        }
+        for (file, head) in [("kbus", 2), ("kbus_bindings", 1)] {
+            let text = fs::read_to_string(format!("/proc/thread-self/net/{file}")).ok()?;
+            if text.lines().count() != head {
+                finding = Some(format!("all is closed, and /proc/net/{file} says\n{text}"));
+            }
+        }
+    }
+    // SAFETY: Always safe.
+    unsafe { libc::setns(world.namespaces[0], libc::CLONE_NEWNET) };
+    finding
 }
 
 /// Whether this process itself has another descriptor of the pipe's writing end.

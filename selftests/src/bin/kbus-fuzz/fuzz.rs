@@ -5,6 +5,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::cover::Spot;
+use crate::cover::BATCH;
 use crate::program::Program;
 use crate::random::Rng;
 use crate::run::Outcome;
@@ -39,28 +40,35 @@ impl Fuzzer {
     }
 
     fn run(&mut self, program: &Program) -> Outcome {
+        self.run_all(std::slice::from_ref(program)).remove(0)
+    }
+
+    fn run_all(&mut self, programs: &[Program]) -> Vec<Outcome> {
         if self.verbose {
-            print!("# ---\n{}", comment(program));
+            programs
+                .iter()
+                .for_each(|program| print!("# ---\n{}", comment(program)));
         }
-        self.runner.run(program)
+        self.runner.run_all(programs)
     }
 
     /// Runs these programs and keeps them; returns what was wrong.
     pub fn replay(&mut self, programs: &[Program], repeat: u32) -> Vec<String> {
         let start = Instant::now();
         let mut findings = Vec::new();
-        for program in programs {
-            for _ in 0..repeat {
-                if let Some(finding) = self.run(program).finding {
-                    findings.push(format!("{finding}\n{program}"));
-                    break;
+        for _ in 0..repeat {
+            let mut rest = programs;
+            while !rest.is_empty() && findings.len() < ENOUGH {
+                let outcomes = self.run_all(&rest[..batch(rest)]);
+                for (outcome, program) in outcomes.iter().zip(rest) {
+                    if let Some(finding) = &outcome.finding {
+                        findings.push(format!("{finding}\n{program}"));
+                    }
                 }
+                rest = &rest[outcomes.len()..];
             }
-            if findings.len() == ENOUGH {
-                break;
-            }
-            self.kept.push(program.clone());
         }
+        self.kept.extend_from_slice(programs);
         self.say("the corpus", start);
         findings
     }
@@ -70,24 +78,28 @@ impl Fuzzer {
         let (start, mut said) = (Instant::now(), Instant::now());
         let mut findings: Vec<String> = Vec::new();
         while start.elapsed() < time && findings.len() < ENOUGH {
-            let program = self.next();
-            let outcome = self.run(&program);
-            if let Some(finding) = outcome.finding {
-                let program = self.shorten(&program, |fuzzer, shorter| {
-                    fuzzer.run(shorter).finding.is_some()
-                });
-                findings.push(format!("{finding}\n{program}"));
-                println!("# wrong: {finding}\n{}", comment(&program));
-            } else if !outcome.fresh.is_empty() {
-                let program = self.shorten(&program, |fuzzer, shorter| {
-                    fuzzer.reaches(shorter, &outcome.fresh)
-                });
-                println!(
-                    "# kept, new: {}\n{}",
-                    outcome.fresh.len(),
-                    comment(&program)
-                );
-                self.kept.push(program);
+            let programs: Vec<Program> = (0..BATCH).map(|_| self.next()).collect();
+            let outcomes = self.run_all(&programs[..batch(&programs)]);
+            for (outcome, program) in outcomes.into_iter().zip(&programs) {
+                if let Some(finding) = outcome.finding {
+                    println!("# wrong: {finding}\n{}", comment(program));
+                    let wrong = |fuzzer: &mut Fuzzer, shorter: &Program| {
+                        fuzzer.run(shorter).finding.is_some()
+                    };
+                    // It may need luck, or what the programs before it have left.
+                    let shorter = self.shorten(program, wrong);
+                    findings.push(format!("{finding}\n{program}\nin short, maybe\n{shorter}"));
+                } else if !outcome.fresh.is_empty() {
+                    let program = self.shorten(program, |fuzzer, shorter| {
+                        fuzzer.reaches(shorter, &outcome.fresh)
+                    });
+                    println!(
+                        "# kept, new: {}\n{}",
+                        outcome.fresh.len(),
+                        comment(&program)
+                    );
+                    self.kept.push(program);
+                }
             }
             if said.elapsed() > Duration::from_secs(60) {
                 self.say("so far", start);
@@ -177,17 +189,32 @@ impl Fuzzer {
         // Short ones first: longer ones stay only if they add something.
         all.sort_by_key(|program| program.calls.len());
         self.runner.shared().forget_all();
-        for program in all {
-            let fresh = self.run(&program).fresh;
-            if fresh.is_empty() {
-                continue;
+        let mut rest = &all[..];
+        while !rest.is_empty() {
+            let outcomes = self.run_all(&rest[..batch(rest)]);
+            let count = outcomes.len();
+            for (outcome, program) in outcomes.into_iter().zip(rest) {
+                if !outcome.fresh.is_empty() {
+                    let program = self.shorten(program, |fuzzer, shorter| {
+                        fuzzer.reaches(shorter, &outcome.fresh)
+                    });
+                    println!("# distilled\n{}", comment(&program));
+                    self.kept.push(program);
+                }
             }
-            let program = self.shorten(&program, |fuzzer, shorter| fuzzer.reaches(shorter, &fresh));
-            println!("# distilled\n{}", comment(&program));
-            self.kept.push(program);
+            rest = &rest[count..];
         }
         println!("# distilled: {} programs", self.kept.len());
     }
+}
+
+/// How many of these may share a process: the last of them may be one that leaves it changed.
+fn batch(programs: &[Program]) -> usize {
+    let clean = programs
+        .iter()
+        .take_while(|program| program.leaves_no_trace())
+        .count();
+    (clean + 1).min(programs.len()).min(BATCH)
 }
 
 /// A program in KTAP, where a line that is no result is a comment.

@@ -254,9 +254,6 @@ impl Machine {
     }
 
     fn run(&self, program: &Program) {
-        if let Some(traces) = &self.world.traces {
-            traces[0].enable();
-        }
         let two = program.calls.iter().any(|call| call.get("in") == 1);
         thread::scope(|scope| {
             let (send, calls) = mpsc::channel();
@@ -317,8 +314,8 @@ fn block(signal: i32) {
     }
 }
 
-/// Runs a program in this process, a child of the fuzzer, and ends it.
-pub fn run(world: &'static World, program: &Program) -> ! {
+/// Runs programs in this process, a child of the fuzzer, and ends it.
+pub fn run(world: &'static World, programs: &[Program]) -> ! {
     for signal in [libc::SIGALRM, libc::SIGUSR1] {
         // SAFETY: The handler does nothing; without SA_RESTART a call that waits ends with EINTR.
         unsafe {
@@ -329,17 +326,20 @@ pub fn run(world: &'static World, program: &Program) -> ! {
     }
     // SAFETY: Always safe.
     unsafe { libc::umask(0) };
-    if program
-        .calls
-        .iter()
-        .any(|call| call.op().args.iter().any(|arg| arg.key == "bus"))
-    {
-        for bus in [2, 3] {
-            let _ = fs::remove_file(address::path(bus).expect("it is at a path"));
-        }
+    if let Some(traces) = &world.traces {
+        traces[0].enable();
     }
-    let machine = Machine::new(world, program);
-    machine.run(program);
+    for program in programs {
+        world.shared.note(&program.to_string());
+        let paths = |call: &Call| call.op().args.iter().any(|arg| arg.key == "bus");
+        if program.calls.iter().any(paths) {
+            for bus in [2, 3] {
+                let _ = fs::remove_file(address::path(bus).expect("it is at a path"));
+            }
+        }
+        Machine::new(world, program).run(program);
+        world.shared.end_of_program();
+    }
     // SAFETY: Always safe.
     unsafe { libc::_exit(0) }
 }

@@ -45,8 +45,8 @@ fn pieces(machine: &Machine, shape: i64, len: usize) -> Vec<libc::iovec> {
 }
 
 impl Machine {
-    /// The control data of a send.
-    fn control(&self, call: &Call, cookie: u64) -> Vec<u8> {
+    /// The control data of a send, and descriptors that are to be closed after it.
+    fn control(&self, call: &Call, cookie: u64) -> (Vec<u8>, Vec<i32>) {
         let mut with = call.get("with");
         let (flags, max) = (call.get("flags") as u32, call.get("max") as u32);
         if flags != 0 || max != 0 {
@@ -92,18 +92,24 @@ impl Machine {
         } else {
             Vec::new()
         };
-        let files: Vec<u8> = files.iter().flat_map(|fd| fd.to_ne_bytes()).collect();
-        add(8, libc::SOL_SOCKET, libc::SCM_RIGHTS as u32, files);
+        let bytes = files.iter().flat_map(|fd| fd.to_ne_bytes()).collect();
+        add(8, libc::SOL_SOCKET, libc::SCM_RIGHTS as u32, bytes);
         // SAFETY: Always safe.
         let ids = unsafe { [libc::getpid(), libc::getuid() as i32, libc::getgid() as i32] };
         let ids = if with & 2048 != 0 { [1, 4711, -1] } else { ids };
         let ids = ids.iter().flat_map(|id| id.to_ne_bytes()).collect();
         add(16, libc::SOL_SOCKET, libc::SCM_CREDENTIALS as u32, ids);
         add(32, SOL_KBUS, 99, vec![0; 8]);
-        control
+        let made = |fd: &i32| {
+            let sockets = self.fds.iter().map(|fd| fd.load(Relaxed));
+            *fd >= 0 && *fd != self.pipe[1] && !sockets.into_iter().any(|sock| sock == *fd)
+        };
+        let mut made: Vec<i32> = files.into_iter().filter(made).collect();
+        made.dedup();
+        (control, made)
     }
 
-    /// Descriptors to be passed. What is made for that stays open: it is the process's last use of a number.
+    /// Descriptors to be passed; those beside the pipe's are made for it.
     fn files(&self, which: i64) -> Vec<i32> {
         let pipe = self.pipe[1];
         // SAFETY: New descriptors belong to nobody else; the sizes are those of what is pointed to.
@@ -159,7 +165,7 @@ impl Machine {
             state.cookie += 1;
             state.cookie
         };
-        let control = self.control(call, cookie);
+        let (control, made) = self.control(call, cookie);
         let len = (call.get("len").clamp(0, 1 << 24 | 1)) as usize;
         let mut iov = pieces(self, shape, len);
         let flags = call.get("msg") as i32;
@@ -206,6 +212,10 @@ impl Machine {
                 }
             }
         };
+        for fd in made {
+            // SAFETY: It was made for this message.
+            unsafe { libc::close(fd) };
+        }
         let last = self.number(fd, uapi::KBUS_LAST_SENT);
         let mut state = self.state();
         let reply = reply.and_then(|from| state.owed[s].iter().position(|(_, owed)| *owed == from));

@@ -83,6 +83,13 @@ impl Buffers {
     }
 }
 
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        // SAFETY: It is our own mapping, and no call uses it any more.
+        unsafe { libc::munmap(self.area.cast(), AREA + 4096) };
+    }
+}
+
 const SOL_KBUS: i32 = uapi::SOL_KBUS as i32;
 
 /// The sysctls, in the order of their words.

@@ -216,6 +216,13 @@ impl Program {
         common && self.calls.iter().any(|call| call.get(key) != 0)
     }
 
+    /// Whether a process is afterwards what it was before.
+    pub fn leaves_no_trace(&self) -> bool {
+        !["sandbox", "namespace", "memory", "sysctl"]
+            .iter()
+            .any(|name| self.calls(name))
+    }
+
     /// Whether there is such a call.
     pub fn calls(&self, name: &str) -> bool {
         self.calls.iter().any(|call| call.op().name == name)

@@ -17,6 +17,7 @@ use crate::address::FOLDER;
 use crate::cover::Shared;
 use crate::cover::Spot;
 use crate::cover::Trace;
+use crate::finish::what_is_left;
 use crate::machine;
 use crate::machine::World;
 use crate::perform::SYSCTLS;
@@ -42,6 +43,7 @@ pub struct Runner {
     world: &'static World,
     limits: Vec<String>,
     runs: u64,
+    processes: u64,
 }
 
 fn namespace() -> i32 {
@@ -125,6 +127,7 @@ impl Runner {
             world,
             limits: SYSCTLS.iter().map(|file| limit(file)).collect(),
             runs: 0,
+            processes: 0,
         }
     }
 
@@ -143,33 +146,47 @@ impl Runner {
         self.runs
     }
 
-    /// Runs a program.
-    pub fn run(&mut self, program: &Program) -> Outcome {
-        self.runs += 1;
+    /// Runs programs in one process; returns the outcomes up to the first one that shows something wrong.
+    pub fn run_all(&mut self, programs: &[Program]) -> Vec<Outcome> {
         let shared = self.world.shared;
         shared.begin();
-        shared.note(&program.to_string());
         // SAFETY: This process has one thread, so that the child may do anything.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             // SAFETY: Always safe.
             unsafe { libc::setpgid(0, 0) };
-            machine::run(self.world, program);
+            machine::run(self.world, programs);
         }
         assert!(pid > 0, "fork: {}", io::Error::last_os_error());
-        let finding = self.wait(pid, program);
-        self.put_back(program);
-        let finding = finding
+        let finding = self.wait(pid, programs);
+        self.put_back(programs);
+        let mut finding = finding
             .or_else(|| shared.finding())
-            .or_else(|| self.what_is_left());
-        Outcome {
-            fresh: shared.fresh(),
-            finding,
+            .or_else(|| what_is_left(self.world));
+        if finding.is_none() && self.processes % 4 == 0 {
+            finding = self.budgets();
         }
+        self.processes += 1;
+        let mut fresh = shared.fresh();
+        let done = shared.done.load(std::sync::atomic::Ordering::Relaxed) as usize;
+        let count = if finding.is_some() || done == 0 {
+            done + 1
+        } else {
+            done
+        }
+        .min(programs.len());
+        fresh.truncate(count);
+        self.runs += count as u64;
+        let last = |n: usize| n + 1 == count;
+        let outcomes = fresh.into_iter().enumerate().map(|(n, fresh)| Outcome {
+            fresh,
+            finding: finding.take_if(|_| last(n)),
+        });
+        outcomes.collect()
     }
 
     /// Waits for the end of a program and of all that it has started.
-    fn wait(&self, pid: i32, program: &Program) -> Option<String> {
+    fn wait(&self, pid: i32, programs: &[Program]) -> Option<String> {
         let mut finding = None;
         // SAFETY: The descriptor is new; the entry and the status are valid places; the group is the child's own.
         let status = unsafe {
@@ -199,7 +216,7 @@ impl Runner {
         if finding.is_none() && libc::WIFSIGNALED(status) {
             let signal = libc::WTERMSIG(status);
             // Without memory a process is killed by the kernel.
-            if signal != libc::SIGKILL || !program.calls("memory") {
+            if signal != libc::SIGKILL || !programs.iter().any(|program| program.calls("memory")) {
                 finding = Some(format!("the program died of signal {signal}"));
             }
         } else if finding.is_none() && ![0, 3].contains(&libc::WEXITSTATUS(status)) {
@@ -212,32 +229,16 @@ impl Runner {
     }
 
     /// Puts back what holds for the whole machine.
-    fn put_back(&self, program: &Program) {
-        if program.calls("sysctl") {
+    fn put_back(&self, programs: &[Program]) {
+        let some = |name| programs.iter().any(|program| program.calls(name));
+        if some("sysctl") {
             for (file, value) in SYSCTLS.iter().zip(&self.limits) {
                 fs::write(format!("/proc/sys/net/kbus/{file}"), value).expect("net.kbus");
             }
         }
-        if program.calls("memory") {
+        if some("memory") {
             fs::write(format!("{GROUP}/memory.max"), "max").expect("memory.max");
         }
-    }
-
-    /// What there is still of a program.
-    fn what_is_left(&self) -> Option<String> {
-        let mut finding = None;
-        for namespace in self.world.namespaces {
-            enter(namespace);
-            for (file, head) in [("kbus", 2), ("kbus_bindings", 1)] {
-                let text =
-                    fs::read_to_string(format!("/proc/thread-self/net/{file}")).expect("/proc/net");
-                if text.lines().count() != head {
-                    finding = Some(format!("all is closed, and /proc/net/{file} says\n{text}"));
-                }
-            }
-        }
-        enter(self.world.namespaces[0]);
-        finding.or_else(|| (self.runs % 16 == 0).then(|| self.budgets()).flatten())
     }
 
     /// Each user has all of its budget: so many bytes can wait, and not one more was charged.
