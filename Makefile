@@ -2,18 +2,20 @@
 # The front door. 'make help' says what there is.
 
 MAKEFLAGS += --no-print-directory
-# T=name runs one test, B=subject measures one, KERNEL=7.2 chooses another line of qemu/kernels, KDIR= a kernel build directory of one's own.
+# T=name runs one test, S=seconds says how long to fuzz, B=subject measures one, KERNEL=7.2 chooses another line of qemu/kernels, KDIR= a kernel build directory of one's own.
 T ?=
 B ?=
 export KERNEL KBUS_CACHE UPDATE
 
-.PHONY: help demo test shell bench mutants module lint fmt clean clean-cache bootstrap
+.PHONY: help demo test test-deep fuzz-core shell bench mutants module lint fmt clean clean-cache bootstrap
 
 help:
 	@echo 'KBUS: a message bus in the kernel, as sockets'
 	@echo
 	@echo '  make demo         build everything, boot a stock kernel, and watch programs talk over a bus'
 	@echo '  make test         every test; T=name for one; ends with "N passed, N failed"'
+	@echo '  make test-deep    the long forms, hours; T=kcsan for one step (qemu/deep.sh)'
+	@echo '  make fuzz-core    fuzz the parsers and the bus on the host for S=60 seconds each; T=core for one target'
 	@echo '  make shell        a machine with the module loaded, and a prompt'
 	@echo '  make bench        instructions that a bus takes, next to AF_UNIX; B=bindings for one subject, B=--help for all;'
 	@echo '                    UPDATE=1 puts the tables in docs/performance.md'
@@ -33,6 +35,12 @@ demo: bootstrap
 
 test: bootstrap
 	@bash qemu/test.sh '$(T)'
+
+test-deep: bootstrap
+	@bash qemu/deep.sh $(T)
+
+fuzz-core: bootstrap
+	@bash qemu/fuzz.sh $(or $(S),60) $(T)
 
 shell: bootstrap
 	@bash qemu/image.sh

@@ -96,18 +96,14 @@ done
 wait $! || :
 sed -i 's/\r$//' "$result" "$console"
 
-complain() {
-	if [ "$SANITIZER" = kcsan ]; then
-		bash "$TOP/qemu/races.sh" "$console"
-		# The rest of the console.
-		set -- <(sed '/^\(\[[^]]*\] \)\?=\{40,\}$/,/^\(\[[^]]*\] \)\?=\{40,\}$/d' "$console")
-	else
-		set -- "$console"
-	fi
-	grep -nE 'BUG:|WARNING:|Oops|general protection|Kernel panic|kernel BUG|unreferenced object|INFO: task .* blocked|rcu.*stall|scheduling while atomic|refcount_t:|UBSAN:|ODEBUG:|suspicious RCU|circular locking|page allocation failure' "$1"
-}
-complain >"$result.complaints" || :
-if [ -s "$result.complaints" ]; then
+# Races have a verdict of their own; what stands between two lines of "=" is one.
+quarrels=$console
+if [ "$SANITIZER" = kcsan ]; then
+	bash "$TOP/qemu/races.sh" "$console" >"$result.races" 2>"$result.verdict"
+	quarrels=$result.rest
+	{ sed '/====================/,/====================/d' "$console"; cat "$result.races"; } >"$quarrels"
+fi
+if grep -nE 'BUG:|WARNING:|Oops|general protection|Kernel panic|kernel BUG|unreferenced object|INFO: task .* blocked|rcu.*stall|scheduling while atomic|refcount_t:|UBSAN:|ODEBUG:|suspicious RCU|circular locking|page allocation failure' "$quarrels" >"$result.complaints"; then
 	say "error: the kernel complained:"
 	head -n 20 "$result.complaints" >&2
 	say "The whole console: $console"

@@ -10,7 +10,7 @@
 seconds=$1
 shift
 [ $# -gt 0 ] || set -- names addresses calls core
-TARGET=$WORK/fuzz-target
+TARGET=$WORK/target
 FOUND=$WORK/fuzz
 flags=(-Cpasses=sancov-module -Ccodegen-units=1 --cfg fuzzing)
 for option in level=4 inline-8bit-counters pc-table trace-compares; do
@@ -55,7 +55,7 @@ for target; do
 	if [ "$seconds" = minimise ]; then
 		step "minimise $target" "1 min" minimise "$target"
 	else
-		step "fuzz $target" "$seconds s" fuzz "$target"
-		grep '^fuzz ' "$LOGS/fuzz-$target.log" >&2
+		step "fuzz target $target" "$seconds s" fuzz "$target"
+		say "$(grep '^fuzz ' "$LOGS/fuzz-target-$target.log")"
 	fi
 done

@@ -10,10 +10,14 @@ lint_rustfmt() {
 	# shellcheck disable=SC2046
 	in_root rustfmt --edition 2021 --check --config-path "$KERNELSRC/.rustfmt.toml" $(rust_files)
 	in_root cargo fmt --check -p kbus-selftests -p kbus-uapi -p kbus-interleavings
+	in_root cargo fmt --check --manifest-path fuzz/Cargo.toml
 }
 
 lint_clippy() {
 	in_root env CARGO_TARGET_DIR="$WORK/target" cargo clippy --locked --workspace --all-targets -- -D warnings
+	# To be checked it needs no libFuzzer.
+	in_root env CARGO_TARGET_DIR="$WORK/target" CUSTOM_LIBFUZZER_PATH=/none/libfuzzer.a \
+		cargo clippy --locked --manifest-path fuzz/Cargo.toml -- -D warnings
 	bash "$TOP/qemu/module.sh" >/dev/null
 	# Kbuild sees no reason to compile again what it has compiled: say that there is one.
 	touch "$OUT/src/net/kbus_main.rs"
@@ -23,7 +27,7 @@ lint_clippy() {
 
 lint_checkpatch() {
 	in_root perl "$KERNELSRC/scripts/checkpatch.pl" --no-tree --terse --strict --show-types --max-line-length=100 \
-		--ignore BIT_MACRO,LINE_SPACING -f net/sys/helpers.c net/sys/helpers.h uapi/linux/kbus.h selftests/demo/replier.c selftests/demo/merge.c
+		--ignore BIT_MACRO,LINE_SPACING -f net/sys/helpers.c net/sys/helpers.h uapi/linux/kbus.h selftests/demo/replier.c selftests/demo/merge.c selftests/taken/taken.c
 }
 
 lint_sparse() {

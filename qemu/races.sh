@@ -13,27 +13,27 @@ awk -v known="$known" '
 				race[++races] = line
 	}
 	{ sub(/^\[ *[0-9.]+\](\[ *[A-Z][0-9]+\])? /, "") }
-	/^={40,}$/ {
-		if (inside && text ~ /BUG: KCSAN:/) {
-			if (text !~ /\[kbus\]/)
-				others++
-			else if (is_known())
-				tolerated++
-			else {
-				ours++
-				printf "%s", text
-			}
-		}
+	/^==================+$/ {
+		# The console has each line twice, the second time from the buffer of the kernel.
+		if (inside && text ~ /BUG: KCSAN:/ && !seen[text]++)
+			judge()
 		inside = !inside
 		text = ""
 		next
 	}
 	inside { text = text $0 "\n" }
-	function is_known(   i) {
+	function judge(   i) {
+		if (text !~ /\[kbus\]/) {
+			others++
+			return
+		}
 		for (i = 1; i <= races; i++)
-			if (index(text, "BUG: KCSAN: " race[i] "\n"))
-				return 1
-		return 0
+			if (index(text, "BUG: KCSAN: " race[i] "\n")) {
+				tolerated++
+				return
+			}
+		ours++
+		printf "%s", text
 	}
 	END { printf "races: %d of the module, %d known, %d of the kernel alone\n", ours, tolerated, others >"/dev/stderr" }
 ' "$1"

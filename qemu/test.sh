@@ -3,21 +3,10 @@
 # Every test there is: host tests, the module without warnings, lints, and the selftests in the machine, in both
 # socket() forms. The last line is "N passed, N failed". Usage: test.sh [NAME], which runs only the tests of that name.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/results.sh"
 
 only=${1:-}
-passed=0 failed=0
 choose_kernel
-
-# check NAME "how long" COMMAND...: a command that counts as one test.
-check() {
-	if step "$@"; then
-		passed=$((passed + 1))
-		say "ok   $1"
-	else
-		failed=$((failed + 1))
-		say "FAIL $1"
-	fi
-}
 
 module_without_warnings() {
 	bash "$TOP/qemu/module.sh" W=1 >"$WORK/module.out" 2>&1 || { cat "$WORK/module.out"; return 1; }
@@ -42,6 +31,10 @@ fi
 count_host_tests
 
 if [ -z "$only" ]; then
+	for target in names addresses calls core; do
+		check "fuzz $target" "20 s, before the first 1 min" bash "$TOP/qemu/fuzz.sh" 20 "$target"
+		say "     $(grep '^fuzz ' "$LOGS/fuzz-$target.log")"
+	done
 	say "Module and lints"
 	check "module without warnings" "30 s" module_without_warnings
 	for lint in rustfmt clippy checkpatch sparse shell; do
@@ -51,21 +44,6 @@ fi
 
 say "Selftests on Linux $(<"$KERNELDIR/version"), unmodified"
 bash "$TOP/qemu/image.sh"
-# boot RUN PLANS [NAME]: boots once and counts the results, of which there must be as many as were announced (1..N).
-boot() {
-	local run=$1 plans=$2 result=$LOGS/$1 planned reported
-	bash "$TOP/qemu/boot.sh" "$result" "$run" "${3:-}" || failed=$((failed + 1))
-	passed=$((passed + $(grep -E '^ok ' "$result" | grep -cv '# SKIP' || :)))
-	failed=$((failed + $(grep -cE '^not ok ' "$result" || :)))
-	# What has no result is a failure too: of a program that crashed, or is missing.
-	planned=$(($(sed -n 's/^1\.\.\([0-9]*\)$/\1/p' "$result" | paste -sd+ | grep . || echo 0)))
-	reported=$(grep -cE '^(not )?ok ' "$result" || :)
-	if [ "$(grep -cE '^1\.\.[0-9]+$' "$result")" -ne "$plans" ] || [ "$planned" -ne "$reported" ]; then
-		say "FAIL $run: $planned results announced, $reported given"
-		failed=$((failed + 1))
-	fi
-}
-
 boot test 2 "$only"
 if [ -z "$only" ]; then
 	boot reload 1
@@ -80,12 +58,9 @@ if [ -z "$only" ] && [ -z "${KERNEL:-}" ]; then
 	bash "$TOP/qemu/bootstrap.sh"
 	bash "$TOP/qemu/image.sh"
 	boot sanitize 1
+	boot cycles 1 20
 	leaky=(guarantee events rights paths)
 	boot leaks ${#leaky[@]} "$(IFS=,; echo "${leaky[*]}")"
 fi
 
-# A run that tested nothing has not passed.
-[ $((passed + failed)) -gt 0 ] || die "no test of the name '$only'"
-[ "$failed" -eq 0 ] || say "The logs are in $LOGS"
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+finish "no test of the name '$only'"

@@ -18,7 +18,11 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(address) = address {
         let mut out = [0; TEXT_MAX];
         let len = format(address.name, address.peer, address.request, &mut out);
-        assert_eq!(Ok(text), len.map(|len| &out[..len]), "it is written as it was read");
+        assert_eq!(
+            Ok(text),
+            len.map(|len| &out[..len]),
+            "it is written as it was read"
+        );
         assert!(address.request.is_none() || address.peer.is_some());
         assert!(address.name.is_none_or(|name| check_name(name).is_ok()));
     }

@@ -74,7 +74,11 @@ impl<'a> Bytes<'a> {
     fn call(&mut self, sockets: &[Socket], heard: &mut Vec<u8>) -> Option<()> {
         let what = self.next()?;
         let sock = &sockets[usize::from(what) / 16 % sockets.len()];
-        let level = if what & 128 == 0 { uapi::SOL_KBUS } else { SOL_SOCKET } as i32;
+        let level = if what & 128 == 0 {
+            uapi::SOL_KBUS
+        } else {
+            SOL_SOCKET
+        } as i32;
         // Errors are as good as anything.
         match what % 16 {
             0..5 => {

@@ -27,7 +27,9 @@ use libfuzzer_sys::fuzz_target;
 /// Operations of one program at most.
 const MOST: usize = 400;
 /// What bindings have besides names.
-const WILD: [&str; 7] = ["$.*", "$.%", "$.A.*", "$.A.%", "$.A.A.*", "$.KBUS.*", "$.KBUS.%"];
+const WILD: [&str; 7] = [
+    "$.*", "$.%", "$.A.*", "$.A.%", "$.A.A.*", "$.KBUS.*", "$.KBUS.%",
+];
 /// The bus's own names.
 const OWN: [&str; 3] = ["$.KBUS", "$.KBUS.X", BIND_EVENT];
 
@@ -62,15 +64,32 @@ impl Bytes<'_> {
         let (slot, bits) = self.below(USERS.len())?;
         let flag = bits & 1 != 0;
         Some(match what % 32 {
-            0..3 => Op::Open { slot, bus: bits % 2 },
+            0..3 => Op::Open {
+                slot,
+                bus: bits % 2,
+            },
             3 if bits % 3 == 0 => Op::Kill { slot },
             3 => Op::Close { slot },
             4 if flag => Op::ShutRead { slot },
             4 => Op::ShutWrite { slot },
-            5..8 => Op::Listen { slot, text: self.text()? },
-            8 => Op::Unlisten { slot, text: self.text()? },
-            9..11 => Op::Bind { slot, text: self.text()?, blocking: flag },
-            11 => Op::Unbind { slot, text: self.text()?, blocking: flag },
+            5..8 => Op::Listen {
+                slot,
+                text: self.text()?,
+            },
+            8 => Op::Unlisten {
+                slot,
+                text: self.text()?,
+            },
+            9..11 => Op::Bind {
+                slot,
+                text: self.text()?,
+                blocking: flag,
+            },
+            11 => Op::Unbind {
+                slot,
+                text: self.text()?,
+                blocking: flag,
+            },
             12..20 => {
                 let (kind, bits) = self.below(8)?;
                 Op::Send {
@@ -95,11 +114,20 @@ impl Bytes<'_> {
                 urgent: bits & 16 != 0,
                 len: self.below(MAX_MSG + 2)?.0,
             },
-            23 => Op::Ignore { slot, which: bits % 4 },
+            23 => Op::Ignore {
+                slot,
+                which: bits % 4,
+            },
             24..28 => Op::Read { slot },
-            28 | 29 => Op::Set { slot, setting: self.setting()? },
+            28 | 29 => Op::Set {
+                slot,
+                setting: self.setting()?,
+            },
             30 => Op::GiveUp { slot },
-            _ => Op::WhoReplies { slot, name: self.name()? },
+            _ => Op::WhoReplies {
+                slot,
+                name: self.name()?,
+            },
         })
     }
 

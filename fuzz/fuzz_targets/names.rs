@@ -38,10 +38,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (pattern, name) = (parts.next().unwrap_or(b""), parts.next().unwrap_or(b""));
     for text in [pattern, name] {
         assert_eq!(check_name(text), expected(text, is_name));
-        assert_eq!(
-            Pattern::parse(text).map(drop),
-            expected(text, is_pattern)
-        );
+        assert_eq!(Pattern::parse(text).map(drop), expected(text, is_pattern));
     }
     if let (Ok(parsed), Ok(())) = (Pattern::parse(pattern), check_name(name)) {
         let text = |bytes| std::str::from_utf8(bytes).expect("ASCII");

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# The long forms of tests, which take too long for every change. The last line is "N passed, N failed".
+# Usage: deep.sh [STEP]...; all of them by default.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/results.sh"
+
+# The fuzz targets on the host: how many seconds for each.
+deep_fuzz_core() {
+	local target
+	for target in names addresses calls core; do
+		check "fuzz $target" "${SECONDS_EACH:-600} s" bash "$TOP/qemu/fuzz.sh" "${SECONDS_EACH:-600}" "$target"
+		say "     $(grep '^fuzz ' "$LOGS/fuzz-$target.log")"
+	done
+}
+
+# with KERNEL COMMAND...: with that kernel and what is to run on it.
+with() {
+	local -x KERNEL=$1
+	shift
+	bash "$TOP/qemu/bootstrap.sh"
+	bash "$TOP/qemu/image.sh"
+	"$@"
+}
+
+# The module comes and goes under traffic: how many times.
+deep_cycles() {
+	with debug boot cycles 1 "${CYCLES:-1000}"
+}
+
+# The selftests under KCSAN, which finds data races.
+deep_kcsan() {
+	with kcsan boot sanitize 1
+	say "     $(tail -n 1 "$LOGS/sanitize.verdict")"
+}
+
+[ $# -gt 0 ] || set -- fuzz-core cycles kcsan
+for name; do
+	declare -F "deep_${name//-/_}" >/dev/null || die "there is no step '$name'"
+	say "Step $name"
+	"deep_${name//-/_}"
+done
+finish "nothing was tested"
