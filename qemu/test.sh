@@ -32,7 +32,7 @@ count_host_tests
 
 if [ -z "$only" ]; then
 	for target in names addresses calls core; do
-		check "fuzz $target" "20 s, before the first 1 min" bash "$TOP/qemu/fuzz.sh" 20 "$target"
+		check "fuzz $target" "15 s, before the first 2 min" bash "$TOP/qemu/fuzz.sh" 15 "$target"
 		say "     $(grep '^fuzz ' "$LOGS/fuzz-$target.log")"
 	done
 	say "Module and lints"

@@ -105,8 +105,9 @@ impl<T: Redirected> Redirect<T> {
         // writes whole words.
         unsafe {
             to_result(bindings::register_kprobe(probe))?;
-            let list = &raw mut (*probe).list;
-            let alone = (&raw const (*list).next).read_volatile() == list;
+            // A ring of it alone, or, as the kernel tries to turn it into a jump, of it and a head.
+            let next = (&raw const (*probe).list.next).read_volatile();
+            let alone = next == (&raw const (*probe).list.prev).read_volatile();
             bindings::unregister_kprobe(probe);
             Ok(alone)
         }
