@@ -80,7 +80,7 @@ pub(crate) struct Domain {
     #[pin]
     literal: IntSysctl,
     #[pin]
-    limits: Limits<{ users::SYSCTLS.len() }>,
+    limits: Limits<{ users::SYSCTLS.len() }, Users>,
     /// The users of the machine.
     pub(crate) users: Arc<Users>,
     /// The abstract buses.
@@ -143,7 +143,7 @@ impl NetState for Domain {
             try_pin_init!(Self {
                 order: Arc::new(order, GFP_KERNEL)?,
                 literal <- IntSysctl::new(net, FOLDER, c"literal", literal, range),
-                limits <- Limits::new(net, FOLDER, &users::SYSCTLS),
+                limits <- Limits::new(net, FOLDER, &users::SYSCTLS, machine.users.clone()),
                 users: machine.users.clone(),
                 buses: Table::new()?,
                 paths: machine.paths.clone(),

@@ -43,13 +43,13 @@ module! {
     },
 }
 
-/// The loaded module. The fields are dropped in order: no new literal sockets, then no new sockets at all; then the last
-/// work ends.
+/// The loaded module. The fields are dropped in order: no new literal sockets, then no new sockets at all, then no
+/// sysctls; then the last work ends.
 struct Kbus {
     _literal: Option<Pin<KBox<sys::probe::Redirect<endpoint::Endpoint>>>>,
     _family: sys::socket::Registration<endpoint::Endpoint>,
-    _work: users::Finish,
     _nets: sys::net_ns::NetRegistration<domain::Domain>,
+    _work: users::Finish,
     _flights: sys::scm::Flights,
 }
 

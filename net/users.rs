@@ -14,7 +14,10 @@ use crate::{
     domain::to_kernel,
     endpoint::Endpoint,
     sys::{
-        sysctl::Limit,
+        sysctl::{
+            Limit,
+            Written, //
+        },
         task,
         work, //
     },
@@ -45,6 +48,7 @@ use kernel::{
 
 use core::sync::atomic::{
     AtomicBool,
+    AtomicU32,
     AtomicU64,
     Ordering::{
         Relaxed,
@@ -149,6 +153,8 @@ impl User {
 pub(crate) struct Users {
     #[pin]
     table: Mutex<RBTree<u32, User>>,
+    /// Up to which number users have been looked at whether they are gone; changed under the lock of `table`.
+    swept: AtomicU32,
     /// Looks after those who wait for bytes.
     #[pin]
     work: Work<Users>,
@@ -175,6 +181,15 @@ impl Drop for Finish {
     }
 }
 
+impl Written for Users {
+    fn written(this: &Arc<Self>) {
+        for (_, user) in this.table.lock().iter_mut() {
+            user.payer.ring();
+        }
+        Self::answer_bell(this);
+    }
+}
+
 impl Users {
     /// An empty table.
     ///
@@ -185,6 +200,7 @@ impl Users {
         Arc::pin_init(
             pin_init!(Self {
                 table <- new_mutex!(RBTree::new(), "kbus::users"),
+                swept: AtomicU32::new(0),
                 work <- new_work!("kbus::users"),
             }),
             GFP_KERNEL,
@@ -209,7 +225,33 @@ impl Users {
         }
         let user = table.get_mut(&id).ok_or(ENOMEM)?;
         user.sockets = user.sockets.saturating_add(1);
-        Ok(user.payer.clone())
+        let payer = user.payer.clone();
+        let gone = self.sweep(&mut table);
+        drop(table);
+        drop(gone);
+        Ok(payer)
+    }
+
+    /// Takes out some users who are gone: what the last bytes of a user come back from knows nothing of this table.
+    ///
+    /// Each socket that comes or goes looks at two, so that there are never many.
+    fn sweep(&self, table: &mut RBTree<u32, User>) -> [Option<RBTreeNode<u32, User>>; 2] {
+        [(); 2].map(|()| {
+            let from = self.swept.load(Relaxed);
+            let (id, gone) = match table.cursor_lower_bound(&from) {
+                Some(here) => {
+                    let (id, user) = here.current();
+                    (*id, user.is_gone())
+                }
+                None => (u32::MAX, false),
+            };
+            self.swept.store(id.wrapping_add(1), Relaxed);
+            if gone {
+                table.remove_node(&id)
+            } else {
+                None
+            }
+        })
     }
 
     /// A socket of a user has gone.
@@ -244,9 +286,10 @@ impl Users {
             user.is_gone()
         });
         let user = if gone { table.remove(&id) } else { None };
+        let others = self.sweep(&mut table);
         drop(table);
         // What is waiting there refers to sockets.
-        drop(user);
+        drop((user, others));
     }
 
     /// Something waits for the queue of `endpoint` until its user has bytes again. May be called under the lock of a bus.

@@ -31,7 +31,7 @@ pub struct Account {
     max: Max,
     /// The account of which this one is a part.
     whole: Option<Arc<Account>>,
-    /// Changes whenever bytes are given back.
+    /// Changes whenever bytes are given back or there may be more of them.
     version: AtomicU64,
     /// Somebody waits for bytes.
     waited: AtomicBool,
@@ -115,7 +115,7 @@ impl Account {
         }
     }
 
-    /// Changes whenever bytes are given back.
+    /// Changes whenever bytes are given back or there may be more of them.
     pub(super) fn version(&self) -> u64 {
         self.version.load(SeqCst)
     }
@@ -165,6 +165,11 @@ impl Account {
     fn give_part(&self, bytes: u64) {
         let less = |used: u64| Some(used.saturating_sub(bytes));
         let _ = self.used.fetch_update(Relaxed, Relaxed, less);
+        self.ring();
+    }
+
+    /// Bytes have been given back, or there may be more of them: who waits for some is to be told.
+    pub fn ring(&self) {
         if let Some(bell) = self.bell {
             self.version.fetch_add(1, SeqCst);
             if self.waited.load(SeqCst) {
@@ -365,6 +370,12 @@ mod tests {
         assert!(!BELL.load(SeqCst));
         MAX.store(3, Relaxed);
         assert!(Charge::new(&account, 4).is_none());
+        let before = account.version();
+        account.await_bytes();
+        MAX.store(4, Relaxed);
+        account.ring();
+        assert_ne!(account.version(), before);
+        assert!(BELL.swap(false, SeqCst) && account.take_ring());
     }
 
     #[test]

@@ -79,6 +79,12 @@ impl Payer {
         self.messages.await_bytes();
     }
 
+    /// There may be more of either than before.
+    pub fn ring(&self) {
+        self.budget.ring();
+        self.messages.ring();
+    }
+
     /// Whether something of either was given back that somebody waits for, as in [`Account::take_ring`].
     pub fn take_ring(&self) -> bool {
         let (bytes, messages) = (self.budget.take_ring(), self.messages.take_ring());

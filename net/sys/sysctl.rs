@@ -10,10 +10,15 @@ use super::{
 };
 use kernel::{
     prelude::*,
+    sync::Arc,
     types::Opaque, //
 };
 
 use core::{
+    ffi::{
+        c_int,
+        c_void, //
+    },
     ptr::null_mut,
     sync::atomic::AtomicU64, //
 };
@@ -131,24 +136,65 @@ pub(crate) struct Limit {
     pub(crate) max: u64,
 }
 
+/// Who is told when somebody has written a limit.
+pub(crate) trait Written: Send + Sync {
+    /// One has another value, or perhaps the same. May sleep.
+    fn written(this: &Arc<Self>);
+}
+
 /// Limits of the whole machine, which can be written in the initial network namespace only.
 ///
 /// # Invariants
 ///
-/// `header` is null or that of the registered `table`, which points into this structure and to what is static.
+/// `header` is null or that of the registered `table`, which points into this structure and to what is static: `data` of
+/// each entry to `told`, `extra1` to its [`Limit`].
 #[pin_data(PinnedDrop)]
-pub(crate) struct Limits<const N: usize> {
+pub(crate) struct Limits<const N: usize, T: Written> {
     #[pin]
     table: Opaque<[bindings::ctl_table; N]>,
+    told: Arc<T>,
     header: *mut bindings::ctl_table_header,
 }
 
-// SAFETY: The sysctl code may be called from any thread; the values are atomics, which it reads and writes as wholes.
-unsafe impl<const N: usize> Send for Limits<N> {}
+// SAFETY: The sysctl code may be called from any thread; the values are atomics, which it reads and writes as wholes, and
+// `told` may be used from any thread.
+unsafe impl<const N: usize, T: Written> Send for Limits<N, T> {}
 // SAFETY: As above.
-unsafe impl<const N: usize> Sync for Limits<N> {}
+unsafe impl<const N: usize, T: Written> Sync for Limits<N, T> {}
 
-impl<const N: usize> Limits<N> {
+/// Reads or writes a file.
+///
+/// # Safety
+///
+/// To be called by the sysctl code alone, with an entry of a [`Limits`] of this type.
+unsafe extern "C" fn access<T: Written>(
+    table: *const bindings::ctl_table,
+    write: c_int,
+    buffer: *mut c_void,
+    len: *mut usize,
+    position: *mut bindings::loff_t,
+) -> c_int {
+    // SAFETY: By the type invariant of `Limits` these are a `Limit` and an `Arc<T>`, which are there as long as the entry is.
+    let (limit, told) = unsafe {
+        (
+            &*(*table).extra1.cast::<Limit>(),
+            &*(*table).data.cast::<Arc<T>>(),
+        )
+    };
+    // SAFETY: The entry is valid, and has no destructor.
+    let mut plain = unsafe { table.read() };
+    plain.data = limit.value.as_ptr().cast();
+    plain.extra1 = (&raw const limit.min).cast_mut().cast();
+    plain.extra2 = (&raw const limit.max).cast_mut().cast();
+    // SAFETY: `plain` describes a number that is static; the rest is the caller's.
+    let result = unsafe { bindings::proc_doulongvec_minmax(&plain, write, buffer, len, position) };
+    if write != 0 && result == 0 {
+        T::written(told);
+    }
+    result
+}
+
+impl<const N: usize, T: Written> Limits<N, T> {
     /// Registers the files in the folder `path` of `/proc/sys`, as the namespace `net` sees it.
     ///
     /// # Errors
@@ -158,19 +204,24 @@ impl<const N: usize> Limits<N> {
         net: &'a Net,
         path: &'static CStr,
         limits: &'static [Limit; N],
-    ) -> impl PinInit<Self, Error> + 'a {
+        told: Arc<T>,
+    ) -> impl PinInit<Self, Error> + 'a
+    where
+        T: 'a,
+    {
         let init = move |slot: *mut Self| {
             // SAFETY: `slot` is valid for writes and pinned: the pointers into it stay good until `drop`.
             unsafe {
+                (&raw mut (*slot).told).write(told);
                 let table = Opaque::cast_into(&raw const (*slot).table);
                 table.write(limits.each_ref().map(|limit| bindings::ctl_table {
                     procname: limit.name.as_char_ptr(),
-                    data: limit.value.as_ptr().cast(),
+                    data: (&raw mut (*slot).told).cast(),
                     maxlen: size_of::<u64>() as i32,
                     mode: if net.is_initial() { 0o644 } else { 0o444 },
-                    proc_handler: Some(bindings::proc_doulongvec_minmax),
-                    extra1: (&raw const limit.min).cast_mut().cast(),
-                    extra2: (&raw const limit.max).cast_mut().cast(),
+                    proc_handler: Some(access::<T>),
+                    extra1: core::ptr::from_ref::<Limit>(limit).cast_mut().cast(),
+                    extra2: null_mut(),
                     poll: null_mut(),
                 }));
                 (&raw mut (*slot).header).write(bindings::register_net_sysctl_sz(
@@ -180,6 +231,7 @@ impl<const N: usize> Limits<N> {
                     N,
                 ));
                 if (*slot).header.is_null() {
+                    (&raw mut (*slot).told).drop_in_place();
                     return Err(ENOMEM);
                 }
             }
@@ -191,7 +243,7 @@ impl<const N: usize> Limits<N> {
 }
 
 #[pinned_drop]
-impl<const N: usize> PinnedDrop for Limits<N> {
+impl<const N: usize, T: Written> PinnedDrop for Limits<N, T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariant. It waits for readers and writers of the files.
         unsafe { bindings::unregister_net_sysctl_table(self.header) };

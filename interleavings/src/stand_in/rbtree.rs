@@ -52,6 +52,10 @@ impl<K: Ord + Copy, V> RBTree<K, V> {
         self.0.get_mut(key)
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
+        self.0.iter_mut()
+    }
+
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.0.values()
     }

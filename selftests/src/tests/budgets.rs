@@ -2,6 +2,8 @@
 //! Who pays: the budgets of users, their shares of a bus and of a queue, and
 //! how many objects they may have.
 
+use kbus_selftests::cgroup::drop_caches;
+use kbus_selftests::cgroup::Group;
 use kbus_selftests::process;
 use kbus_selftests::process::as_user;
 use kbus_selftests::process::Blocked;
@@ -27,6 +29,7 @@ super::tests! {
     replies_and_statuses_need_no_messages_that_are_left waits_for_messages_that_are_released_elsewhere
     budget_is_the_machine_s_not_the_bus_s
     subordinate_users_have_one_budget leaving_keeps_the_debt_of_a_user
+    raised_limits_wake_who_waits users_who_have_nothing_left_are_forgotten
     half_of_what_is_left_of_a_bus all_of_a_bus_for_its_owner
     an_eighth_of_a_queue_for_newcomers small_queues_keep_nothing own_user_and_owner_fill_a_queue
     too_many_buses too_many_wide_listeners too_many_waits limits_are_sysctls
@@ -469,6 +472,61 @@ fn leaving_keeps_the_debt_of_a_user() {
         sender.request("$.A", &[1; 8 * KB]).unwrap();
     }
     fails!(EDQUOT, of(A, &bus).request_with("$.A", &[1; 8 * KB], 1, 0));
+}
+
+/// Who waits for a budget goes on when it is made larger, too.
+fn raised_limits_wake_who_waits() {
+    let raise = |name: &str, len: usize, most: u64| {
+        let _limit = Sysctl::set(name, 0);
+        let bus = fresh_bus();
+        let (sender, poller) = (Sock::on(&bus), Sock::on(&bus));
+        let target = listener(A, &bus, "$.A");
+        let payload = vec![1; len];
+        let wait = Blocked::in_call(|| sender.send_with("$.A", &payload, uapi::KBUS_ALL_OR_WAIT));
+        fails!(
+            EAGAIN,
+            poller.try_send_with("$.A", &payload, uapi::KBUS_ALL_OR_WAIT)
+        );
+        assert_eq!(poller.poll(libc::POLLOUT, 0), 0);
+        let _raised = Sysctl::set(name, most);
+        wait.result().unwrap();
+        assert_eq!(poller.poll(libc::POLLOUT, 1000), libc::POLLOUT);
+        assert_eq!(target.recv().unwrap().info.len as usize, len);
+    };
+    raise("user_bytes", 3000, 64 << 10);
+    raise("user_messages", 0, 64);
+}
+
+/// A user of whom nothing is left is forgotten, also if the last of it was a message that somebody else has read.
+fn users_who_have_nothing_left_are_forgotten() {
+    const USERS: u32 = 2000;
+    let group = Group::new("users");
+    Child::fork(|| {
+        group.enter();
+        let bus = fresh_bus();
+        let replier = Sock::on(&bus);
+        replier.set_queue_len(USERS);
+        replier.replier("$.A").unwrap();
+        // What grows once has grown after the first turn.
+        let [_, second, third] = [1, 2, 3].map(|turn| {
+            for user in 0..USERS {
+                of(turn * 10_000 + user, &bus).request("$.A", b"x").unwrap();
+            }
+            for _ in 0..USERS {
+                let request = replier.recv().unwrap();
+                replier.ignore(request.info.id).unwrap();
+            }
+            for _ in 0..USERS {
+                drop(of(A, &bus));
+            }
+            drop_caches();
+            group.kernel_bytes()
+        });
+        let grown = third.saturating_sub(second);
+        eprintln!("# {USERS} users who came and went: {grown} bytes");
+        assert!(grown < u64::from(USERS) * 100, "{grown}");
+    })
+    .join();
 }
 
 /// A user may take at most half of what is left of a bus's bytes.

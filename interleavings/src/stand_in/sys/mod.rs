@@ -227,6 +227,8 @@ pub(crate) mod sysctl {
 
     use super::net_ns::Net;
     use crate::prelude::CStr;
+    use crate::sync::Arc;
+    use std::marker::PhantomData;
     use std::sync::atomic::AtomicU64;
 
     pub(crate) enum Range {
@@ -242,11 +244,16 @@ pub(crate) mod sysctl {
         pub(crate) max: u64,
     }
 
-    pub(crate) struct Limits<const N: usize>;
+    pub(crate) trait Written: Sized {
+        #[expect(dead_code, reason = "nobody sets it")]
+        fn written(this: &Arc<Self>);
+    }
 
-    impl<const N: usize> Limits<N> {
-        pub(crate) fn new(_: &Net, _: &CStr, _: &[Limit; N]) -> Self {
-            Limits
+    pub(crate) struct Limits<const N: usize, T>(PhantomData<T>);
+
+    impl<const N: usize, T: Written> Limits<N, T> {
+        pub(crate) fn new(_: &Net, _: &CStr, _: &[Limit; N], _: Arc<T>) -> Self {
+            Limits(PhantomData)
         }
     }
 
