@@ -240,7 +240,7 @@ impl<M: Member> Bus<M> {
             Refusal::Error(error) => Err(error),
             Refusal::Full(_) if !blocking => Err(Error::Again),
             Refusal::Full(full) => {
-                let ticket = self.park(member, What::Bind, full, next_id, wakes)?;
+                let ticket = self.park(member, || Ok(What::Bind), full, next_id, wakes)?;
                 Ok(Bound::Wait(ticket))
             }
         }

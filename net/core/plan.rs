@@ -178,12 +178,30 @@ impl<M: Member> Plan<M> {
         mem::push(&mut self.list, delivery)
     }
 
+    /// Whether anybody has room for a copy.
+    pub(super) fn reaches_anybody(&self) -> bool {
+        self.list.iter().any(|delivery| delivery.claimed)
+    }
+
     /// Bytes that the message will hold: none if nobody will have it.
     pub(super) fn bytes(&self) -> usize {
-        match self.list.iter().any(|delivery| delivery.claimed) {
+        match self.reaches_anybody() {
             true => self.len,
             false => 0,
         }
+    }
+
+    /// Counts a message of this id, which nobody has room for, as missed.
+    pub(super) fn miss(self, id: u64, wakes: &mut Wakes<M>) -> u64 {
+        for delivery in self.list.iter() {
+            let member = &delivery.member;
+            member.with(|queue| {
+                if queue.miss(id) {
+                    wakes.add(member, queue.link(), READ);
+                }
+            });
+        }
+        id
     }
 
     /// Takes what the copies need from the budgets of those who pay. The last thing but for memory that can

@@ -131,14 +131,27 @@ impl<M: Member> Bus<M> {
             policy: Policy::Miss,
         })?;
         plan.collect(member)?;
-        let (charge, answers) = (debt.value.reserved.nothing(), (peer, request));
-        let message = Self::message(member, out, KBUS_REPLY, answers, &debt.value.name, charge)?;
+        let message = match open || plan.reaches_anybody() {
+            true => {
+                let (charge, answers) = (debt.value.reserved.nothing(), (peer, request));
+                let name = &debt.value.name;
+                Some(Self::message(
+                    member, out, KBUS_REPLY, answers, name, charge,
+                )?)
+            }
+            // The payload is left to the caller.
+            false => None,
+        };
 
         // Nothing can fail any more.
         let Some(mut debt) = taken.settle() else {
             return Err(Error::ConnRefused.into());
         };
         let id = next_id();
+        let Some(message) = message else {
+            requester.with(|queue| queue.unreserve(debt.value.promised));
+            return Ok(plan.miss(id, wakes));
+        };
         message.set_id(id);
         message.charge.move_from(&debt.value.reserved, len);
         if open {

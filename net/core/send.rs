@@ -75,7 +75,8 @@ impl<M: Member> Bus<M> {
     /// [`Error::ConnRefused`], [`Error::AddrNotAvail`], [`Error::Inval`], [`Error::MsgSize`]; for
     /// all others [`Error::Busy`], [`Error::Again`], [`Error::DeadLk`]; for all [`Error::DQuot`]
     /// and [`Error::NoMem`]. Nothing is in any queue then, and the payload is still there unless
-    /// the error is the last one.
+    /// the error is the last one. It is there also when nobody has got it: the caller drops it when it
+    /// holds no lock, as it may be large.
     pub fn send(
         &mut self,
         member: &M,
@@ -102,7 +103,7 @@ impl<M: Member> Bus<M> {
             self.block(member, &full, wakes)?;
             return Err(Error::Again);
         }
-        let what = What::Send(Letter::new(out, dest)?);
+        let what = || Ok(What::Send(Letter::new(out, dest)?));
         let ticket = self.park(member, what, full, next_id, wakes)?;
         Ok(Sent::Wait(ticket))
     }
@@ -173,6 +174,9 @@ impl<M: Member> Bus<M> {
         })?;
         let charge = self.charge(member, plan.bytes()).ok_or(Error::DQuot)?;
         plan.collect(member)?;
+        if !plan.reaches_anybody() {
+            return Ok(plan.miss(next_id(), wakes));
+        }
         let message = Self::message(member, out, 0, (0, 0), name, charge)?;
         let id = next_id();
         message.set_id(id);

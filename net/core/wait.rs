@@ -182,16 +182,17 @@ impl<M: Member> Bus<M> {
 
     /// Begins a wait for queues that were full.
     ///
-    /// A reader may have made room since that was seen: then what waits is tried once more at once.
+    /// A reader may have made room since that was seen: then what waits is tried once more at once. `what` is asked for
+    /// what waits when nothing else can fail any more: it may be large, and must not be dropped here.
     ///
     /// # Errors
     ///
     /// [`Error::DeadLk`] when one's own is among them, [`Error::DQuot`] when too many of the user's
-    /// wait already, [`Error::NoMem`].
+    /// wait already, [`Error::NoMem`], and that of `what`.
     pub(super) fn park(
         &mut self,
         member: &M,
-        what: What<M>,
+        what: impl FnOnce() -> Result<What<M>, Error>,
         full: Vec<Full<M>>,
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
@@ -207,9 +208,17 @@ impl<M: Member> Bus<M> {
         let waiter = member;
         let member = member.clone();
         let ticket = self.last_ticket.saturating_add(1);
-        let parked = Node::new(ticket, Parked { member, what })?;
-        self.waits
-            .insert(Node::new(ticket, Wait::Under(0))?, ticket);
+        let nothing = What::Bind;
+        let mut parked = Node::new(
+            ticket,
+            Parked {
+                member,
+                what: nothing,
+            },
+        )?;
+        let wait = Node::new(ticket, Wait::Under(0))?;
+        parked.value.what = what()?;
+        self.waits.insert(wait, ticket);
         self.last_ticket = ticket;
         self.count_wait(waiter, true);
         self.file(parked, on, wakes);

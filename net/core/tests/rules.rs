@@ -8,6 +8,7 @@ use kbus_core::bus::Dest;
 use kbus_core::bus::Kind;
 use kbus_core::bus::Member;
 use kbus_core::bus::Outgoing;
+use kbus_core::bus::Sent;
 use kbus_core::bus::MAX_MSG;
 use kbus_core::error::Error::*;
 use kbus_core::hash::Key;
@@ -18,11 +19,13 @@ use kbus_core::name::NAME_MAX;
 use kbus_core::queue::View;
 use kbus_core::routes::Listener;
 use kbus_core::routes::Routes;
+use kbus_core::wakes::Wakes;
 use peer::Peer;
 use peer::Users;
 use peer::World;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 
 fn out(dest: Option<Dest<'_>>, flags: u32) -> Outgoing<'_, Peer> {
     Outgoing {
@@ -595,4 +598,52 @@ fn ids_up_to_the_last_there_is() {
     w.close(&asker);
     w.close(&watcher);
     assert_eq!(w.bus.account().used(), 0);
+}
+
+/// A payload that nobody gets, and that of a send which may not wait, is left to the caller: it may be large, and the
+/// bus is locked.
+#[test]
+fn what_nobody_gets_is_left_to_the_sender() {
+    let mut w = World::new(0, 1 << 20);
+    let (a, b, c) = (w.join(1, 1), w.join(2, 1), w.join(3, 1));
+    let send = |w: &mut World, peer: &Peer, dest: Dest<'_>, flags| {
+        let mut out = Outgoing {
+            payload: vec![1; 100],
+            ..out(Some(dest), flags)
+        };
+        let (next, wakes) = (&mut || 77, &mut Wakes::new());
+        let sent = w.bus.send(peer, &mut out, true, next, wakes);
+        (sent, out.payload.len())
+    };
+    let name: &[u8] = b"$.A";
+    let (plain, id) = (Dest::Name(name), Sent::Id(77));
+    assert_eq!(send(&mut w, &a, plain, 0), (Ok(id), 100));
+    w.listen(&b, "$.A").unwrap();
+    b.with(|queue| queue.set_limit(1));
+    assert_eq!(send(&mut w, &a, plain, 0), (Ok(id), 0));
+    assert_eq!(send(&mut w, &a, plain, 0), (Ok(id), 100));
+    assert_eq!(b.counters(), (1, 0, 100, 0, 1));
+    // For one's own queue it would wait for ever.
+    let wait = KBUS_ALL_OR_WAIT;
+    assert_eq!(send(&mut w, &b, plain, wait), (Err(DeadLk), 100));
+    w.users.limits.waits.store(0, Relaxed);
+    assert_eq!(send(&mut w, &a, plain, wait), (Err(DQuot), 100));
+    w.users.limits.waits.store(1, Relaxed);
+    assert!(matches!(
+        send(&mut w, &a, plain, wait),
+        (Ok(Sent::Wait(_)), 0)
+    ));
+    // The requester does not read any more.
+    w.replier(&c, "$.B").unwrap();
+    let request = w.request(&a, "$.B", b"").unwrap();
+    assert!(c.read().unwrap().must_reply());
+    w.shut_read(&a);
+    let reply = Dest::Reply {
+        peer: 1,
+        request,
+        name: None,
+    };
+    assert_eq!(send(&mut w, &c, reply, 0), (Ok(id), 100));
+    assert_eq!(c.counters(), (0, 0, 0, 0, 0));
+    assert_eq!(a.with(|queue| queue.reserved()), 0);
 }
