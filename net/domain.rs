@@ -237,7 +237,7 @@ pub(crate) struct SharedBus {
     /// Of an abstract bus: who made it.
     uid: u32,
     gid: u32,
-    _counted: Counted,
+    counted: Counted,
     /// Whose `bind()` made it: the peer of all its sockets.
     pub(crate) maker: Maker,
     /// Sockets whose readers want to see the security labels of senders.
@@ -247,10 +247,11 @@ pub(crate) struct SharedBus {
     pub(crate) state: Mutex<Bus<Arc<Endpoint>>>,
 }
 
-/// A bus counts among those of its maker as long as it is there.
+/// A bus counts among those of a user as long as it is there.
 struct Counted {
     users: Arc<Users>,
-    by: u32,
+    /// Of the user; changed under the bus lock.
+    by: Atomic<u32>,
 }
 
 impl Counted {
@@ -259,14 +260,14 @@ impl Counted {
         endpoint.users.enter_bus(by)?;
         Ok(Self {
             users: endpoint.users.clone(),
-            by,
+            by: Atomic::new(by),
         })
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.users.leave_bus(self.by);
+        self.users.leave_bus(self.by.load(Relaxed));
     }
 }
 
@@ -288,13 +289,26 @@ impl SharedBus {
                 mode: Atomic::new(mode),
                 uid,
                 gid: task::current_egid(),
-                _counted: counted,
+                counted,
                 maker,
                 label_readers: Atomic::new(0),
                 state <- new_mutex!(bus, "kbus::bus"),
             }),
             GFP_KERNEL_ACCOUNT,
         )
+    }
+
+    /// Has the bus, which is locked, count for a user who has a socket on it. To be called when one has come or gone.
+    ///
+    /// Else who stays would use up what the maker may have, or, if the maker had it back, anybody could make buses without
+    /// end and leave them.
+    pub(crate) fn recount(&self, state: &Bus<Arc<Endpoint>>) {
+        let by = self.counted.by.load(Relaxed);
+        let now = state.counts_for(by);
+        if now != by {
+            self.counted.users.pass_bus(by, now);
+            self.counted.by.store(now, Relaxed);
+        }
     }
 
     /// Whether the current task owns the abstract bus, or may administer the namespace of `sock`, one of its sockets.

@@ -132,7 +132,12 @@ impl Operations for Endpoint {
             }
             // From this step on the socket is no target, no replier and no owner of a name.
             let mut wakes = Wakes::new();
-            let garbage = bus.state.lock().close_begin(&this, &mut wakes);
+            let garbage = {
+                let mut state = bus.state.lock();
+                let garbage = state.close_begin(&this, &mut wakes);
+                bus.recount(&state);
+                garbage
+            };
             wake_all(wakes);
             drop(garbage);
             Endpoint::settle(&this, &bus);

@@ -167,7 +167,12 @@ impl Table {
         endpoint: &Arc<Endpoint>,
     ) -> Result<Arc<SharedBus>> {
         // The table is free again: a bus that is busy holds up nobody who goes to another.
-        let joined = bus.state.lock().join(endpoint);
+        let joined = {
+            let mut state = bus.state.lock();
+            let joined = state.join(endpoint);
+            bus.recount(&state);
+            joined
+        };
         if let Err(error) = joined {
             self.leave(key, &bus);
             return Err(to_kernel(error));

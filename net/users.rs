@@ -66,7 +66,7 @@ static USER_MESSAGES: AtomicU64 = AtomicU64::new(LEAST_MESSAGES);
 static BUS_BYTES: AtomicU64 = AtomicU64::new(64 << 20);
 /// The most that `KBUS_QUEUE_LEN` may be: `net.kbus.max_queue_len`.
 static MAX_QUEUE_LEN: AtomicU64 = AtomicU64::new(16384);
-/// Abstract buses that one user may have made: `net.kbus.user_buses`.
+/// Buses that may count for one user: `net.kbus.user_buses`.
 static USER_BUSES: AtomicU64 = AtomicU64::new(256);
 
 /// `net.kbus.user_messages` of a small machine.
@@ -259,7 +259,7 @@ impl Users {
         self.forget(id, |user| user.sockets = user.sockets.saturating_sub(1));
     }
 
-    /// Counts one more bus that a user with sockets has made.
+    /// Counts one more bus for a user with sockets, who makes it.
     ///
     /// # Errors
     ///
@@ -274,9 +274,17 @@ impl Users {
         Ok(())
     }
 
-    /// A bus of a user is no more.
+    /// A bus that counted for a user is no more.
     pub(crate) fn leave_bus(&self, id: u32) {
         self.forget(id, |user| user.buses = user.buses.saturating_sub(1));
+    }
+
+    /// A bus counts for another user with sockets from now on, beyond what that one may have if need be.
+    pub(crate) fn pass_bus(&self, from: u32, to: u32) {
+        if let Some(user) = self.table.lock().get_mut(&to) {
+            user.buses = user.buses.saturating_add(1);
+        }
+        self.leave_bus(from);
     }
 
     fn forget(&self, id: u32, what: impl FnOnce(&mut User)) {

@@ -212,6 +212,8 @@ pub(super) struct Sock<M: Member> {
 /// What a user has on the bus; its number is the payer's.
 pub(super) struct User {
     pub(super) sockets: u32,
+    /// Peer id of the first socket since there was none: later ones are greater.
+    since: u64,
     pub(super) bindings: u32,
     pub(super) wide: u32,
     pub(super) waits: u32,
@@ -297,10 +299,14 @@ impl<M: Member> Bus<M> {
         };
         let sock = Node::new(member.id(), sock)?;
         if let Some(user) = self.users.get_mut(payer) {
+            if user.sockets == 0 {
+                user.since = member.id();
+            }
             user.sockets = user.sockets.saturating_add(1);
         } else {
             let user = User {
                 sockets: 1,
+                since: member.id(),
                 bindings: 0,
                 wide: 0,
                 waits: 0,
@@ -330,6 +336,26 @@ impl<M: Member> Bus<M> {
         if user.sockets == 0 && user.account.used() == 0 {
             drop(self.users.remove(payer));
         }
+    }
+
+    /// For whom the bus counts that has counted for this user: for the same while that one has a socket
+    /// on it, then for the one who has had one for longest.
+    pub fn counts_for(&self, payer: u32) -> u32 {
+        if self
+            .users
+            .get(u64::from(payer))
+            .is_some_and(|user| user.sockets > 0)
+        {
+            return payer;
+        }
+        let mut longest = None;
+        self.users.for_each(|payer, user| {
+            let earlier = longest.is_none_or(|(since, _)| user.since < since);
+            if user.sockets > 0 && earlier {
+                longest = Some((user.since, payer));
+            }
+        });
+        longest.map_or(payer, |(_, payer)| payer as u32)
     }
 
     /// Holds so many of the bus's bytes for a user.

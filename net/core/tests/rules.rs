@@ -647,3 +647,20 @@ fn what_nobody_gets_is_left_to_the_sender() {
     assert_eq!(c.counters(), (0, 0, 0, 0, 0));
     assert_eq!(a.with(|queue| queue.reserved()), 0);
 }
+
+/// A bus counts for its maker while there is a socket of that user, then for who has been there for longest.
+#[test]
+fn a_bus_counts_for_who_is_on_it() {
+    let mut w = World::new(1, 1 << 20);
+    let all = [(1, 1), (2, 1), (3, 3), (4, 2)].map(|(id, user)| w.join(id, user));
+    for (peer, by) in all.iter().zip([1, 3, 2, 1]) {
+        w.close(peer);
+        assert_eq!(w.bus.counts_for(1), by);
+        if by == 3 {
+            // Who comes back comes last.
+            let again = w.join(5, 1);
+            assert_eq!((w.bus.counts_for(1), w.bus.counts_for(3)), (1, 3));
+            w.close(&again);
+        }
+    }
+}

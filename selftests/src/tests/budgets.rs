@@ -32,7 +32,7 @@ super::tests! {
     raised_limits_wake_who_waits users_who_have_nothing_left_are_forgotten
     half_of_what_is_left_of_a_bus all_of_a_bus_for_its_owner
     an_eighth_of_a_queue_for_newcomers small_queues_keep_nothing own_user_and_owner_fill_a_queue
-    too_many_buses too_many_wide_listeners too_many_waits limits_are_sysctls
+    too_many_buses bus_counts_for_who_stays too_many_wide_listeners too_many_waits limits_are_sysctls
     queue_len_limit_is_a_sysctl bus_bytes_limit_is_a_sysctl
     machine_limits_are_read_only_in_a_namespace
 }
@@ -638,6 +638,49 @@ fn too_many_buses() {
     fourth.bind(&others).unwrap();
     drop(mine);
     drop(of(A, &fresh_bus()));
+}
+
+/// A bus counts for its maker while that user has a socket on it, then for who has been there for longest: those who stay
+/// use up nobody else's count, and no user makes buses without end by leaving them to another one.
+fn bus_counts_for_who_stays() {
+    let _limit = Sysctl::set("user_buses", 2);
+    let makes_none = |user: u32| {
+        fails!(EDQUOT, as_user(user, Sock::new).bind(&fresh_bus()));
+    };
+    let names = [fresh_bus(), fresh_bus()];
+    let made = [&names[0], &names[1]].map(|name| of(A, name));
+    let second = of(A, &names[0]);
+    let stay = [&names[0], &names[1]].map(|name| of(B, name));
+    let later = [&names[0], &names[1]].map(|name| of(4003, name));
+    makes_none(A);
+    drop(made);
+    let again = of(A, &fresh_bus());
+    makes_none(A);
+    drop(second);
+    let third = of(A, &fresh_bus());
+    makes_none(A);
+    makes_none(B);
+    drop(stay);
+    drop(of(B, &fresh_bus()));
+    makes_none(4003);
+    drop(later);
+    drop([of(4003, &fresh_bus()), of(4003, &fresh_bus())]);
+    makes_none(A);
+    drop((again, third));
+    // One may have more than the limit, if others leave theirs to it.
+    let six: Vec<Sock> = [A, 4003, 4004]
+        .into_iter()
+        .flat_map(|user| {
+            let both = [fresh_bus(), fresh_bus()];
+            let made = [&both[0], &both[1]].map(|name| of(user, name));
+            let stay = [&both[0], &both[1]].map(|name| of(B, name));
+            drop(made);
+            stay
+        })
+        .collect();
+    makes_none(B);
+    drop(six);
+    drop([of(B, &fresh_bus()), of(B, &fresh_bus())]);
 }
 
 /// A user may have 256 sockets on a bus that listen to `$.*` or `$.%`.
