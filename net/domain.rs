@@ -240,6 +240,8 @@ pub(crate) struct SharedBus {
     counted: Counted,
     /// Whose `bind()` made it: the peer of all its sockets.
     pub(crate) maker: Maker,
+    /// Largest payload, as the bus has it: a send looks at it before there is a copy and a lock.
+    max_msg: Atomic<u32>,
     /// Sockets whose readers want to see the security labels of senders.
     pub(crate) label_readers: Atomic<u32>,
     /// The bus lock. Lock order: before the queue of any socket. It is a sleeping lock.
@@ -291,6 +293,7 @@ impl SharedBus {
                 gid: task::current_egid(),
                 counted,
                 maker,
+                max_msg: Atomic::new(bus.max_msg()),
                 label_readers: Atomic::new(0),
                 state <- new_mutex!(bus, "kbus::bus"),
             }),
@@ -335,6 +338,18 @@ impl SharedBus {
         } else {
             Err(EACCES)
         }
+    }
+
+    /// Largest payload, unless it is being changed.
+    pub(crate) fn max_msg(&self) -> u32 {
+        self.max_msg.load(Relaxed)
+    }
+
+    /// Sets the largest payload of later messages.
+    pub(crate) fn set_max_msg(&self, bytes: u32) {
+        let mut state = self.state.lock();
+        state.set_max_msg(bytes);
+        self.max_msg.store(bytes, Relaxed);
     }
 
     /// The abstract bus's user and group, as numbers of the initial user namespace.

@@ -142,7 +142,7 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
             if !(uapi::KBUS_MSG_SIZE_MIN..=uapi::KBUS_MSG_SIZE_MAX).contains(&bytes) {
                 return Err(EINVAL);
             }
-            bus.state.lock().set_max_msg(bytes);
+            bus.set_max_msg(bytes);
             Ok(())
         }
         uapi::KBUS_BUS_BYTES => {
@@ -379,7 +379,7 @@ pub(crate) fn get(this: &Arc<Endpoint>, level: i32, name: i32, value: &mut OptOu
             number(value, &len.to_ne_bytes())
         }
         uapi::KBUS_MAX_MSG_SIZE => {
-            let bytes = this.bus()?.state.lock().max_msg();
+            let bytes = this.bus()?.max_msg();
             number(value, &bytes.to_ne_bytes())
         }
         uapi::KBUS_BUS_BYTES => {

@@ -148,7 +148,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
     }
     outgoing.from = Some(creds);
     let max = match &bus {
-        Some(bus) => bus.state.lock().max_msg(),
+        Some(bus) => bus.max_msg(),
         None => uapi::KBUS_MSG_SIZE_MAX,
     };
     if msg.len() > max as usize {
