@@ -653,6 +653,9 @@ fn what_nobody_gets_is_left_to_the_sender() {
 fn a_bus_counts_for_who_is_on_it() {
     let mut w = World::new(1, 1 << 20);
     let all = [(1, 1), (2, 1), (3, 3), (4, 2)].map(|(id, user)| w.join(id, user));
+    // What somebody has sent and left does not keep that user there.
+    w.listen(&all[3], "$.A").unwrap();
+    w.announce(&all[2], "$.A", b"x").unwrap();
     for (peer, by) in all.iter().zip([1, 3, 2, 1]) {
         w.close(peer);
         assert_eq!(w.bus.counts_for(1), by);
