@@ -265,14 +265,15 @@ fn owned_bus(this: &Endpoint) -> Result<Arc<SharedBus>> {
 /// `EPERM`, `EEXIST`, `EACCES`, `EDQUOT`, `ENOMEM`, `EINVAL` also after a shutdown of that direction; where a replier's bind
 /// event must be heard, `EAGAIN` and `EDEADLK` as for a send, `EINTR` or `ERESTARTSYS` on a signal.
 fn set_binding(this: &Arc<Endpoint>, option: u32, value: &OptIn<'_>) -> Result {
-    // One byte more than a name may have, so that a long one is told from a cut one, and its NUL.
-    let mut bytes = mem::Bytes::new();
-    let len = value.len().min(uapi::KBUS_NAME_MAX as usize + 2);
-    bytes.resize(len, 0, GFP_KERNEL_ACCOUNT)?;
-    value.read(&mut bytes)?;
+    // One byte more than a name may have, so that a long one is told from a cut one, and its NUL. Not allocated: to
+    // unbind needs no memory.
+    let mut room = [0; uapi::KBUS_NAME_MAX as usize + 2];
+    let len = value.len().min(room.len());
+    let bytes = room.get_mut(..len).ok_or(EINVAL)?;
+    value.read(bytes)?;
 
     let mut option = option;
-    let mut text = name::until_nul(&bytes);
+    let mut text = name::until_nul(bytes);
     if option == uapi::KBUS_REPLIER && len == 4 {
         // The proposal's own form. No name begins with these bytes.
         match bytes
