@@ -9,7 +9,7 @@ usage() {
 
 	Fails when in TABLE (docs/rules.md) a rule has no test, a number is there twice, there are fewer than $LEAST rules, or a
 	test that is named does not exist, has not run, was skipped or has failed. What ran is read from the logs of
-	'make test': $LOGS/test, reload and host-tests.log.
+	'make test': $LOGS/test, reload, sanitize and host-tests.log; with KERNEL= there is no kernel with sanitizers.
 	Selftests that no rule names are listed, which is no failure.
 	END
 }
@@ -52,6 +52,11 @@ facts() {
 			outcome = $1 == "not" ? "failed" : /# SKIP/ ? "skipped" : "ok"
 			print "ran", form, $1 == "not" ? $4 : $3, outcome
 		}' "$LOGS/test"
+	[ ! -s "$LOGS/sanitize" ] || awk '
+		/^(not )?ok [0-9]/ {
+			outcome = $1 == "not" ? "failed" : /# SKIP/ ? "skipped" : "ok"
+			print "ran", "sanitize", $1 == "not" ? $4 : $3, outcome
+		}' "$LOGS/sanitize"
 	awk '/^(not )?ok [0-9]/ { print "ran", "reload", $1 == "not" ? $4 : $3, $1 == "not" ? "failed" : "ok" }' "$LOGS/reload"
 	# The crate is in the name of the program, a file of tests in the path of its source.
 	awk '
@@ -80,7 +85,7 @@ facts() {
 }
 
 facts >"$WORK/facts"
-awk -v least="$LEAST" '
+awk -v least="$LEAST" -v sanitized="$([ -n "${KERNEL:-}" ] || echo 1)" '
 	function bad(text) { print "rules: " text; failures++ }
 	# Judges one run of a test, in one form of socket() or another place.
 	function judge(id, test, place, where,   outcome) {
@@ -92,7 +97,13 @@ awk -v least="$LEAST" '
 		if (test in seen) return
 		seen[test] = 1
 		named++
-		if (test ~ /^[a-z]+: [a-z0-9_]+(::[a-z0-9_]+)*$/) {
+		if (test ~ /^sanitize: [a-z0-9_]+::[a-z0-9_]+$/) {
+			name = test
+			sub(/^sanitize: /, "", name)
+			shown[name] = 1
+			if (!(name in exists)) bad(id ": there is no test " test)
+			else if (sanitized) judge(id, name, "sanitize", " on the kernel with sanitizers")
+		} else if (test ~ /^[a-z]+: [a-z0-9_]+(::[a-z0-9_]+)*$/) {
 			key = test
 			sub(/: /, ":", key)
 			name = test
@@ -150,7 +161,7 @@ awk -v least="$LEAST" '
 	}
 	END {
 		if (rules < least) bad(rules + 0 " rules, and there should be " least)
-		for (test in exists) if (test !~ /^reload::/ && !(test in seen)) { unnamed++; list = list " " test }
+		for (test in exists) if (test !~ /^reload::/ && !(test in seen) && !(test in shown)) { unnamed++; list = list " " test }
 		if (failures) { print "rules: " failures " faults"; exit 1 }
 		print "rules: " rules " rules, " named " tests named, all ran"
 		if (unnamed) print "note: " unnamed " selftests are named by no rule:" list

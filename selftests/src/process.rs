@@ -13,6 +13,7 @@ use std::panic::AssertUnwindSafe;
 use std::process;
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -306,6 +307,38 @@ impl Blocked {
     /// Kills the process in the midst of its call.
     pub fn kill(self) {
         self.child.kill();
+    }
+}
+
+/// Whether a thread of this process sleeps, interruptibly.
+pub fn thread_sleeps(thread: libc::pid_t) -> bool {
+    let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+    let state = stat.rsplit(") ").next();
+    state.is_some_and(|state| state.starts_with('S'))
+}
+
+/// The number of the calling thread.
+pub fn own_thread() -> libc::pid_t {
+    // SAFETY: Always safe.
+    unsafe { libc::gettid() }
+}
+
+/// Makes a call in a thread of its own, and returns when it sleeps in it.
+pub fn in_thread<R: Send + 'static>(
+    call: impl FnOnce() -> R + Send + 'static,
+) -> thread::JoinHandle<R> {
+    let number = Arc::new(AtomicI32::new(0));
+    let told = number.clone();
+    let handle = thread::spawn(move || {
+        told.store(own_thread(), Ordering::SeqCst);
+        call()
+    });
+    loop {
+        let thread = number.load(Ordering::SeqCst);
+        if handle.is_finished() || (thread != 0 && thread_sleeps(thread)) {
+            return handle;
+        }
+        thread::sleep(Duration::from_micros(200));
     }
 }
 

@@ -54,6 +54,15 @@ impl Out {
         self.flags |= flags;
         self
     }
+
+    /// The ancillary data as a control buffer.
+    pub fn control(&self) -> Vec<u8> {
+        let mut control = Vec::new();
+        for cmsg in &self.cmsgs {
+            cmsg.encode(&mut control);
+        }
+        control
+    }
 }
 
 /// A message as it was received.

@@ -29,3 +29,4 @@ pub use message::Msg;
 pub use message::Out;
 pub use message::RecvOptions;
 pub use sock::Sock;
+pub use transfer::Room;

@@ -29,8 +29,15 @@ impl Sock {
     /// `getsockopt()` on any level; `value` goes in and what came back is returned.
     pub fn get_at(&self, level: i32, option: i32, value: &[u8]) -> Res<Vec<u8>> {
         let mut value = value.to_vec();
+        let len = self.get_into(level, option, &mut value)?;
+        value.truncate(len);
+        Ok(value)
+    }
+
+    /// `getsockopt()` into a buffer that is there already; returns the length of what came.
+    pub fn get_into(&self, level: i32, option: i32, value: &mut [u8]) -> Res<usize> {
         let mut len = value.len() as u32;
-        // SAFETY: Pointer and length are those of a vector.
+        // SAFETY: Pointer and length are those of a slice.
         let r = unsafe {
             libc::getsockopt(
                 self.as_raw_fd(),
@@ -40,9 +47,7 @@ impl Sock {
                 &mut len,
             )
         };
-        check(r as isize)?;
-        value.truncate(len as usize);
-        Ok(value)
+        check(r as isize).map(|_| len as usize)
     }
 
     /// Sets a KBUS option to these bytes.

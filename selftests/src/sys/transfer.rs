@@ -48,11 +48,7 @@ impl Sock {
 
     /// `sendmsg()`.
     pub fn send_msg(&self, out: &Out) -> Res<usize> {
-        let mut control = Vec::new();
-        for cmsg in &out.cmsgs {
-            cmsg.encode(&mut control);
-        }
-        self.send_msg_raw(out, &control)
+        self.send_msg_raw(out, &out.control())
     }
 
     /// `sendmsg()` with these very bytes as the control buffer.
@@ -162,28 +158,80 @@ impl Sock {
 
     /// `recvmsg()` in detail.
     pub fn recv_with(&self, options: RecvOptions) -> Res<Msg> {
-        let mut data = vec![0_u8; options.room];
-        let mut address = [0_u8; PATH_AT + PATH_MAX + 2];
-        let mut control = vec![0_u64; options.control.div_ceil(8)];
+        let mut room = Room::new(options);
+        let len = self.recv_into(&mut room)?;
+        Ok(room.message(len))
+    }
+
+    /// `recvmsg()` into buffers that are there already: nothing is allocated.
+    pub fn recv_into(&self, room: &mut Room) -> Res<usize> {
         let mut iov = libc::iovec {
-            iov_base: data.as_mut_ptr().cast(),
-            iov_len: data.len(),
+            iov_base: room.data.as_mut_ptr().cast(),
+            iov_len: room.data.len(),
         };
         // SAFETY: All zeros is a valid `msghdr`.
         let mut header: libc::msghdr = unsafe { mem::zeroed() };
-        header.msg_name = address.as_mut_ptr().cast();
-        header.msg_namelen = address.len() as u32;
+        header.msg_name = room.address.as_mut_ptr().cast();
+        header.msg_namelen = room.address.len() as u32;
         header.msg_iov = &mut iov;
         header.msg_iovlen = 1;
-        header.msg_control = control.as_mut_ptr().cast();
-        header.msg_controllen = options.control;
+        header.msg_control = room.control.as_mut_ptr().cast();
+        header.msg_controllen = room.options.control;
+        let flags = room.options.flags;
         // SAFETY: Everything the header points at is ours, and as long as said.
-        let len = check(unsafe { libc::recvmsg(self.as_raw_fd(), &mut header, options.flags) })?;
-        data.truncate(len.min(options.room));
-        let raw_from = address[..(header.msg_namelen as usize).min(address.len())].to_vec();
+        let len = check(unsafe { libc::recvmsg(self.as_raw_fd(), &mut header, flags) })?;
+        room.address_len = header.msg_namelen as usize;
+        room.control_len = header.msg_controllen;
+        room.flags = header.msg_flags;
+        Ok(len)
+    }
+}
+
+/// Buffers for a message that is to be received.
+#[derive(Debug)]
+pub struct Room {
+    options: RecvOptions,
+    data: Vec<u8>,
+    address: [u8; PATH_AT + PATH_MAX + 2],
+    control: Vec<u64>,
+    /// What the last receive said.
+    address_len: usize,
+    control_len: usize,
+    flags: i32,
+}
+
+impl Room {
+    /// Makes them.
+    pub fn new(options: RecvOptions) -> Room {
+        Room {
+            options,
+            data: vec![0; options.room],
+            address: [0; PATH_AT + PATH_MAX + 2],
+            control: vec![0; options.control.div_ceil(8)],
+            address_len: 0,
+            control_len: 0,
+            flags: 0,
+        }
+    }
+
+    /// Writes to every page: the kernel finds memory there, and need not look for some.
+    pub fn touch(mut self) -> Room {
+        self.data.fill(0xaa);
+        self.control.fill(0xaa);
+        self
+    }
+
+    /// The message that was received last, of which the call said that it has `len` bytes.
+    pub fn message(&self, len: usize) -> Msg {
+        let data = self.data[..len.min(self.options.room)].to_vec();
+        let raw_from = self.address[..self.address_len.min(self.address.len())].to_vec();
         let path = raw_from.get(PATH_AT..).unwrap_or(&[]);
         let end = path.iter().position(|&b| b == 0).unwrap_or(path.len());
         let from = String::from_utf8_lossy(&path[..end]).into_owned();
+        // SAFETY: All zeros is a valid `msghdr`.
+        let mut header: libc::msghdr = unsafe { mem::zeroed() };
+        header.msg_control = self.control.as_ptr().cast_mut().cast();
+        header.msg_controllen = self.control_len;
         let mut cmsgs = Vec::new();
         // SAFETY: The kernel has filled in the control buffer and its length; the
         // macros stay inside it.
@@ -205,13 +253,13 @@ impl Sock {
             raw_from,
             data,
             len,
-            flags: header.msg_flags,
+            flags: self.flags,
             cmsgs,
             info: kbus_info::default(),
         };
         if let Some(info) = msg.kbus_cmsg(uapi::SCM_KBUS_INFO) {
             msg.info = from_bytes(info);
         }
-        Ok(msg)
+        msg
     }
 }

@@ -21,6 +21,11 @@ mod descriptors;
 mod events;
 mod events_closing;
 mod events_room;
+mod fail_nth_closing;
+mod fail_nth_options;
+mod fail_nth_reading;
+mod fail_nth_sending;
+mod fail_nth_sockets;
 mod full;
 mod guarantee;
 mod histories;
@@ -203,6 +208,11 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         attacks_sandbox::TESTS,
         attacks_sockets::TESTS,
         attacks_traffic::TESTS,
+        fail_nth_sockets::TESTS,
+        fail_nth_options::TESTS,
+        fail_nth_sending::TESTS,
+        fail_nth_reading::TESTS,
+        fail_nth_closing::TESTS,
         memory::TESTS,
         stall::TESTS,
         stress::TESTS,
