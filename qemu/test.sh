@@ -56,7 +56,11 @@ if [ -z "$only" ] && [ -z "$stock" ]; then
 	export KERNEL=debug
 	bash "$TOP/qemu/bootstrap.sh"
 	bash "$TOP/qemu/image.sh"
-	boot sanitize 1
+	boot sanitize 2
+	# Which of the fuzzer's programs reached what; choose_kernel has to know the kernel for that.
+	choose_kernel
+	check "coverage" "5 s" in_root python3 qemu/coverage.py "$OUT/src/kbus.ko" "$LOGS/sanitize"
+	say "     $(grep ' net/$' "$LOGS/coverage.log" | xargs)"
 	boot cycles 1 20
 	leaky=(guarantee events rights paths fail_nth_sockets fail_nth_sending fail_nth_closing)
 	boot leaks ${#leaky[@]} "$(IFS=,; echo "${leaky[*]}")"
