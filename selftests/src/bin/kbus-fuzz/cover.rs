@@ -164,14 +164,6 @@ impl Shared {
         }
     }
 
-    /// Forgets all.
-    pub fn forget_all(&self) {
-        self.seen
-            .iter()
-            .chain(&self.outcomes)
-            .for_each(|place| place.store(0, Relaxed));
-    }
-
     fn place(&self, spot: Spot) -> &AtomicU8 {
         match spot & OUTCOME {
             0 => &self.seen[spot as usize],
@@ -191,7 +183,7 @@ impl Shared {
 
     /// Notes how a call of a kind ended.
     pub fn outcome(&self, kind: u64, errno: i64) {
-        let hash = Rng::new(kind << 20 ^ errno as u64).next();
+        let hash = Rng::new((kind << 20) ^ errno as u64).next();
         self.reach(OUTCOME | (hash as u32 % OUTCOMES as u32));
     }
 

@@ -87,10 +87,10 @@ impl Fuzzer {
                         fuzzer.run(shorter).finding.is_some()
                     };
                     // It may need luck, or what the programs before it have left.
-                    let shorter = self.shorten(program, wrong);
+                    let shorter = self.shorten(program, 100, wrong);
                     findings.push(format!("{finding}\n{program}\nin short, maybe\n{shorter}"));
                 } else if !outcome.fresh.is_empty() {
-                    let program = self.shorten(program, |fuzzer, shorter| {
+                    let program = self.shorten(program, 12, |fuzzer, shorter| {
                         fuzzer.reaches(shorter, &outcome.fresh)
                     });
                     println!(
@@ -160,18 +160,20 @@ impl Fuzzer {
         all
     }
 
-    /// A program without the calls that are not needed for something to be so.
+    /// A program without the calls that are not needed for something to be so, as far as so many tries show.
     fn shorten(
         &mut self,
         program: &Program,
+        mut tries: u32,
         holds: impl Fn(&mut Fuzzer, &Program) -> bool,
     ) -> Program {
         let mut program = program.clone();
         let mut len = program.calls.len().div_ceil(2);
-        while len > 0 {
+        while len > 0 && tries > 0 {
             let mut at = program.calls.len();
-            while at > 0 {
+            while at > 0 && tries > 0 {
                 let from = at.saturating_sub(len);
+                tries -= 1;
                 let shorter = program.without(from..at);
                 if !shorter.calls.is_empty() && holds(self, &shorter) {
                     program = shorter;
@@ -183,19 +185,17 @@ impl Fuzzer {
         program
     }
 
-    /// Prints the programs without which less would be reached, made as short as they can be.
-    pub fn distil(&mut self) {
-        let mut all = std::mem::take(&mut self.kept);
+    /// Prints those of these programs without which less would be reached, made as short as they can be.
+    pub fn distil(&mut self, mut all: Vec<Program>) {
         // Short ones first: longer ones stay only if they add something.
         all.sort_by_key(|program| program.calls.len());
-        self.runner.shared().forget_all();
         let mut rest = &all[..];
         while !rest.is_empty() {
             let outcomes = self.run_all(&rest[..batch(rest)]);
             let count = outcomes.len();
             for (outcome, program) in outcomes.into_iter().zip(rest) {
                 if !outcome.fresh.is_empty() {
-                    let program = self.shorten(program, |fuzzer, shorter| {
+                    let program = self.shorten(program, 100, |fuzzer, shorter| {
                         fuzzer.reaches(shorter, &outcome.fresh)
                     });
                     println!("# distilled\n{}", comment(&program));
@@ -219,9 +219,6 @@ fn batch(programs: &[Program]) -> usize {
 
 /// A program in KTAP, where a line that is no result is a comment.
 fn comment(program: &Program) -> String {
-    program
-        .calls
-        .iter()
-        .map(|call| format!("# | {call}\n"))
-        .collect()
+    let lines = program.calls.iter().map(|call| format!("# | {call}"));
+    lines.fold(String::new(), |text, line| text + &line + "\n")
 }

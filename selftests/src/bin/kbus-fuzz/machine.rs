@@ -25,7 +25,7 @@ use crate::program::Program;
 use crate::words::SOCKETS;
 
 /// How often the main thread is interrupted: so a call that blocks ends.
-const TICK: Duration = Duration::from_millis(25);
+const TICK: Duration = Duration::from_millis(10);
 /// A request that has to be answered: its id, and the address it came from.
 pub type Owed = (u64, Vec<u8>);
 
@@ -154,7 +154,7 @@ impl Machine {
             0
         };
         shared.outcome(
-            (call.number() as u64) << 8 | (option as u64 & 0xff),
+            ((call.number() as u64) << 8) | (option as u64 & 0xff),
             i64::from(errno),
         );
         if errno == 0 || nth > 0 {

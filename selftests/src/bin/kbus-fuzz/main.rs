@@ -42,9 +42,9 @@ struct Args {
     /// Repeats the choices of a run; what is reached, and so what comes next, depends on the machine as well.
     #[arg(long)]
     seed: Option<u64>,
-    /// Print the shortest programs that reach what all of the corpus does.
+    /// Print those programs of this file that reach something new, made as short as they can be.
     #[arg(long)]
-    distil: bool,
+    distil: Option<PathBuf>,
     /// Print which code was reached, as offsets into the module.
     #[arg(long)]
     cover: bool,
@@ -98,8 +98,11 @@ fn main() -> ExitCode {
     println!("# seed {seed}");
     let corpus = fuzzer.replay(&programs, args.repeat);
     let mut good = report(1, "fuzz::corpus", corpus);
-    if args.distil {
-        fuzzer.distil();
+    if let Some(file) = args.distil {
+        match read(&[file]) {
+            Ok(programs) => fuzzer.distil(programs),
+            Err(error) => println!("Bail out! {error}"),
+        }
     }
     if args.seconds > 0 {
         let fuzzed = fuzzer.fuzz(Duration::from_secs(args.seconds));

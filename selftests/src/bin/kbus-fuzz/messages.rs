@@ -166,7 +166,7 @@ impl Machine {
             state.cookie
         };
         let (control, made) = self.control(call, cookie);
-        let len = (call.get("len").clamp(0, 1 << 24 | 1)) as usize;
+        let len = call.get("len").clamp(0, (1 << 24) + 1) as usize;
         let mut iov = pieces(self, shape, len);
         let flags = call.get("msg") as i32;
         let (name_at, name_len) = match &name {

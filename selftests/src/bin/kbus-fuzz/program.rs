@@ -319,4 +319,20 @@ mod tests {
         assert_eq!(one, Program::random(&mut Rng::new(5)));
         assert_ne!(one, Program::random(&mut Rng::new(6)));
     }
+
+    /// The programs of the tree are programs.
+    #[test]
+    fn corpus_can_be_read() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
+        let mut count = 0;
+        for file in std::fs::read_dir(folder).expect("selftests/corpus") {
+            let path = file.expect("a file").path();
+            let text = std::fs::read_to_string(&path).expect("text");
+            let programs = Program::parse_all(&text);
+            count += programs
+                .unwrap_or_else(|error| panic!("{path:?}: {error}"))
+                .len();
+        }
+        assert!(count > 20, "{count} programs");
+    }
 }
