@@ -40,12 +40,12 @@ fuzz() {
 	' "$log"
 }
 
-# minimise TARGET: the smallest set of inputs that reaches all that was reached.
+# minimise TARGET: a small set of inputs that reaches all code that was reached.
 minimise() {
 	local corpus=$TOP/fuzz/corpus/$1
 	rm -rf "$corpus.new"
 	mkdir -p "$corpus.new" "$FOUND/$1"
-	in_root "$TARGET/x86_64-unknown-linux-gnu/release/$1" -merge=1 -max_len=4096 "$corpus.new" "$FOUND/$1" "$corpus"
+	in_root "$TARGET/x86_64-unknown-linux-gnu/release/$1" -set_cover_merge=1 -use_counters=0 -max_len=4096 "$corpus.new" "$FOUND/$1" "$corpus"
 	rm -rf "$corpus"
 	mv "$corpus.new" "$corpus"
 }
