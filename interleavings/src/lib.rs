@@ -64,7 +64,6 @@ pub use program::budget_of_users;
 pub use program::Message;
 pub use program::Namespace;
 pub use program::Socket;
-pub use program::MESSAGES;
 pub use stand_in::prelude::*;
 
 /// The task that asks; no signal is waiting for it outside of a sleep.

@@ -23,8 +23,6 @@ use std::sync::atomic::Ordering::Relaxed;
 
 pub(crate) const MSG_DONTWAIT: u32 = 0x40;
 const FAMILY: u16 = 18;
-/// `net.kbus.user_messages`.
-pub const MESSAGES: u64 = 16;
 /// The bus of a test.
 const BUS: &[u8] = b"\0bus";
 
@@ -58,9 +56,6 @@ impl Default for Namespace {
     fn default() -> Self {
         // So that few who wait are many: the rest of a step is another thread's.
         users::LIMITS.tries.store(1, Relaxed);
-        // And a budget is soon used up.
-        let messages = users::SYSCTLS.iter().find(|l| l.name == c"user_messages");
-        messages.unwrap().value.store(MESSAGES, Relaxed);
         let machine = Machine::new().unwrap();
         Namespace(Domain::create(&Net, None, &machine).unwrap())
     }

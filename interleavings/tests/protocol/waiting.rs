@@ -380,30 +380,3 @@ fn a_binding_does_not_wait_for_who_has_gone() {
         drop(first);
     });
 }
-
-/// Q25: a send waits for a queue whose user has no messages left, and somebody reads another one's.
-#[test]
-fn a_budget_is_released_elsewhere() {
-    explore(|net| {
-        let (here, there) = (net.socket(), net.socket());
-        let (here, there) = (here.listens("$.here", 99), there.listens("$.there", 99));
-        let sender = Arc::new(net.socket());
-        // One takes all but what it must leave, and the other so of the rest.
-        for (name, takes) in [("$.there", MESSAGES / 2 + 1), ("$.here", MESSAGES / 4)] {
-            for _ in 0..takes {
-                sender.send(name, KBUS_ALL_OR_FAIL, "").unwrap();
-            }
-            assert_eq!(sender.send(name, KBUS_ALL_OR_FAIL, ""), Err(EBUSY));
-        }
-        let there = Arc::new(there);
-        let send = with(&sender, |s| s.send("$.here", KBUS_ALL_OR_WAIT, "last"));
-        let read = with(&there, next);
-        assert_eq!(send.join().unwrap(), Ok(()));
-        read.join().unwrap();
-        assert_eq!(drain(&here).pop().unwrap(), "last");
-        drain(&there);
-        for socket in [&here, &*there] {
-            socket.is_quiet();
-        }
-    });
-}
