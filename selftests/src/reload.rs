@@ -14,6 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::process;
 use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
 use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
@@ -92,6 +93,7 @@ fn keep_going(traffic: Traffic, stop: &Gate, counts: &Gate) {
     let mut random = Random::new(u64::from(process::id()));
     let (mut rounds, mut absent) = (0, 0);
     while !stop.is_open() {
+        let begun = Instant::now();
         let there = match traffic {
             Traffic::Unix => round_of_unix(),
             Traffic::Literal | Traffic::Family => round_of_kbus(),
@@ -100,8 +102,9 @@ fn keep_going(traffic: Traffic, stop: &Gate, counts: &Gate) {
             true => rounds += 1,
             false => absent += 1,
         }
-        // Else there would never be no socket.
-        thread::sleep(Duration::from_micros(random.below(6000)));
+        // However slow the kernel is, there has to be a time without sockets now and then.
+        let longest = 1000 + 6 * begun.elapsed().as_micros() as u64;
+        thread::sleep(Duration::from_micros(random.below(longest)));
     }
     counts.open(rounds);
     counts.open(absent);
