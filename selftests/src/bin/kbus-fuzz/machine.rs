@@ -16,10 +16,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::address;
+use crate::buffers::Buffers;
 use crate::cover::Shared;
 use crate::cover::Trace;
 use crate::errnos;
-use crate::perform::Buffers;
 use crate::program::Call;
 use crate::program::Program;
 use crate::words::SOCKETS;

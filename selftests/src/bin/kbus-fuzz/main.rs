@@ -6,12 +6,14 @@
 //! has one answer, and nothing is left of anything in the end.
 
 mod address;
+mod buffers;
 mod cover;
 mod errnos;
 mod finish;
 mod fuzz;
 mod machine;
 mod messages;
+mod ops;
 mod perform;
 mod program;
 mod random;

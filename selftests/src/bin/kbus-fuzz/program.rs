@@ -6,13 +6,13 @@
 
 use std::fmt;
 
+use crate::ops::OPS;
 use crate::random::Rng;
 use crate::words::Arg;
 use crate::words::Kind;
 use crate::words::Op;
 use crate::words::Word;
 use crate::words::COMMON;
-use crate::words::OPS;
 
 /// Calls that a program has at most.
 const LONGEST: usize = 40;

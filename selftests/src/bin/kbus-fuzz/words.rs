@@ -39,18 +39,16 @@ pub struct Op {
     pub args: &'static [Arg],
 }
 
-const fn arg(key: &'static str, kind: Kind, default: i64) -> Arg {
+/// An argument that is this when it is left out.
+pub const fn arg(key: &'static str, kind: Kind, default: i64) -> Arg {
     Arg { key, kind, default }
 }
 
 /// Sockets that a program has at most.
 pub const SOCKETS: usize = 6;
 
-const SOCK: Kind = Kind::Number(&[0, 1, 2, 3, 4, 5], 4);
-
-const fn sock(key: &'static str) -> Arg {
-    arg(key, SOCK, 0)
-}
+/// A socket, by its number in the program.
+pub const SOCK: Kind = Kind::Number(&[0, 1, 2, 3, 4, 5], 4);
 
 /// Arguments of every call.
 pub const COMMON: &[Arg] = &[
@@ -101,7 +99,8 @@ pub const NAMES: &[Word] = &[
     ("byte255", 31),
 ];
 
-const NAME: Kind = Kind::Word(NAMES, 18);
+/// A name or wildcard.
+pub const NAME: Kind = Kind::Word(NAMES, 18);
 
 /// Buses: abstract ones, those at paths, and what is none.
 pub const BUSES: &[Word] = &[
@@ -125,7 +124,8 @@ pub const BUSES: &[Word] = &[
     ("fault", 17),
 ];
 
-const ON: &[Word] = &[("0", 0), ("1", 1), ("2", 2), ("-1", -1)];
+/// On or off.
+pub const ON: &[Word] = &[("0", 0), ("1", 1), ("2", 2), ("-1", -1)];
 
 /// Where a message goes.
 pub const DESTS: &[Word] = &[
@@ -182,7 +182,7 @@ pub const OPTIONS: &[Word] = &[
 ];
 
 /// Options of `SOL_SOCKET`.
-const SOL_SOCKET: &[Word] = &[
+pub const SOL_SOCKET: &[Word] = &[
     ("SO_RCVBUF", libc::SO_RCVBUF as i64),
     ("SO_RCVTIMEO", libc::SO_RCVTIMEO as i64),
     ("SO_SNDTIMEO", libc::SO_SNDTIMEO as i64),
@@ -209,7 +209,8 @@ const SOL_SOCKET: &[Word] = &[
     ("SO_KEEPALIVE", libc::SO_KEEPALIVE as i64),
 ];
 
-const VALUES: &[i64] = &[
+/// Values of options.
+pub const VALUES: &[i64] = &[
     0,
     1,
     2,
@@ -234,8 +235,8 @@ const VALUES: &[i64] = &[
     i64::MAX,
 ];
 
-/// `msg_flags` of sends and reads.
-const MSG: &[Word] = &[
+/// `msg_flags` of a send.
+pub const MSG: &[Word] = &[
     ("DONTWAIT", libc::MSG_DONTWAIT as i64),
     ("OOB", libc::MSG_OOB as i64),
     ("NOSIGNAL", libc::MSG_NOSIGNAL as i64),
@@ -243,7 +244,8 @@ const MSG: &[Word] = &[
     ("MORE", libc::MSG_MORE as i64),
     ("CONFIRM", libc::MSG_CONFIRM as i64),
 ];
-const RECV_MSG: &[Word] = &[
+/// `msg_flags` of a read.
+pub const RECV_MSG: &[Word] = &[
     ("DONTWAIT", libc::MSG_DONTWAIT as i64),
     ("PEEK", libc::MSG_PEEK as i64),
     ("TRUNC", libc::MSG_TRUNC as i64),
@@ -252,7 +254,8 @@ const RECV_MSG: &[Word] = &[
     ("WAITALL", libc::MSG_WAITALL as i64),
     ("CLOEXEC", libc::MSG_CMSG_CLOEXEC as i64),
 ];
-const FLAGS: &[Word] = &[
+/// Flags of a message.
+pub const FLAGS: &[Word] = &[
     ("REQUEST", uapi::KBUS_REQUEST as i64),
     ("URGENT", uapi::KBUS_URGENT as i64),
     ("ALL_OR_FAIL", uapi::KBUS_ALL_OR_FAIL as i64),
@@ -307,357 +310,3 @@ pub const SHAPES: &[Word] = &[
 
 /// By which system call.
 pub const HOWS: &[Word] = &[("msg", 0), ("to", 1), ("plain", 2), ("mmsg", 3)];
-
-const fn word(key: &'static str, words: &'static [Word], usual: usize) -> Arg {
-    arg(key, Kind::Word(words, usual), words[0].1)
-}
-
-const fn op(name: &'static str, weight: usize, args: &'static [Arg]) -> Op {
-    Op { name, weight, args }
-}
-
-/// All kinds of calls.
-pub const OPS: &[Op] = &[
-    op(
-        "socket",
-        6,
-        &[
-            sock("s"),
-            word(
-                "form",
-                &[
-                    ("literal", 0),
-                    ("family", 1),
-                    ("named", 2),
-                    ("stream", 3),
-                    ("raw", 4),
-                    ("protocol", 5),
-                    ("literal-stream", 6),
-                    ("literal-raw", 7),
-                ],
-                2,
-            ),
-            word("nonblock", ON, 2),
-        ],
-    ),
-    op("bind", 6, &[sock("s"), word("bus", BUSES, 4)]),
-    op(
-        "connect",
-        3,
-        &[
-            sock("s"),
-            word("to", DESTS, 1),
-            arg("name", NAME, 0),
-            sock("peer"),
-        ],
-    ),
-    op(
-        "name",
-        16,
-        &[
-            sock("s"),
-            word(
-                "option",
-                &[
-                    ("LISTEN", 1),
-                    ("REPLIER", 3),
-                    ("UNLISTEN", 2),
-                    ("UNREPLIER", 4),
-                ],
-                4,
-            ),
-            arg("name", NAME, 0),
-            word("nul", &[("0", 0), ("1", 1), ("fault", 2)], 2),
-        ],
-    ),
-    op(
-        "set",
-        10,
-        &[
-            sock("s"),
-            word("option", OPTIONS, 11),
-            arg("value", Kind::Number(VALUES, 16), 1),
-            word(
-                "len",
-                &[
-                    ("own", -1),
-                    ("0", 0),
-                    ("3", 3),
-                    ("4", 4),
-                    ("8", 8),
-                    ("9", 9),
-                    ("fault", -2),
-                ],
-                1,
-            ),
-        ],
-    ),
-    op(
-        "get",
-        6,
-        &[
-            sock("s"),
-            word("option", OPTIONS, 20),
-            arg(
-                "len",
-                Kind::Number(&[8, 4, 48, 9, 64, 1100, 0, 1, 3, 7, -1], 5),
-                8,
-            ),
-            arg("name", NAME, 0),
-            word("fault", ON, 1),
-        ],
-    ),
-    op(
-        "ignore",
-        2,
-        &[
-            sock("s"),
-            word("id", &[("owed", 0), ("old", 1), ("last", 2), ("0", 3)], 1),
-        ],
-    ),
-    op(
-        "setsol",
-        4,
-        &[
-            sock("s"),
-            word("option", SOL_SOCKET, 11),
-            arg("value", Kind::Number(VALUES, 10), 1),
-            arg("len", Kind::Number(&[4, 16, 8, 0], 2), 4),
-        ],
-    ),
-    op(
-        "getsol",
-        2,
-        &[
-            sock("s"),
-            word("option", SOL_SOCKET, 24),
-            arg("len", Kind::Number(&[4, 16, 12, 64, 0, 1], 4), 4),
-        ],
-    ),
-    op(
-        "send",
-        30,
-        &[
-            sock("s"),
-            word("to", DESTS, 3),
-            arg("name", NAME, 0),
-            sock("peer"),
-            arg(
-                "len",
-                Kind::Number(
-                    &[
-                        0,
-                        1,
-                        10,
-                        100,
-                        4000,
-                        4096,
-                        4097,
-                        65536,
-                        65537,
-                        100_000,
-                        1 << 20,
-                        16 << 20,
-                        (1 << 24) + 1,
-                    ],
-                    7,
-                ),
-                10,
-            ),
-            arg("msg", Kind::Bits(MSG), 0),
-            arg("flags", Kind::Bits(FLAGS), 0),
-            arg("with", Kind::Bits(ANCILLARY), 0),
-            word("files", FILES, 3),
-            arg(
-                "max",
-                Kind::Number(&[0, 1, 100, 8192, 65536, 1 << 24, 0xffff_ffff], 3),
-                0,
-            ),
-            word("shape", SHAPES, 2),
-            word("how", HOWS, 4),
-            arg("times", Kind::Number(&[1, 2, 5, 20, 120], 2), 1),
-        ],
-    ),
-    op(
-        "recv",
-        30,
-        &[
-            sock("s"),
-            arg("msg", Kind::Bits(RECV_MSG), libc::MSG_DONTWAIT as i64),
-            arg(
-                "room",
-                Kind::Number(&[1024, 0, 1, 10, 4096, 100_000], 3),
-                1024,
-            ),
-            arg(
-                "control",
-                Kind::Number(&[512, 0, 1, 15, 16, 20, 24, 72, 80, 88, 96, 1400], 3),
-                512,
-            ),
-            word("shape", SHAPES, 2),
-            word("how", HOWS, 4),
-            arg("times", Kind::Number(&[1, 2, 5, 20, 120], 4), 1),
-        ],
-    ),
-    op(
-        "poll",
-        4,
-        &[
-            sock("s"),
-            arg(
-                "events",
-                Kind::Bits(&[("IN", 1), ("PRI", 2), ("OUT", 4), ("RDHUP", 0x2000)]),
-                5,
-            ),
-            arg("ms", Kind::Number(&[0, 1, 20, 50], 2), 0),
-            word("how", &[("poll", 0), ("epoll", 1), ("edge", 2)], 3),
-        ],
-    ),
-    op(
-        "ioctl",
-        2,
-        &[
-            sock("s"),
-            word(
-                "what",
-                &[
-                    ("FIONREAD", 0x541b),
-                    ("FIONBIO", 0x5421),
-                    ("TIOCOUTQ", 0x5411),
-                    ("SIOCATMARK", 0x8905),
-                    ("SIOCGIFNAME", 0x8910),
-                    ("SIOCGSTAMP", 0x8906),
-                    ("nonsense", 0x1234_5678),
-                ],
-                2,
-            ),
-            word("value", ON, 2),
-        ],
-    ),
-    op(
-        "shutdown",
-        2,
-        &[sock("s"), arg("how", Kind::Number(&[0, 1, 2, 3, -1], 3), 0)],
-    ),
-    op("dup", 2, &[sock("s"), sock("to")]),
-    op("close", 5, &[sock("s")]),
-    op(
-        "getname",
-        1,
-        &[
-            sock("s"),
-            word("peer", ON, 2),
-            arg("room", Kind::Number(&[128, 110, 2, 3, 0, -1], 2), 128),
-        ],
-    ),
-    op(
-        "unsupported",
-        1,
-        &[
-            sock("s"),
-            word(
-                "call",
-                &[
-                    ("listen", 0),
-                    ("accept", 1),
-                    ("mmap", 2),
-                    ("splice", 3),
-                    ("sendfile", 4),
-                    ("lseek", 5),
-                    ("socketpair", 6),
-                ],
-                7,
-            ),
-        ],
-    ),
-    op(
-        "user",
-        3,
-        &[word("id", &[("root", 0), ("one", 1000), ("two", 1001)], 3)],
-    ),
-    op(
-        "namespace",
-        2,
-        &[word(
-            "to",
-            &[("a", 0), ("b", 1), ("new", 2), ("user", 3), ("pid", 4)],
-            2,
-        )],
-    ),
-    op(
-        "sysctl",
-        2,
-        &[
-            word(
-                "file",
-                &[
-                    ("literal", 0),
-                    ("user_bytes", 1),
-                    ("bus_bytes", 2),
-                    ("max_queue_len", 3),
-                    ("user_bindings", 4),
-                    ("user_wide", 5),
-                    ("user_waits", 6),
-                    ("user_buses", 7),
-                ],
-                8,
-            ),
-            arg(
-                "value",
-                Kind::Number(
-                    &[0, 1, 2, 3, 16, 100, 5000, 70_000, 1 << 20, 1 << 40, -1],
-                    9,
-                ),
-                1,
-            ),
-            word("read", ON, 2),
-        ],
-    ),
-    op(
-        "proc",
-        2,
-        &[
-            word(
-                "file",
-                &[
-                    ("kbus", 0),
-                    ("kbus_bindings", 1),
-                    ("fdinfo", 2),
-                    ("unix", 3),
-                ],
-                3,
-            ),
-            sock("s"),
-            arg("step", Kind::Number(&[4096, 1, 60, 300], 1), 4096),
-            arg("seek", Kind::Number(&[0, 1, 100, 5000, -1], 2), 0),
-        ],
-    ),
-    op(
-        "path",
-        2,
-        &[
-            word(
-                "what",
-                &[("unlink", 0), ("chmod", 1), ("chown", 2), ("rename", 3)],
-                4,
-            ),
-            word("bus", BUSES, 4),
-            arg("value", Kind::Number(&[0, 0o600, 0o777, 1000], 4), 0),
-        ],
-    ),
-    op(
-        "memory",
-        1,
-        &[arg("pages", Kind::Number(&[0, 1, 10, 100, 1000, -1], 5), 0)],
-    ),
-    op(
-        "sandbox",
-        1,
-        &[word(
-            "what",
-            &[("no_new_privs", 0), ("seccomp", 1), ("nofile", 2)],
-            3,
-        )],
-    ),
-    op("wait", 2, &[arg("ms", Kind::Number(&[1, 5, 20], 3), 1)]),
-];
