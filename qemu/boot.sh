@@ -73,7 +73,7 @@ fi
 # Prints the program of the fuzzer that was the last to run.
 last_program() {
 	[ -s "$result.memory" ] || return 0
-	grep -a -A 60 '^kbus-fuzz-begin$' "$result.memory" | sed '/kbus-fuzz-end/q' | tee "$result.program" >&2 || :
+	grep -a -m 1 -A 60 '^KBUS-FUZZ-BEGIN$' "$result.memory" | sed '/KBUS-FUZZ-END/q' | tee "$result.program" >&2 || :
 }
 
 : >"$result"
