@@ -20,7 +20,7 @@ grep -q '^not ok' "$result" && rc=1
 new=$TOP/selftests/corpus/found.txt
 awk '/^# kept/ { on = 1; next } !/^# \| / { if (on) print ""; on = 0 } on { sub(/^# \| /, ""); print }' "$result" >"$result.kept"
 if [ -s "$result.kept" ]; then
-	[ -e "$new" ] || echo '# Programs that kbus-fuzz has found and kept, each of which reached something new then.' >"$new"
+	[ -e "$new" ] || printf '%s\n' '# SPDX-License-Identifier: GPL-2.0' '# Programs that kbus-fuzz has found and kept, each of which reached something new then.' >"$new"
 	{ echo; cat "$result.kept"; } >>"$new"
 	say "$(grep -c '^# kept' "$result") new programs are in selftests/corpus/found.txt"
 fi
