@@ -221,12 +221,21 @@ pub(super) struct User {
     pub(super) account: Arc<Account>,
 }
 
+impl User {
+    /// Whether nothing is to be remembered. Who comes back finds what it still has: leaving is no way to a new share.
+    fn is_gone(&self) -> bool {
+        self.sockets == 0 && self.account.used() == 0
+    }
+}
+
 /// A bus.
 pub struct Bus<M: Member> {
     pub(super) routes: Routes<M>,
     pub(super) socks: Tree<Sock<M>>,
     /// Those with sockets or bytes.
     pub(super) users: Tree<User>,
+    /// The last of them that was looked at whether it is gone.
+    swept: Option<u64>,
     pub(super) account: Arc<Account>,
     pub(super) limits: &'static Limits,
     pub(super) owner: u32,
@@ -260,6 +269,7 @@ impl<M: Member> Bus<M> {
             routes: Routes::new(key),
             socks: Tree::new(),
             users: Tree::new(),
+            swept: None,
             account: Account::new(bytes_max)?,
             limits,
             owner,
@@ -316,6 +326,7 @@ impl<M: Member> Bus<M> {
         }
         self.socks.insert(sock, member.id());
         self.members = self.members.saturating_add(1);
+        self.sweep();
         Ok(())
     }
 
@@ -332,9 +343,23 @@ impl<M: Member> Bus<M> {
             return;
         };
         user.sockets = user.sockets.saturating_sub(1);
-        // Who comes back finds what it still has: leaving is no way to a new share.
-        if user.sockets == 0 && user.account.used() == 0 {
+        if user.is_gone() {
             drop(self.users.remove(payer));
+        }
+        self.sweep();
+    }
+
+    /// Forgets users who left before their last bytes came back, which happens under no lock of the bus.
+    ///
+    /// Each socket that comes or goes looks at two users, so that there are never many of them.
+    fn sweep(&mut self) {
+        for _ in 0..2 {
+            let next = self.users.after(self.swept);
+            let next = next.map(|(payer, user)| (payer, user.is_gone()));
+            self.swept = next.map(|(payer, _)| payer);
+            if let Some((payer, true)) = next {
+                drop(self.users.remove(payer));
+            }
         }
     }
 

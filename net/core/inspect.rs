@@ -55,6 +55,14 @@ impl<M: Member> Bus<M> {
         self.todo.is_empty()
     }
 
+    /// How many users are remembered, for tests.
+    #[cfg(not(CONFIG_NET))]
+    pub fn known_users(&self) -> usize {
+        let mut count: usize = 0;
+        self.users.for_each(|_, _| count = count.saturating_add(1));
+        count
+    }
+
     /// Whether no send and no binding waits.
     pub fn is_idle(&self) -> bool {
         self.waits.is_empty() && self.todo.is_empty()

@@ -484,6 +484,30 @@ fn returned_bytes_are_work_of_those_who_wait() {
     assert!(carriers >= 100 / BATCH);
 }
 
+/// A user who left before the last bytes came back is forgotten a few sockets later.
+#[test]
+fn who_has_left_is_forgotten() {
+    let mut w = World::new(0, 1 << 20);
+    let replier = w.join(1, 0);
+    w.replier(&replier, "$.A").unwrap();
+    for user in 0..100 {
+        let peer = w.join(10 + u64::from(user), 100 + user);
+        w.request(&peer, "$.A", b"x").unwrap();
+        drop(w.bus.close_begin(&peer, &mut Wakes::new()));
+        w.settle(&peer);
+    }
+    assert_eq!(w.bus.known_users(), 101);
+    while let Some(view) = w.read(&replier) {
+        w.ignore(&replier, view.id).unwrap();
+    }
+    for n in 0..60 {
+        let peer = w.join(1000 + n, 7);
+        drop(w.bus.close_begin(&peer, &mut Wakes::new()));
+        w.settle(&peer);
+    }
+    assert_eq!(w.bus.known_users(), 1);
+}
+
 /// The worst name has 499 words: a look-up is as many steps, and prints what they cost.
 #[test]
 fn the_longest_name_is_a_step_for_each_word() {
