@@ -12,6 +12,7 @@ use crate::{
     },
     endpoint::Endpoint,
     proc,
+    reclaim::patiently,
     sys::{
         cred::Maker,
         net_ns::{
@@ -283,7 +284,8 @@ impl SharedBus {
         let uid = task::current_euid();
         let maker = Maker::current()?;
         let key = hash::Key(random::number(), random::number());
-        let bus = Bus::new(uid, users::bus_bytes(), &users::LIMITS, key).map_err(to_kernel)?;
+        let bus = patiently(|| Bus::new(uid, users::bus_bytes(), &users::LIMITS, key));
+        let bus = bus.map_err(to_kernel)?;
         let counted = Counted::new(endpoint)?;
         Arc::pin_init(
             pin_init!(Self {

@@ -25,6 +25,7 @@ use crate::{
         Domain,
         SharedBus, //
     },
+    reclaim,
     sys::{
         cred::Creds,
         pid::Pid,
@@ -327,6 +328,28 @@ impl Endpoint {
                 drop(state);
                 wake_all(wakes);
                 return ended.result.map_err(to_kernel);
+            }
+            if let Some(times) = state.starves(ticket) {
+                drop(state);
+                let memory = reclaim::wait(times);
+                state = bus.state.lock();
+                if memory.is_ok() {
+                    state.feed(ticket, &mut next, &mut wakes);
+                } else {
+                    // Unless others let it go meanwhile.
+                    let ended = state.give_up(this, ticket);
+                    state.stop_carrying(this, &mut wakes);
+                    drop(state);
+                    wake_all(wakes);
+                    return match ended.result.map_err(to_kernel) {
+                        Err(e) if e == EAGAIN => Err(ENOMEM),
+                        result => result,
+                    };
+                }
+                drop(state);
+                wake_all(wakes);
+                state = bus.state.lock();
+                continue;
             }
             // Who waits tries what waits, when it is its turn.
             if state.carry_on(this, &mut next, &mut wakes) {

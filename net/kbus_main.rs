@@ -19,6 +19,7 @@ mod endpoint;
 mod options;
 mod proc;
 mod receive;
+mod reclaim;
 mod send;
 mod sockaddr;
 mod socket;

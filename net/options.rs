@@ -23,6 +23,7 @@ use crate::{
         wake_all,
         Endpoint, //
     },
+    reclaim::patiently,
     sys::{
         sock::Flag,
         sockopt::{
@@ -292,7 +293,9 @@ fn set_binding(this: &Arc<Endpoint>, option: u32, value: &OptIn<'_>) -> Result {
     let pattern = Pattern::parse(text).map_err(to_kernel)?;
     let bus = this.bus()?;
     match option {
-        uapi::KBUS_LISTEN => bus.state.lock().listen(this, &pattern).map_err(to_kernel),
+        uapi::KBUS_LISTEN => {
+            patiently(|| bus.state.lock().listen(this, &pattern)).map_err(to_kernel)
+        }
         uapi::KBUS_UNLISTEN => {
             let mut wakes = Wakes::new();
             let garbage = bus.state.lock().unlisten(this, &pattern, &mut wakes);
@@ -316,17 +319,21 @@ fn set_replier(
     let mut left = this.sock.sndtimeo(nonblock) as Jiffies;
     loop {
         let mut next = || bus.order.next_message();
-        let mut wakes = Wakes::new();
-        let bound = {
-            let mut state = bus.state.lock();
-            let (next, wakes, blocking) = (&mut next, &mut wakes, left > 0);
-            if option == uapi::KBUS_REPLIER {
-                state.bind_replier(this, pattern, blocking, next, wakes)
-            } else {
-                state.unbind_replier(this, pattern, blocking, next, wakes)
-            }
-        };
-        wake_all(wakes);
+        let blocking = left > 0;
+        let bound = patiently(|| {
+            let mut wakes = Wakes::new();
+            let bound = {
+                let mut state = bus.state.lock();
+                let (next, wakes) = (&mut next, &mut wakes);
+                if option == uapi::KBUS_REPLIER {
+                    state.bind_replier(this, pattern, blocking, next, wakes)
+                } else {
+                    state.unbind_replier(this, pattern, blocking, next, wakes)
+                }
+            };
+            wake_all(wakes);
+            bound
+        });
         match bound.map_err(to_kernel)? {
             Bound::Done(garbage) => {
                 drop(garbage);

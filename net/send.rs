@@ -22,6 +22,7 @@ use crate::{
         wake_all,
         Endpoint, //
     },
+    reclaim::patiently,
     sockaddr,
     socket::AF_UNIX,
     sys::{
@@ -63,7 +64,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
     let (bus, connected) = {
         let settings = this.settings.lock();
         let connected = match &settings.connected {
-            Some(text) if msg.name().is_none() => Some(mem::try_copy(text).map_err(|_| ENOMEM)?),
+            Some(text) if msg.name().is_none() => Some(copied(text)?),
             _ => None,
         };
         let bus = settings.bound.as_ref().map(|bound| bound.bus.clone());
@@ -75,7 +76,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
     let mut addr_copy = [0; sockaddr::PATH_LEN];
     let ancillary = Ancillary::parse(msg.control())?;
     if let Some(long) = ancillary.name {
-        name_copy = mem::try_copy(long).map_err(|_| ENOMEM)?;
+        name_copy = copied(long)?;
     }
     let long_name = ancillary.name.map(|_| name::until_nul(&name_copy));
     let mut addr_len = None;
@@ -166,20 +167,34 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
     let len = msg.len();
     msg.read_payload(&mut payload)?;
     outgoing.payload = payload;
-    let mut wakes = Wakes::new();
     let mut next = || bus.order.next_message();
     let mut left = this.sock.sndtimeo(flags & MSG_DONTWAIT != 0) as Jiffies;
-    let result = bus
-        .state
-        .lock()
-        .send(this, &mut outgoing, left > 0, &mut next, &mut wakes);
-    wake_all(wakes);
+    let result = patiently(|| {
+        let (mut wakes, blocking) = (Wakes::new(), left > 0);
+        let result = bus
+            .state
+            .lock()
+            .send(this, &mut outgoing, blocking, &mut next, &mut wakes);
+        wake_all(wakes);
+        result
+    });
     let id = match result.map_err(to_kernel)? {
         Sent::Id(id) => id,
         Sent::Wait(ticket) => Endpoint::await_end(this, &bus, ticket, &mut left)?,
     };
     this.sent(id);
     Ok(len)
+}
+
+/// A copy.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+fn copied(text: &[u8]) -> Result<mem::Bytes> {
+    let mut copy = mem::Bytes::new();
+    copy.extend_from_slice(text, GFP_KERNEL_ACCOUNT)?;
+    Ok(copy)
 }
 
 fn parse(text: &[u8]) -> Result<Address<'_>> {

@@ -8,6 +8,7 @@ use crate::{
         SharedBus, //
     },
     endpoint::Endpoint,
+    reclaim::patiently,
     sys::path::InodeId, //
 };
 use kernel::{
@@ -92,7 +93,7 @@ impl Made {
     /// `EDQUOT` if its user has made too many, `ENOMEM`.
     pub(crate) fn new(endpoint: &Arc<Endpoint>, mode: u32) -> Result<Self> {
         let bus = SharedBus::new(endpoint, mode)?;
-        bus.state.lock().join(endpoint).map_err(to_kernel)?;
+        patiently(|| bus.state.lock().join(endpoint)).map_err(to_kernel)?;
         Ok(Self {
             bus,
             place: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
@@ -167,12 +168,12 @@ impl Table {
         endpoint: &Arc<Endpoint>,
     ) -> Result<Arc<SharedBus>> {
         // The table is free again: a bus that is busy holds up nobody who goes to another.
-        let joined = {
+        let joined = patiently(|| {
             let mut state = bus.state.lock();
             let joined = state.join(endpoint);
             bus.recount(&state);
             joined
-        };
+        });
         if let Err(error) = joined {
             self.leave(key, &bus);
             return Err(to_kernel(error));

@@ -13,6 +13,10 @@ use crate::{
     },
     domain::to_kernel,
     endpoint::Endpoint,
+    reclaim::{
+        nowait,
+        patiently, //
+    },
     sys::{
         sysctl::{
             Limit,
@@ -131,10 +135,13 @@ struct User {
 
 impl User {
     fn new(id: u32) -> Result<Self> {
-        let bytes = Account::of_machine(&USER_BYTES, &BELL).map_err(to_kernel)?;
-        let messages = Account::of_machine(&USER_MESSAGES, &BELL).map_err(to_kernel)?;
+        let payer = patiently(|| {
+            let bytes = Account::of_machine(&USER_BYTES, &BELL)?;
+            let messages = Account::of_machine(&USER_MESSAGES, &BELL)?;
+            Payer::new(id, bytes, messages)
+        });
         Ok(Self {
-            payer: Payer::new(id, bytes, messages).map_err(to_kernel)?,
+            payer: payer.map_err(to_kernel)?,
             sockets: 0,
             buses: 0,
             waiting: RBTree::new(),
@@ -308,9 +315,9 @@ impl Users {
     pub(crate) fn await_bytes(&self, endpoint: &Arc<Endpoint>) -> Result<(), AllocError> {
         let mut node = None;
         loop {
-            // As above.
+            // This may be under the lock of a bus, and memory is not waited for under that either.
             if !endpoint.awaits_bytes.load(Relaxed) && node.is_none() {
-                let new = RBTreeNode::new(endpoint.peer_id(), endpoint.clone(), GFP_KERNEL_ACCOUNT);
+                let new = RBTreeNode::new(endpoint.peer_id(), endpoint.clone(), nowait());
                 node = Some(new.map_err(|_| AllocError)?);
             }
             let mut table = self.table.lock();

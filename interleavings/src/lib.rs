@@ -32,6 +32,8 @@ mod endpoint;
 mod options;
 #[path = "../../net/receive.rs"]
 mod receive;
+#[path = "../../net/reclaim.rs"]
+mod reclaim;
 #[path = "../../net/send.rs"]
 mod send;
 #[path = "../../net/sockaddr.rs"]

@@ -4,15 +4,18 @@
 //!
 //! Every allocation of the bus is fallible and goes through this facade: over `KBox`, `KVec`,
 //! `KVVec` and the kernel's `Arc` in the module (charged to the memory cgroup of the task that
-//! causes it), over the standard library on the host, where [`fail_after`] makes the k-th
+//! causes it; none waits for memory, as it is under the lock of the bus: see `reclaim.rs`), over the standard library on the host, where [`fail_after`] makes the k-th
 //! allocation of a thread fail.
 
 #[cfg(CONFIG_NET)]
 #[cfg_attr(test, mutants::skip)] // Not compiled on the host, where the tests run.
 mod imp {
-    use kernel::alloc::flags::GFP_KERNEL_ACCOUNT;
+    use crate::reclaim::nowait;
     use kernel::alloc::KBox;
     use kernel::alloc::KVVec;
+
+    use core::mem::MaybeUninit;
+    use kernel::sync::UniqueArc;
 
     pub use kernel::alloc::AllocError;
     pub use kernel::sync::Arc;
@@ -24,7 +27,7 @@ mod imp {
 
     /// Allocates a box.
     pub fn new_box<T>(value: T) -> Result<Box<T>, AllocError> {
-        KBox::new(value, GFP_KERNEL_ACCOUNT)
+        KBox::new(value, nowait())
     }
 
     /// Takes the value out of its box.
@@ -34,12 +37,27 @@ mod imp {
 
     /// Allocates a reference-counted value.
     pub fn new_arc<T>(value: T) -> Result<Arc<T>, AllocError> {
-        Arc::new(value, GFP_KERNEL_ACCOUNT)
+        Arc::new(value, nowait())
+    }
+
+    /// Memory for a reference-counted value.
+    pub struct ArcRoom<T>(UniqueArc<MaybeUninit<T>>);
+
+    impl<T> ArcRoom<T> {
+        /// Allocates it.
+        pub fn new() -> Result<Self, AllocError> {
+            Ok(ArcRoom(UniqueArc::new_uninit(nowait())?))
+        }
+
+        /// Puts the value in.
+        pub fn fill(self, value: T) -> Arc<T> {
+            self.0.write(value).into()
+        }
     }
 
     /// Makes room for `more` further elements.
     pub fn reserve<T>(vec: &mut Vec<T>, more: usize) -> Result<(), AllocError> {
-        vec.reserve(more, GFP_KERNEL_ACCOUNT)
+        vec.reserve(more, nowait())
     }
 
     /// Appends where there is room already; gives the value back where there is none.
@@ -55,13 +73,13 @@ mod imp {
     /// Copies bytes into a new vector.
     pub fn try_copy(bytes: &[u8]) -> Result<Vec<u8>, AllocError> {
         let mut vec = Vec::new();
-        vec.extend_from_slice(bytes, GFP_KERNEL_ACCOUNT)?;
+        vec.extend_from_slice(bytes, nowait())?;
         Ok(vec)
     }
 
     /// Inserts an element at `at`, which must not lie beyond the end.
     pub fn vec_insert<T>(vec: &mut Vec<T>, at: usize, value: T) -> Result<(), AllocError> {
-        vec.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        vec.reserve(1, nowait())?;
         vec.insert_within_capacity(at, value)
             .map_err(|_| AllocError)
     }
@@ -75,6 +93,7 @@ mod imp {
 #[cfg(not(CONFIG_NET))]
 mod imp {
     use std::cell::Cell;
+    use std::marker::PhantomData;
 
     pub use std::boxed::Box;
     pub use std::sync::Arc;
@@ -122,6 +141,22 @@ mod imp {
     pub fn new_arc<T>(value: T) -> Result<Arc<T>, AllocError> {
         account()?;
         Ok(Arc::new(value))
+    }
+
+    /// Memory for a reference-counted value.
+    pub struct ArcRoom<T>(PhantomData<T>);
+
+    impl<T> ArcRoom<T> {
+        /// Allocates it.
+        pub fn new() -> Result<Self, AllocError> {
+            account()?;
+            Ok(ArcRoom(PhantomData))
+        }
+
+        /// Puts the value in.
+        pub fn fill(self, value: T) -> Arc<T> {
+            Arc::new(value)
+        }
     }
 
     /// Makes room for `more` further elements.

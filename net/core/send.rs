@@ -74,9 +74,9 @@ impl<M: Member> Bus<M> {
     /// [`Error::NoBufs`], [`Error::AddrNotAvail`], [`Error::Pipe`], [`Error::Busy`]; for a reply
     /// [`Error::ConnRefused`], [`Error::AddrNotAvail`], [`Error::Inval`], [`Error::MsgSize`]; for
     /// all others [`Error::Busy`], [`Error::Again`], [`Error::DeadLk`]; for all [`Error::DQuot`]
-    /// and [`Error::NoMem`]. Nothing is in any queue then, and the payload is still there unless
-    /// the error is the last one. It is there also when nobody has got it: the caller drops it when it
-    /// holds no lock, as it may be large.
+    /// and [`Error::NoMem`]. Nothing is in any queue then, and all of `out` is still there: it may be
+    /// sent again. So is the payload when nobody has got it: the caller drops it when it holds no
+    /// lock, as it may be large.
     pub fn send(
         &mut self,
         member: &M,
@@ -279,18 +279,19 @@ impl<M: Member> Bus<M> {
         if out.files.is_some() {
             flags |= KBUS_HAD_FDS;
         }
+        let (name, room) = (mem::try_copy(name)?, mem::ArcRoom::new()?);
         let parts = Parts {
             flags,
             sender: member.id(),
             to,
             in_reply_to,
-            name: mem::try_copy(name)?,
+            name,
             payload: core::mem::take(&mut out.payload),
             via: out.via,
             from: out.from.take(),
             charge,
         };
-        Ok(mem::new_arc(Message::new(parts))?)
+        Ok(room.fill(Message::new(parts)))
     }
 }
 

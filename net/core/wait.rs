@@ -86,7 +86,12 @@ pub(super) enum What<M: Member> {
 pub(super) struct Parked<M: Member> {
     pub(super) member: M,
     what: What<M>,
+    /// How often there was room, but no memory.
+    starved: u32,
 }
+
+/// So often may a send that waits lack memory when it could go.
+const STARVED: u32 = 5;
 
 pub(super) type ParkedNode<M> = Box<Node<Parked<M>>>;
 
@@ -123,6 +128,7 @@ impl<M: Member> Bus<M> {
                 None => None,
             };
             let filed = filed.or_else(|| self.todo.ready.get(ticket));
+            let filed = filed.or_else(|| self.todo.starved.get(ticket));
             let result = match filed.map(|parked| &parked.what) {
                 Some(What::Bind) => Ok(0),
                 Some(What::Send(letter)) if write_shut || letter.is_request() => Err(Error::Pipe),
@@ -176,7 +182,10 @@ impl<M: Member> Bus<M> {
     fn take_filed(&mut self, on: u64, ticket: Ticket) -> Option<ParkedNode<M>> {
         match self.socks.get_mut(on) {
             Some(sock) => sock.queued.remove(ticket),
-            None => self.todo.ready.remove(ticket),
+            None => {
+                let ready = self.todo.ready.remove(ticket);
+                ready.or_else(|| self.todo.starved.remove(ticket))
+            }
         }
     }
 
@@ -214,6 +223,7 @@ impl<M: Member> Bus<M> {
             Parked {
                 member,
                 what: nothing,
+                starved: 0,
             },
         )?;
         let wait = Node::new(ticket, Wait::Under(0))?;
@@ -232,6 +242,7 @@ impl<M: Member> Bus<M> {
         let on = match watch(full) {
             Ok(true) => full.member.id(),
             Ok(false) => 0,
+            Err(_) if parked.value.starved < STARVED => return self.starve(parked, wakes),
             Err(_) => return self.end(parked, Err(Error::NoMem), wakes),
         };
         match self.socks.get_mut(on) {
@@ -255,6 +266,10 @@ impl<M: Member> Bus<M> {
             What::Bind => Ok(0),
             What::Send(letter) => match self.resend(&member, letter, next_id, wakes) {
                 Ok(id) => Ok(id),
+                Err(Refusal::Error(Error::NoMem)) if parked.value.starved < STARVED => {
+                    self.starve(parked, wakes);
+                    return None;
+                }
                 Err(Refusal::Error(error)) => Err(error),
                 Err(Refusal::Full(mut full)) => {
                     match full.iter().any(|full| full.member.id() == member.id()) {
@@ -269,6 +284,33 @@ impl<M: Member> Bus<M> {
         };
         self.end(parked, result, wakes);
         None
+    }
+
+    /// It could go, but there is no memory, for which its own thread is to wait: whoever tries it here
+    /// holds the lock, and may have less.
+    fn starve(&mut self, mut parked: ParkedNode<M>, wakes: &mut Wakes<M>) {
+        parked.value.starved = parked.value.starved.saturating_add(1);
+        let (ticket, member) = (parked.key(), parked.value.member.clone());
+        if let Some(wait) = self.waits.get_mut(ticket) {
+            *wait = Wait::Under(0);
+        }
+        self.todo.starved.insert(parked, ticket);
+        member.with(|queue| wakes.add(&member, queue.link(), WRITE));
+    }
+
+    /// Whether a wait could end if there were memory, and how often it has come to that: the thread
+    /// is to wait for some without the lock, and to call [`Bus::feed`] then.
+    pub fn starves(&self, ticket: Ticket) -> Option<u32> {
+        let parked = self.todo.starved.get(ticket)?;
+        Some(parked.starved)
+    }
+
+    /// There is memory for it: it is tried again.
+    pub fn feed(&mut self, ticket: Ticket, next_id: &mut dyn FnMut() -> u64, wakes: &mut Wakes<M>) {
+        if let Some(parked) = self.todo.starved.remove(ticket) {
+            self.todo.ready.insert(parked, ticket);
+            self.work(next_id, wakes);
+        }
     }
 
     /// A wait ends, and its thread is to fetch the result.

@@ -165,6 +165,8 @@ impl<M: Member> Queued<M> {
 pub(super) struct Todo<M: Member> {
     /// What waits and is to be tried, whatever it has waited for.
     pub(super) ready: Tree<Parked<M>>,
+    /// What could go if there were memory, for which its own thread is to wait.
+    pub(super) starved: Tree<Parked<M>>,
     /// Sockets with a round that goes on.
     rounds: Tree<u64>,
     /// Of turns and of sends that were refused.
@@ -177,6 +179,7 @@ impl<M: Member> Todo<M> {
     pub(super) const fn new() -> Self {
         Todo {
             ready: Tree::new(),
+            starved: Tree::new(),
             rounds: Tree::new(),
             last_turn: 0,
             carrier: 0,

@@ -10,21 +10,53 @@ use std::ops::DerefMut;
 pub struct AllocError;
 
 #[derive(Clone, Copy)]
-pub struct Flags;
+pub struct Flags(u8);
+
+impl Flags {
+    /// Whether memory may be waited for.
+    pub(crate) fn may_wait(self) -> bool {
+        self.0 & flags::GFP_KERNEL.0 != 0
+    }
+}
+
+impl std::ops::BitOr for Flags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Flags(self.0 | other.0)
+    }
+}
+
+impl std::ops::BitAnd for Flags {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        Flags(self.0 & other.0)
+    }
+}
+
+impl std::ops::Not for Flags {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        Flags(!self.0)
+    }
+}
 
 pub(crate) mod flags {
     use super::Flags;
 
-    pub(crate) const GFP_KERNEL: Flags = Flags;
-    pub(crate) const GFP_KERNEL_ACCOUNT: Flags = Flags;
+    pub(crate) const GFP_KERNEL: Flags = Flags(1);
+    pub(crate) const GFP_KERNEL_ACCOUNT: Flags = Flags(3);
+    pub(crate) const GFP_NOWAIT: Flags = Flags(4);
 }
 
 #[derive(Debug)]
 pub struct KBox<T>(Box<T>);
 
 impl<T> KBox<T> {
-    pub fn new(value: T, _flags: Flags) -> Result<Self, AllocError> {
-        may_allocate();
+    pub fn new(value: T, flags: Flags) -> Result<Self, AllocError> {
+        may_allocate(flags);
         Ok(KBox(Box::new(value)))
     }
 
@@ -63,13 +95,13 @@ impl<T> KVVec<T> {
         KVVec(Vec::new())
     }
 
-    pub fn with_capacity(n: usize, _flags: Flags) -> Result<Self, AllocError> {
-        may_allocate();
+    pub fn with_capacity(n: usize, flags: Flags) -> Result<Self, AllocError> {
+        may_allocate(flags);
         Ok(KVVec(Vec::with_capacity(n)))
     }
 
-    pub fn reserve(&mut self, more: usize, _flags: Flags) -> Result<(), AllocError> {
-        may_allocate();
+    pub fn reserve(&mut self, more: usize, flags: Flags) -> Result<(), AllocError> {
+        may_allocate(flags);
         self.0.reserve(more);
         Ok(())
     }
@@ -104,12 +136,14 @@ impl<T> KVVec<T> {
 }
 
 impl<T: Clone> KVVec<T> {
-    pub fn extend_from_slice(&mut self, other: &[T], _flags: Flags) -> Result<(), AllocError> {
+    pub fn extend_from_slice(&mut self, other: &[T], flags: Flags) -> Result<(), AllocError> {
+        may_allocate(flags);
         self.0.extend_from_slice(other);
         Ok(())
     }
 
-    pub fn resize(&mut self, len: usize, value: T, _flags: Flags) -> Result<(), AllocError> {
+    pub fn resize(&mut self, len: usize, value: T, flags: Flags) -> Result<(), AllocError> {
+        may_allocate(flags);
         self.0.resize(len, value);
         Ok(())
     }

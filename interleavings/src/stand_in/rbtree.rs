@@ -28,8 +28,8 @@ impl<K, V> RBTreeNodeReservation<K, V> {
 pub(crate) struct Cursor<'a, K, V>(&'a K, &'a V);
 
 impl<K: Ord, V> RBTreeNode<K, V> {
-    pub(crate) fn new(key: K, value: V, _flags: Flags) -> Result<Self, AllocError> {
-        may_allocate();
+    pub(crate) fn new(key: K, value: V, flags: Flags) -> Result<Self, AllocError> {
+        may_allocate(flags);
         Ok(RBTreeNode(key, value))
     }
 }

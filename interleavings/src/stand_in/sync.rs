@@ -11,6 +11,7 @@ use super::time::Jiffies;
 use shuttle::rand::Rng;
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::ops::DerefMut;
 use std::sync::atomic::AtomicU64;
@@ -36,15 +37,18 @@ pub(crate) fn none_held(what: &str) {
     HELD.with(|held| assert!(held.borrow().is_empty(), "{what} under a lock"));
 }
 
-/// Insists that memory is not waited for under the lock of all users.
-pub(crate) fn may_allocate() {
-    let users = ORDER.iter().position(|name| *name == "kbus::users");
+/// Insists that nothing is allocated under the lock of all users, and no memory waited for under that of a bus.
+pub(crate) fn may_allocate(flags: Flags) {
+    let place = |name| ORDER.iter().position(|lock| *lock == name);
+    let (bus, users) = (place("kbus::bus"), place("kbus::users"));
     // Statics are made outside of any thread of a test.
     let _ = HELD.try_with(|held| {
         let held = held.borrow();
+        let holds = |lock| held.iter().any(|place| Some(*place) == lock);
+        assert!(!holds(users), "an allocation under the lock of all users");
         assert!(
-            !held.iter().any(|place| Some(*place) == users),
-            "an allocation under the lock of all users"
+            !flags.may_wait() || !holds(bus),
+            "an allocation that may sleep under the lock of a bus"
         );
     });
 }
@@ -179,14 +183,36 @@ impl CondVar {
 #[derive(Debug)]
 pub struct Arc<T>(std::sync::Arc<T>);
 
+/// Memory for a value, or a value that nobody shares yet.
+pub(crate) struct UniqueArc<T>(T);
+
+impl<T> UniqueArc<T> {
+    pub(crate) fn new_uninit(flags: Flags) -> Result<UniqueArc<MaybeUninit<T>>, AllocError> {
+        may_allocate(flags);
+        Ok(UniqueArc(MaybeUninit::uninit()))
+    }
+}
+
+impl<T> UniqueArc<MaybeUninit<T>> {
+    pub(crate) fn write(self, value: T) -> UniqueArc<T> {
+        UniqueArc(value)
+    }
+}
+
+impl<T> From<UniqueArc<T>> for Arc<T> {
+    fn from(unique: UniqueArc<T>) -> Self {
+        Arc(std::sync::Arc::new(unique.0))
+    }
+}
+
 impl<T> Arc<T> {
-    pub fn new(value: T, _flags: Flags) -> Result<Self, AllocError> {
-        may_allocate();
+    pub fn new(value: T, flags: Flags) -> Result<Self, AllocError> {
+        may_allocate(flags);
         Ok(Arc(std::sync::Arc::new(value)))
     }
 
-    pub fn pin_init(value: T, _flags: Flags) -> super::prelude::Result<Self> {
-        may_allocate();
+    pub fn pin_init(value: T, flags: Flags) -> super::prelude::Result<Self> {
+        may_allocate(flags);
         Ok(Arc(std::sync::Arc::new(value)))
     }
 

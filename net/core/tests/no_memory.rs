@@ -4,7 +4,9 @@
 
 mod peer;
 
+use kbus_core::bus::Dest;
 use kbus_core::bus::Member;
+use kbus_core::bus::Outgoing;
 use kbus_core::error::Error;
 use kbus_core::hash::Key;
 use kbus_core::mem;
@@ -12,6 +14,7 @@ use kbus_core::name::Pattern;
 use kbus_core::routes::Listener;
 use kbus_core::routes::Replier;
 use kbus_core::routes::Routes;
+use kbus_core::wakes::Wakes;
 use peer::Peer;
 use peer::Users;
 use peer::World;
@@ -146,6 +149,60 @@ fn a_wait_that_finds_no_memory_has_not_begun() {
             assert!(peers[0].with(|queue| queue.is_writable()));
         }
     }
+}
+
+/// What could go but for memory stays where it is, for its own thread to wait for some; it fails only if there is none
+/// time and again.
+#[test]
+fn a_wait_that_lacks_memory_is_for_its_own_thread() {
+    for times in [1, 5, 6] {
+        let (mut world, peers, _) = scene();
+        world.listen(&peers[1], "$.Full").unwrap();
+        peers[1].with(|queue| queue.set_limit(1));
+        world.announce(&peers[0], "$.Full", b"").unwrap();
+        assert_eq!(world.announce_all(&peers[0], "$.Full", true), Ok(None));
+        mem::fail_after(Some(0));
+        world.read(&peers[1]);
+        for time in 1..times {
+            assert_eq!(world.bus.starves(1), Some(time));
+            // Nobody else tries it meanwhile.
+            world.settle(&peers[2]);
+            world.bus.feed(1, &mut || 77, &mut Wakes::new());
+        }
+        mem::fail_after(None);
+        let starves = world.bus.starves(1).is_some();
+        assert_eq!(starves, times < 6);
+        world.bus.feed(1, &mut || 77, &mut Wakes::new());
+        let ended = world.bus.finished(&peers[0], 1).unwrap();
+        let result = if starves { Ok(77) } else { Err(Error::NoMem) };
+        assert_eq!(ended.result, result);
+        assert_eq!(peers[1].with(|queue| queue.unread()), u32::from(starves));
+        assert!(world.bus.is_idle());
+    }
+}
+
+/// Nothing of a send is lost when there is no memory for it: it can be made again.
+#[test]
+fn a_send_without_memory_keeps_its_payload() {
+    for k in 0..MANY {
+        let (mut world, peers, _) = scene();
+        let mut out = Outgoing {
+            dest: Some(Dest::Name(b"$.A")),
+            payload: b"payload".to_vec(),
+            ..Default::default()
+        };
+        mem::fail_after(Some(k));
+        let result = world
+            .bus
+            .send(&peers[0], &mut out, false, &mut || 77, &mut Wakes::new());
+        mem::fail_after(None);
+        if result.is_ok() {
+            assert!(k >= 5);
+            return;
+        }
+        assert_eq!(out.payload, b"payload");
+    }
+    panic!("it needs memory without end");
 }
 
 #[test]
