@@ -63,7 +63,11 @@ impl Faults {
             set(kind, "ignore-gfp-wait", "N");
             set(kind, "times", "-1");
             set(kind, "probability", "100");
-            set(kind, "verbose", if is_long() { "2" } else { "0" });
+            set(
+                kind,
+                "verbose",
+                if long_form().is_some() { "2" } else { "0" },
+            );
         }
         set("failslab", "cache-filter", "N");
         set("fail_page_alloc", "ignore-gfp-highmem", "N");
@@ -98,17 +102,16 @@ impl Faults {
     }
 }
 
-/// Whether `N=` asks for the long form: no allocation is left out, and the console has the stack of each.
-fn is_long() -> bool {
-    std::env::var("N").is_ok_and(|n| !n.is_empty())
+/// What `N=` says: so many are tried one after another, and the console has the stack of each.
+fn long_form() -> Option<u32> {
+    std::env::var("N").ok().and_then(|n| n.parse().ok())
 }
 
 /// How far it is from this allocation to the next that is tried.
 fn step(n: u32) -> u32 {
-    match n {
-        ..EACH => 1,
-        _ if is_long() => 1,
-        _ => n / 5,
+    match n < long_form().unwrap_or(EACH) {
+        true => 1,
+        false => n / 5,
     }
 }
 
