@@ -6,6 +6,7 @@ Usage: coverage.py kbus.ko RESULT, where RESULT has lines "# at OFFSET" as kbus-
 module's .text, each behind a call of __sanitizer_cov_trace_pc, of which the compiler puts one into each basic block.
 """
 
+import bisect
 import json
 import re
 import subprocess
@@ -14,11 +15,12 @@ from collections import defaultdict
 
 
 def sites(module):
-    """Offset -> (function, whether the block only ends in a panic), of each such call."""
+    """Offset -> (function, whether the block only ends in a panic), of each such call; function -> what it refers to."""
     text = subprocess.run(
         ["llvm-objdump-19", "-dr", "--no-show-raw-insn", "-j", ".text", module],
         check=True, capture_output=True, text=True).stdout
     found, function, open_site = {}, None, None
+    refers = defaultdict(set)
     for line in text.splitlines():
         head = re.match(r"[0-9a-f]+ <(.*)>:$", line)
         if head:
@@ -32,9 +34,55 @@ def sites(module):
         elif reloc and "panicking" in reloc[2] and open_site is not None:
             found[open_site] = (function, True)
             open_site = None
-        elif re.search(r"\t(j\w+|ret\w*)\b", line):
+            continue
+        # What is in the same section has no relocation.
+        refers[function].update(re.findall(r"<([^<>+]+(?:<[^<>]*>)?)(?:\+0x[0-9a-f]+)?>$", line))
+        if re.search(r"\t(j\w+|ret\w*)\b", line):
             # What follows is another block, or reached from another one too.
             open_site = None
+    return found, refers
+
+
+def used(module, calls):
+    """Names of the functions that can be called.
+
+    Rust leaves a copy of its own of most functions that are inlined everywhere, which nobody refers to.
+    """
+    symbols = subprocess.run(["llvm-nm-19", "-n", module], check=True, capture_output=True, text=True).stdout
+    functions = [(int(at, 16), name) for at, name in re.findall(r"^([0-9a-f]+) [tT] (.*)$", symbols, re.M)]
+    # Functions that are the same are one, with several names.
+    names = defaultdict(set)
+    for at, name in functions:
+        names[at].add(name)
+    same = {name: names[at] for at, name in functions}
+    starts = [at for at, _ in functions]
+    records = subprocess.run(["llvm-objdump-19", "-r", module], check=True, capture_output=True, text=True).stdout
+    roots, section = set(), ""
+
+    def holder(offset):
+        at = bisect.bisect_right(starts, offset)
+        return functions[at - 1][1] if at else None
+
+    for line in records.splitlines():
+        head = re.match(r"RELOCATION RECORDS FOR \[(.*)\]", line)
+        if head:
+            section = head[1]
+            continue
+        record = re.match(r"([0-9a-f]+) +R_X86_64_\S+ +(\S+)$", line)
+        # What unwinds, patches or describes code does not call it.
+        if not record or not re.match(r"\.(text|r?o?data|init\.(text|data)|exit\.text|gnu\.linkonce)", section):
+            continue
+        name, _, offset = re.match(r"(.*?)(([+-]0x[0-9a-f]+)?)$", record[2]).groups()
+        if name == ".text":
+            name = holder(int(offset or "0", 16) + (4 if section == ".text" else 0))
+        (calls[holder(int(record[1], 16))] if section == ".text" else roots).add(name)
+    todo, found = list(roots), set()
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            for name in same.get(name, {name}):
+                found.add(name)
+                todo.extend(calls[name])
     return found
 
 
@@ -57,17 +105,22 @@ def places(module, offsets):
 
 def main():
     module, result = sys.argv[1:]
-    blocks = sites(module)
+    blocks, refers = sites(module)
     with open(result, encoding="utf-8", errors="replace") as lines:
         reached = {int(line[5:], 16) for line in lines if re.match(r"# at [0-9a-f]+$", line)}
     unknown = reached - blocks.keys()
     if not reached or unknown:
         sys.exit(f"coverage: {len(reached)} places reached, {len(unknown)} of them not in this module")
+    alive = used(module, refers)
+    wrong = {blocks[offset][0] for offset in reached} - alive
+    if wrong:
+        sys.exit(f"coverage: reached, and nobody calls it: {len(wrong)} functions, as {min(wrong)}")
     where = places(module, sorted(blocks))
 
     files = defaultdict(lambda: [0, 0])
     functions = defaultdict(lambda: [0, 0])
     checks = 0
+    blocks = {offset: block for offset, block in blocks.items() if block[0] in alive}
     for offset, (function, panics) in blocks.items():
         hit = offset in reached
         # A block that cannot be reached unless the module is wrong.
