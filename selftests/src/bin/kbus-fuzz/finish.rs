@@ -66,7 +66,7 @@ fn last_socket(machine: &Machine, s: usize) {
         let mut before = machine.state().owed[s].len();
         while let Some(Ok(_)) = machine.perform(&read) {
             // Shut for reading, a socket reads nothing for ever.
-            if machine.state().shut[s] && unread(machine, s) == Some(0) {
+            if unread(machine, s).is_none_or(|count| count == 0) {
                 break;
             }
         }

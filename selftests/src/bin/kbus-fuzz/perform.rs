@@ -179,6 +179,15 @@ impl Machine {
         })
     }
 
+    /// Takes up a socket; what another thread has put there meanwhile is closed.
+    fn put(&self, s: usize, fd: i32) {
+        let old = self.fds[s].swap(fd, Relaxed);
+        if old >= 0 {
+            // SAFETY: The descriptor is ours, and was taken out of the table.
+            unsafe { libc::close(old) };
+        }
+    }
+
     fn socket(&self, call: &Call) -> Option<Ret> {
         let s = self.slot(call, "s")?;
         self.close(s);
@@ -206,7 +215,7 @@ impl Machine {
             return Some(r);
         };
         self.families[s].store(family as u32, Relaxed);
-        self.fds[s].store(fd as i32, Relaxed);
+        self.put(s, fd as i32);
         let peer = self.number(fd as i32, uapi::KBUS_PEER_ID);
         let last = self.world.shared.last_peer.fetch_max(peer, Relaxed);
         if self.plain && peer <= last {
@@ -403,7 +412,7 @@ impl Machine {
         if let Ok(fd) = r {
             let family = self.families[from].load(Relaxed);
             self.families[to].store(family, Relaxed);
-            self.fds[to].store(fd as i32, Relaxed);
+            self.put(to, fd as i32);
             // Either may read what the other has asked for.
             let mut state = self.state();
             state.unsure[from] = true;
