@@ -194,12 +194,15 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
             let on = value.read_u32()? != 0;
             let bus = owned_bus(this)?;
             let mut next = || bus.order.next_message();
-            let mut wakes = Wakes::new();
-            let garbage = bus
-                .state
-                .lock()
-                .report_binds(this, on, &mut next, &mut wakes);
-            wake_all(wakes);
+            let garbage = patiently(|| {
+                let mut wakes = Wakes::new();
+                let garbage = bus
+                    .state
+                    .lock()
+                    .report_binds(this, on, &mut next, &mut wakes);
+                wake_all(wakes);
+                garbage
+            });
             garbage.map(drop).map_err(to_kernel)
         }
         uapi::KBUS_PASS => {
