@@ -54,6 +54,13 @@ use kernel::{
         },
         Arc,
         Mutex, //
+    },
+    workqueue::{
+        impl_has_work,
+        new_work,
+        Queue,
+        Work,
+        WorkItem, //
     }, //
 };
 
@@ -245,6 +252,12 @@ pub(crate) struct SharedBus {
     max_msg: Atomic<u32>,
     /// Sockets whose readers want to see the security labels of senders.
     pub(crate) label_readers: Atomic<u32>,
+    /// Sockets of this bus whose payer has got back what something here waits for, by peer id. Taken alone.
+    #[pin]
+    rung: Mutex<RBTree<u64, Arc<Endpoint>>>,
+    /// Tells those who wait for them.
+    #[pin]
+    work: Work<SharedBus>,
     /// The bus lock. Lock order: before the queue of any socket. It is a sleeping lock.
     #[pin]
     pub(crate) state: Mutex<Bus<Arc<Endpoint>>>,
@@ -274,7 +287,31 @@ impl Drop for Counted {
     }
 }
 
+impl_has_work! {
+    impl HasWork<Self> for SharedBus { self.work }
+}
+
+impl WorkItem for SharedBus {
+    type Pointer = Arc<SharedBus>;
+
+    fn run(this: Arc<SharedBus>) {
+        let rung = core::mem::replace(&mut *this.rung.lock(), RBTree::new());
+        for endpoint in rung.values() {
+            Endpoint::budget_released(endpoint, &this);
+        }
+    }
+}
+
 impl SharedBus {
+    /// Has those told who wait until the payer of a socket of this bus has bytes again: there are some. `queue` is where
+    /// the work for that is put.
+    pub(crate) fn tell(this: &Arc<Self>, socket: RBTreeNode<u64, Arc<Endpoint>>, queue: &Queue) {
+        let before = this.rung.lock().insert(socket);
+        drop(before);
+        // If it has not begun yet, once is enough.
+        let _ = queue.enqueue(this.clone());
+    }
+
     /// Makes a bus that the current task owns, without sockets.
     ///
     /// # Errors
@@ -297,6 +334,8 @@ impl SharedBus {
                 maker,
                 max_msg: Atomic::new(bus.max_msg()),
                 label_readers: Atomic::new(0),
+                rung <- new_mutex!(RBTree::new(), "kbus::rung"),
+                work <- new_work!("kbus::bus"),
                 state <- new_mutex!(bus, "kbus::bus"),
             }),
             GFP_KERNEL_ACCOUNT,

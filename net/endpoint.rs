@@ -120,7 +120,7 @@ pub(crate) struct Settings {
     /// Whether a `bind()` is under way.
     binding: bool,
     /// The text of the default address.
-    pub(crate) connected: Option<KVec<u8>>,
+    pub(crate) connected: Option<Arc<KVec<u8>>>,
     /// `KBUS_BUS_MODE` for a bus that this socket will make.
     pub(crate) mode: u32,
 }
@@ -331,7 +331,7 @@ impl Endpoint {
             }
             if let Some(times) = state.starves(ticket) {
                 drop(state);
-                let memory = reclaim::wait(times);
+                let memory = reclaim::wait(times.saturating_sub(1));
                 state = bus.state.lock();
                 if memory.is_ok() {
                     state.feed(ticket, &mut next, &mut wakes);

@@ -460,11 +460,11 @@ fn get_replier(this: &Endpoint, value: &mut OptOut<'_>) -> Result {
         return Err(EINVAL);
     }
     if value.len() == 8 {
-        let settings = this.settings.lock();
-        let connected = settings.connected.as_ref().ok_or(ENOTCONN)?;
+        let connected = this.settings.lock().connected.clone();
+        let connected = connected.ok_or(ENOTCONN)?;
         // Its peer, if there is one, is not asked about.
         let name = connected.split(|byte| *byte == b'@').next();
-        text.extend_from_slice(name.unwrap_or(connected), GFP_KERNEL_ACCOUNT)?;
+        text.extend_from_slice(name.unwrap_or(&connected), GFP_KERNEL_ACCOUNT)?;
     } else {
         let len = value.len().min(uapi::KBUS_NAME_MAX as usize + 2);
         text.resize(len, 0, GFP_KERNEL_ACCOUNT)?;

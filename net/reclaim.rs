@@ -21,10 +21,9 @@ use kernel::{
     prelude::*, //
 };
 
-/// Times that an operation is tried.
-const TRIES: u32 = 5;
-/// What is waited for first, in bytes; twice as much each time.
-const FIRST: usize = 16 << 10;
+/// What is waited for, in bytes. A small cgroup has not much to give; 4096 copies of a message need a megabyte, which is only
+/// reclaimed if that much is asked for.
+const AMOUNTS: [usize; 4] = [16 << 10, 128 << 10, 1 << 20, 8 << 20];
 
 /// For allocations under the lock of a bus: charged to the memory cgroup, and without waiting.
 pub(crate) fn nowait() -> Flags {
@@ -38,8 +37,9 @@ pub(crate) fn nowait() -> Flags {
 /// # Errors
 ///
 /// [`AllocError`]: it is of no use to try again.
-pub(crate) fn wait(tries: u32) -> Result<(), AllocError> {
-    let bytes = FIRST.checked_shl(tries.min(TRIES)).unwrap_or(FIRST);
+pub(crate) fn wait(tries: usize) -> Result<(), AllocError> {
+    let [.., most] = AMOUNTS;
+    let bytes = AMOUNTS.get(tries).copied().unwrap_or(most);
     KVVec::<u8>::with_capacity(bytes, GFP_KERNEL_ACCOUNT).map(drop)
 }
 
@@ -49,9 +49,9 @@ pub(crate) fn wait(tries: u32) -> Result<(), AllocError> {
 ///
 /// That of `operation`.
 pub(crate) fn patiently<T>(mut operation: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
-    for tries in 1..TRIES {
+    for tries in 0..AMOUNTS.len() {
         match operation() {
-            Err(Error::NoMem) => wait(tries.saturating_sub(1)).map_err(|_| Error::NoMem)?,
+            Err(Error::NoMem) => wait(tries).map_err(|_| Error::NoMem)?,
             result => return result,
         }
     }

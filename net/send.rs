@@ -64,7 +64,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
     let (bus, connected) = {
         let settings = this.settings.lock();
         let connected = match &settings.connected {
-            Some(text) if msg.name().is_none() => Some(copied(text)?),
+            Some(text) if msg.name().is_none() => Some(text.clone()),
             _ => None,
         };
         let bus = settings.bound.as_ref().map(|bound| bound.bus.clone());

@@ -174,7 +174,9 @@ impl Operations for Endpoint {
         }
         let mut copy = KVec::with_capacity(text.len(), GFP_KERNEL_ACCOUNT)?;
         copy.extend_from_slice(text, GFP_KERNEL_ACCOUNT)?;
-        self.settings.lock().connected = Some(copy);
+        let copy = Arc::new(copy, GFP_KERNEL_ACCOUNT)?;
+        let before = self.settings.lock().connected.replace(copy);
+        drop(before);
         Ok(())
     }
 

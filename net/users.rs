@@ -11,7 +11,10 @@ use crate::{
         limits::Limits,
         payer::Payer, //
     },
-    domain::to_kernel,
+    domain::{
+        to_kernel,
+        SharedBus, //
+    },
     endpoint::Endpoint,
     reclaim::{
         nowait,
@@ -23,7 +26,7 @@ use crate::{
             Written, //
         },
         task,
-        work, //
+        work::WorkQueue, //
     },
 };
 use kernel::{
@@ -42,7 +45,6 @@ use kernel::{
         Mutex, //
     },
     workqueue::{
-        self,
         impl_has_work,
         new_work,
         Work,
@@ -162,9 +164,11 @@ pub(crate) struct Users {
     table: Mutex<RBTree<u32, User>>,
     /// Up to which number users have been looked at whether they are gone; changed under the lock of `table`.
     swept: AtomicU32,
-    /// Looks after those who wait for bytes.
+    /// Finds out who waits for bytes that have come back.
     #[pin]
     work: Work<Users>,
+    /// For this, and for the work of each bus.
+    queue: WorkQueue,
 }
 
 impl_has_work! {
@@ -184,7 +188,7 @@ pub(crate) struct Finish(pub(crate) Arc<Users>);
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        work::flush(&self.0.work);
+        self.0.queue.drain();
     }
 }
 
@@ -204,11 +208,13 @@ impl Users {
     ///
     /// `ENOMEM`.
     pub(crate) fn new() -> Result<Arc<Self>> {
+        let queue = WorkQueue::new(c"kbus")?;
         Arc::pin_init(
             pin_init!(Self {
                 table <- new_mutex!(RBTree::new(), "kbus::users"),
                 swept: AtomicU32::new(0),
                 work <- new_work!("kbus::users"),
+                queue,
             }),
             GFP_KERNEL,
         )
@@ -356,21 +362,28 @@ impl Users {
     pub(crate) fn answer_bell(this: &Arc<Self>) {
         if BELL.load(Relaxed) {
             // If it is under way, it begins once more; if it has not begun, once is enough.
-            let _ = workqueue::system_long().enqueue(this.clone());
+            let _ = this.queue.queue().enqueue(this.clone());
         }
     }
 
-    /// Tells those who wait for bytes of users who have got some back. It is for them to try again.
+    /// Passes those on who wait for bytes of users who have got some back, each to its bus.
+    ///
+    /// The lock of a bus may be held up by its members, and strangers must not wait for that: so there is a work item for
+    /// each bus, and this one takes the lock of none.
     fn tell_rung(this: &Arc<Self>) {
         if !BELL.swap(false, SeqCst) {
             return;
         }
         let mut from = Some(0);
-        while let Some((id, waiting)) = from.and_then(|id| this.rung(id)) {
-            for endpoint in waiting.values() {
-                if let Ok(bus) = endpoint.bus() {
-                    Endpoint::budget_released(endpoint, &bus);
+        while let Some((id, mut waiting)) = from.and_then(|id| this.rung(id)) {
+            let mut cursor = waiting.cursor_front_mut();
+            while let Some(here) = cursor {
+                let bus = here.current().1.bus();
+                let (rest, node) = here.remove_current();
+                if let Ok(bus) = bus {
+                    SharedBus::tell(&bus, node, this.queue.queue());
                 }
+                cursor = rest;
             }
             from = id.checked_add(1);
         }

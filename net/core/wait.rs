@@ -87,11 +87,11 @@ pub(super) struct Parked<M: Member> {
     pub(super) member: M,
     what: What<M>,
     /// How often there was room, but no memory.
-    starved: u32,
+    starved: usize,
 }
 
 /// So often may a send that waits lack memory when it could go.
-const STARVED: u32 = 5;
+const STARVED: usize = 5;
 
 pub(super) type ParkedNode<M> = Box<Node<Parked<M>>>;
 
@@ -272,6 +272,8 @@ impl<M: Member> Bus<M> {
                 }
                 Err(Refusal::Error(error)) => Err(error),
                 Err(Refusal::Full(mut full)) => {
+                    // There is memory again, or another one of those who try has it.
+                    parked.value.starved = 0;
                     match full.iter().any(|full| full.member.id() == member.id()) {
                         true => Err(Error::DeadLk),
                         false => match mem::vec_remove(&mut full, 0) {
@@ -300,7 +302,7 @@ impl<M: Member> Bus<M> {
 
     /// Whether a wait could end if there were memory, and how often it has come to that: the thread
     /// is to wait for some without the lock, and to call [`Bus::feed`] then.
-    pub fn starves(&self, ticket: Ticket) -> Option<u32> {
+    pub fn starves(&self, ticket: Ticket) -> Option<usize> {
         let parked = self.todo.starved.get(ticket)?;
         Some(parked.starved)
     }

@@ -6,6 +6,12 @@
 /* As in rust/helpers/helpers.c; without link-time optimisation it marks a plain call. */
 #define __rust_helper
 
+__rust_helper struct workqueue_struct *
+rust_helper_kbus_alloc_workqueue(const char *name)
+{
+	return alloc_workqueue("%s", WQ_UNBOUND, 0, name);
+}
+
 __rust_helper void *rust_helper_kbus_sk_user_data(const struct sock *sk)
 {
 	return READ_ONCE(sk->sk_user_data);

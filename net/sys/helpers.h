@@ -71,6 +71,7 @@
 #include <linux/sockptr.h>
 #include <linux/sysctl.h>
 #include <linux/uidgid.h>
+#include <linux/workqueue.h>
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 #include <net/scm.h>
@@ -83,6 +84,8 @@ const u32 RUST_CONST_HELPER_KBUS_KPROBE_FLAG_DISABLED = KPROBE_FLAG_DISABLED;
 const u32 RUST_CONST_HELPER_KBUS_LOOKUP_FOLLOW = LOOKUP_FOLLOW;
 #endif
 
+struct workqueue_struct *
+rust_helper_kbus_alloc_workqueue(const char *name);
 void *rust_helper_kbus_sk_user_data(const struct sock *sk);
 void rust_helper_kbus_set_sk_user_data(struct sock *sk, void *data);
 void rust_helper_kbus_sk_data_ready(struct sock *sk);

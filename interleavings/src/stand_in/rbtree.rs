@@ -69,6 +69,11 @@ impl<K: Ord + Copy, V> RBTree<K, V> {
         self.0.remove(key)
     }
 
+    pub(crate) fn cursor_front_mut(&mut self) -> Option<CursorMut<'_, K, V>> {
+        let key = *self.0.keys().next()?;
+        Some(CursorMut(&mut self.0, key))
+    }
+
     pub(crate) fn cursor_lower_bound_mut(&mut self, key: &K) -> Option<CursorMut<'_, K, V>> {
         let key = *self.0.range(key..).next()?.0;
         Some(CursorMut(&mut self.0, key))
@@ -84,6 +89,20 @@ impl<K: Ord + Copy, V> RBTree<K, V> {
 pub(crate) struct CursorMut<'a, K, V>(&'a mut BTreeMap<K, V>, K);
 
 impl<K: Ord + Copy, V> CursorMut<'_, K, V> {
+    pub(crate) fn current(&self) -> (&K, &V) {
+        (&self.1, self.0.get(&self.1).unwrap())
+    }
+
+    pub(crate) fn remove_current(mut self) -> (Option<Self>, RBTreeNode<K, V>) {
+        let (key, value) = self.0.remove_entry(&self.1).unwrap();
+        let next = self.0.range(key..).next().map(|(next, _)| *next);
+        let rest = next.map(|next| {
+            self.1 = next;
+            self
+        });
+        (rest, RBTreeNode(key, value))
+    }
+
     pub(crate) fn current_mut(&mut self) -> (&K, &mut V) {
         let value = self.0.get_mut(&self.1).unwrap();
         (&self.1, value)

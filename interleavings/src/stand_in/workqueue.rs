@@ -28,10 +28,6 @@ pub(crate) trait WorkItem {
     fn run(this: Self::Pointer);
 }
 
-pub(crate) fn system_long() -> Queue {
-    Queue
-}
-
 impl<T> Work<T> {
     pub(crate) fn pending(&self) -> &AtomicBool {
         &self.0

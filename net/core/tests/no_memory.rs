@@ -181,6 +181,25 @@ fn a_wait_that_lacks_memory_is_for_its_own_thread() {
     }
 }
 
+/// Whoever has others try a send in want of memory cannot end its wait by that.
+#[test]
+fn a_wait_outlives_others_lack_of_memory() {
+    let (mut world, peers, _) = scene();
+    world.listen(&peers[1], "$.Full").unwrap();
+    peers[1].with(|queue| queue.set_limit(1));
+    world.announce(&peers[0], "$.Full", b"").unwrap();
+    assert_eq!(world.announce_all(&peers[0], "$.Full", true), Ok(None));
+    for _ in 0..20 {
+        mem::fail_after(Some(0));
+        world.bus.settings_changed(&peers[1], &mut Wakes::new());
+        world.settle(&peers[1]);
+        mem::fail_after(None);
+        assert_eq!(world.bus.starves(1), Some(1));
+        world.bus.feed(1, &mut || 77, &mut Wakes::new());
+        assert!(world.bus.finished(&peers[0], 1).is_none());
+    }
+}
+
 /// Nothing of a send is lost when there is no memory for it: it can be made again.
 #[test]
 fn a_send_without_memory_keeps_its_payload() {
