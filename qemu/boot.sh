@@ -101,7 +101,19 @@ quarrels=$console
 if [ "$SANITIZER" = kcsan ]; then
 	bash "$TOP/qemu/races.sh" "$console" >"$result.races" 2>"$result.verdict"
 	quarrels=$result.rest
-	{ sed '/====================/,/====================/d' "$console"; cat "$result.races"; } >"$quarrels"
+	# Whatever else stands there, or has lost its second line, is a complaint like any other.
+	awk '
+		/={20}/ {
+			block = block $0 "\n"
+			if (open && block !~ /BUG: KCSAN/) printf "%s", block
+			if (open) block = ""
+			open = !open
+			next
+		}
+		open { block = block $0 "\n"; next }
+		{ print }
+		END { printf "%s", block }' "$console" >"$quarrels"
+	cat "$result.races" >>"$quarrels"
 fi
 if grep -nE 'BUG:|WARNING:|Oops|general protection|Kernel panic|kernel BUG|unreferenced object|INFO: task .* blocked|rcu.*stall|scheduling while atomic|refcount_t:|UBSAN:|ODEBUG:|suspicious RCU|circular locking|page allocation failure' "$quarrels" >"$result.complaints"; then
 	say "error: the kernel complained:"

@@ -25,6 +25,8 @@ pub(crate) const MSG_DONTWAIT: u32 = 0x40;
 const FAMILY: u16 = 18;
 /// The bus of a test.
 const BUS: &[u8] = b"\0bus";
+/// Another one.
+const ELSEWHERE: &[u8] = b"\0elsewhere";
 
 /// A network namespace.
 pub struct Namespace(Arc<Domain>);
@@ -71,10 +73,19 @@ pub fn budget_of_users(bytes: u64) {
 impl Namespace {
     /// A socket on the bus of the test.
     pub fn socket(&self) -> Socket {
+        self.socket_on(BUS)
+    }
+
+    /// A socket on another bus.
+    pub fn socket_elsewhere(&self) -> Socket {
+        self.socket_on(ELSEWHERE)
+    }
+
+    fn socket_on(&self, bus: &[u8]) -> Socket {
         let sock = std::sync::Arc::new(Sock::default());
         let endpoint = Endpoint::new(FAMILY, self.0.clone(), sock).unwrap();
         self.0.add(&endpoint).unwrap();
-        Endpoint::bind(&endpoint, &address(BUS)).unwrap();
+        Endpoint::bind(&endpoint, &address(bus)).unwrap();
         Socket {
             endpoint,
             dont_wait: false,

@@ -13,15 +13,15 @@ use kbus_interleavings::uapi::KBUS_ALL_OR_WAIT;
 use shuttle::thread::spawn;
 use std::sync::Arc;
 
-/// Sends that lack bytes go when a read of another queue gives some back, whoever reads and whenever.
+/// Sends that lack bytes go when a read on another bus gives some back, whoever reads and whenever.
 ///
 /// Nobody makes room in the queues they are for: only the work item tells their threads.
 #[test]
 fn a_read_elsewhere_lets_those_go_who_lack_bytes() {
     budget_of_users(10);
     explore(|net| {
-        let full = Arc::new(net.socket().listens("$.Full", 10));
-        let sender = net.socket();
+        let full = Arc::new(net.socket_elsewhere().listens("$.Full", 10));
+        let sender = net.socket_elsewhere();
         for _ in 0..2 {
             sender.send("$.Full", 0, "five.").unwrap();
         }
