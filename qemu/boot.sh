@@ -103,7 +103,7 @@ if [ "$SANITIZER" = kcsan ]; then
 	quarrels=$result.rest
 	# Whatever else stands there, or has lost its second line, is a complaint like any other.
 	awk '
-		/={20}/ {
+		index($0, "====================") {
 			block = block $0 "\n"
 			if (open && block !~ /BUG: KCSAN/) printf "%s", block
 			if (open) block = ""
