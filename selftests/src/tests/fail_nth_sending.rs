@@ -430,8 +430,9 @@ fn what_comes_along() {
             .with(Cmsg::credentials(Creds::own()))
             .with(Cmsg::via(uapi::kbus_via::default())),
     );
-    trial.every(
+    trial.every_or(
         "send with credentials",
+        &errnos,
         listeners,
         |[sender, ..]| said.by(sender),
         heard,
@@ -454,8 +455,9 @@ fn what_comes_along() {
         0
     );
     let with_files = Ready::new(Out::to("$.A", b"data").with(Cmsg::all_rights(&[pipe[1]; 3])));
-    trial.every(
+    trial.every_or(
         "send with descriptors",
+        &errnos,
         asking,
         |[sender, ..]| with_files.by(sender),
         heard,
@@ -463,8 +465,9 @@ fn what_comes_along() {
     let refused = asking();
     let bad = [pipe[1], refused[0].as_raw_fd()];
     let circle = Ready::new(Out::to("$.A", b"data").with(Cmsg::all_rights(&bad)));
-    trial.every(
+    trial.every_or(
         "send with a descriptor that is refused",
+        &errnos,
         asking,
         |[sender, ..]| or_not(libc::EOPNOTSUPP, circle.by(sender)),
         |_, done| assert_eq!(done.value, NOT),
@@ -478,8 +481,9 @@ fn what_comes_along() {
         socks[2].listen("$.B").expect("listening");
         socks
     };
-    trial.every(
+    trial.every_or(
         "request with a descriptor",
+        &errnos,
         served,
         |[client, ..]| question.by(client),
         heard,
