@@ -107,7 +107,7 @@ awk -v least="$LEAST" -v sanitized="$([ -n "${KERNEL:-}" ] || echo 1)" '
 			key = test
 			sub(/: /, ":", key)
 			name = test
-			sub(/.*:/, "", name)
+			sub(/.*[: ]/, "", name)
 			if (!(name in functions)) bad(id ": there is no test " test)
 			else judge(id, key, "host", "")
 		} else if (test !~ /^[a-z0-9_]+::[a-z0-9_]+$/)
