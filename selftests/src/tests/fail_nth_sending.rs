@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering;
@@ -462,8 +463,9 @@ fn what_comes_along() {
         |[sender, ..]| with_files.by(sender),
         heard,
     );
-    let refused = asking();
-    let bad = [pipe[1], refused[0].as_raw_fd()];
+    // A socket of a family that is refused, and on no bus.
+    let refused = UnixDatagram::unbound().expect("a socket");
+    let bad = [pipe[1], refused.as_raw_fd()];
     let circle = Ready::new(Out::to("$.A", b"data").with(Cmsg::all_rights(&bad)));
     trial.every_or(
         "send with a descriptor that is refused",
