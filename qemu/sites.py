@@ -5,7 +5,7 @@
 Usage: sites.py CONSOLE DISASSEMBLY
 
 CONSOLE is that of a boot whose tests had N=50, so that it has the stack of each failure. DISASSEMBLY is what
-`llvm-objdump-19 -dr kbus.ko` says of that boot's module. A site is a call, in the machine code of a function of the
+`llvm-objdump-19 -dr --no-show-raw-insn kbus.ko` says of that boot's module. A site is a call, in the machine code of a function of the
 module, of something that allocates: the kernel's allocator as Rust has it, `net/core/mem.rs`, or one of the C functions
 below. Calls from one of those to another are no sites.
 """
@@ -40,7 +40,7 @@ def is_wrapper(name):
 
 def main():
     console, disassembly = sys.argv[1:]
-    calls, tails, function, start = {}, {}, None, 0
+    calls, tails, function, start, jump = {}, {}, None, 0, False
     for line in open(disassembly):
         if head := re.match(r"([0-9a-f]+) <(.*)>:$", line):
             start, function = int(head[1], 16), head[2]
