@@ -86,18 +86,24 @@ pub struct Attackers {
     moving: bool,
 }
 
+/// A process that would only use its processor, and is stopped.
+fn idler() -> Child {
+    let idler = Child::fork(|| {
+        stay_on(1);
+        die_with_parent();
+        loop {
+            std::hint::spin_loop();
+        }
+    });
+    idler.stop();
+    idler
+}
+
 impl Attackers {
     /// Makes `n` processes of so many users. Each makes its step with `prepare` and, while it is let, takes it again
     /// and again.
     pub fn start<S: FnMut()>(n: u32, users: u32, prepare: impl Fn(u32) -> S) -> Attackers {
-        let idler = Child::fork(|| {
-            stay_on(1);
-            die_with_parent();
-            loop {
-                std::hint::spin_loop();
-            }
-        });
-        idler.stop();
+        let idler = idler();
         let ready = Gate::new();
         let children = (0..n)
             .map(|i| {
@@ -140,14 +146,7 @@ impl Attackers {
     /// Processes that are caught in their preparation, which they say is as far as it will go.
     pub fn caught(n: u32, prepare: impl Fn(u32, &Gate)) -> Attackers {
         let ready = Gate::new();
-        let idler = Child::fork(|| {
-            stay_on(1);
-            die_with_parent();
-            loop {
-                std::hint::spin_loop();
-            }
-        });
-        idler.stop();
+        let idler = idler();
         let children = (0..n)
             .map(|i| {
                 let child = Child::fork(|| {
