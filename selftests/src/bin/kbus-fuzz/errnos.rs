@@ -51,6 +51,7 @@ pub fn may(op: &str, errno: i32) -> bool {
             EDQUOT,
             EAGAIN,
             EDEADLK,
+            ENOBUFS,
             EINTR,
             EOPNOTSUPP,
             ENOPROTOOPT,
