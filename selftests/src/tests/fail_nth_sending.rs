@@ -4,8 +4,8 @@
 use std::cell::Cell;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI32;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
@@ -324,6 +324,25 @@ fn or_not(errno: i32, result: Res<usize>) -> Res<usize> {
     }
 }
 
+/// Nobody looks whether the sender sleeps, nor is to.
+const IDLE: u8 = 0;
+/// The sender may sleep: it is to be looked at.
+const WAITING: u8 = 1;
+/// It is being looked at.
+const LOOKING: u8 = 2;
+/// No more of this.
+const OVER: u8 = 3;
+/// Which of these it is.
+static TURN: AtomicU8 = AtomicU8::new(IDLE);
+/// The socket that is read from when the sender sleeps.
+static READING: AtomicI32 = AtomicI32::new(-1);
+
+/// Goes on from one turn to another, where it is that; says whether it was.
+fn change(from: u8, to: u8) -> bool {
+    TURN.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
+        .is_ok()
+}
+
 /// A send that waits finds memory or has not begun; a reader who makes room reads, whatever it finds.
 fn all_or_wait() {
     let mut trial = Trial::new();
@@ -334,38 +353,42 @@ fn all_or_wait() {
         [sender, a, b]
     };
     let wait = flags("$.A", b"data", uapi::KBUS_ALL_OR_WAIT);
-    let (waiter, waiting) = (process::own_thread(), AtomicBool::new(false));
-    let (reading, over) = (AtomicI32::new(-1), AtomicBool::new(false));
-    thread::scope(|scope| {
-        // Reads for the sender, as soon as that one sleeps.
-        scope.spawn(|| {
-            while !over.load(Ordering::SeqCst) {
-                if waiting.load(Ordering::SeqCst) && process::thread_sleeps(waiter) {
-                    let (fd, mut room) = (reading.load(Ordering::SeqCst), [0_u8; 64]);
+    let waiter = process::own_thread();
+    // Reads for the sender, as soon as that one sleeps. A check that fails does not wait for it.
+    let reader = thread::spawn(move || {
+        while TURN.load(Ordering::SeqCst) != OVER {
+            if change(WAITING, LOOKING) {
+                let sleeps = process::thread_sleeps(waiter);
+                if sleeps {
+                    let (fd, mut room) = (READING.load(Ordering::SeqCst), [0_u8; 64]);
                     // SAFETY: There is as much room as said.
                     unsafe { libc::recv(fd, room.as_mut_ptr().cast(), 64, libc::MSG_DONTWAIT) };
-                    waiting.store(false, Ordering::SeqCst);
                 }
-                thread::sleep(Duration::from_micros(200));
+                change(LOOKING, if sleeps { IDLE } else { WAITING });
             }
-        });
-        trial.every(
-            "KBUS_ALL_OR_WAIT that waits",
-            full,
-            |[sender, _, b]| {
-                reading.store(b.as_raw_fd(), Ordering::SeqCst);
-                waiting.store(true, Ordering::SeqCst);
-                let result = wait.by(sender);
-                waiting.store(false, Ordering::SeqCst);
-                result
-            },
-            |[sender, a, b], done| {
-                is_next(sender, done);
-                assert_eq!((a.unread(), b.unread()), (1, 1));
-            },
-        );
-        over.store(true, Ordering::SeqCst);
+            thread::sleep(Duration::from_micros(200));
+        }
     });
+    trial.every(
+        "KBUS_ALL_OR_WAIT that waits",
+        full,
+        |[sender, _, b]| {
+            READING.store(b.as_raw_fd(), Ordering::SeqCst);
+            TURN.store(WAITING, Ordering::SeqCst);
+            let result = wait.by(sender);
+            // Who looks has a file open, which counts. It must not find this thread asleep.
+            while TURN.load(Ordering::SeqCst) != IDLE && !change(WAITING, IDLE) {
+                thread::yield_now();
+            }
+            result
+        },
+        |[sender, a, b], done| {
+            is_next(sender, done);
+            assert_eq!((a.unread(), b.unread()), (1, 1));
+        },
+    );
+    TURN.store(OVER, Ordering::SeqCst);
+    reader.join().expect("the reader");
     // The other way round: it is the reader who finds no memory.
     let waited_for = || {
         let [sender, a, b] = full();
