@@ -6,7 +6,8 @@
 
 use super::{
     bindings,
-    msg::RecvMsg, //
+    msg::RecvMsg,
+    task, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -246,7 +247,7 @@ struct Flight {
 }
 
 impl Flight {
-    /// Counts files of the current user.
+    /// Counts files of the user who answers for the current task: who may use many ids is one user.
     ///
     /// # Errors
     ///
@@ -256,13 +257,9 @@ impl Flight {
         if !READY.load(Acquire) {
             return Err(ENOMEM);
         }
-        // SAFETY: A task may read its own credentials and limits.
-        let (user, limit) = unsafe {
-            (
-                bindings::current_uid().val,
-                bindings::task_rlimit(Task::current_raw(), bindings::RLIMIT_NOFILE),
-            )
-        };
+        let user = task::current_payer();
+        // SAFETY: A task may read its own limits.
+        let limit = unsafe { bindings::task_rlimit(Task::current_raw(), bindings::RLIMIT_NOFILE) };
         // Before the lock. It goes again if the user has some in flight already.
         let node = RBTreeNode::new(user, count, GFP_KERNEL_ACCOUNT)?;
         let before = {
