@@ -348,6 +348,8 @@ impl Endpoint {
                 }
                 drop(state);
                 wake_all(wakes);
+                // What was tried may have given bytes back, and this call may sleep for long.
+                Users::answer_bell(&this.users);
                 state = bus.state.lock();
                 continue;
             }
@@ -355,6 +357,8 @@ impl Endpoint {
             if state.carry_on(this, &mut next, &mut wakes) {
                 drop(state);
                 wake_all(wakes);
+                // What was tried may have given bytes back, and this call may sleep for long.
+                Users::answer_bell(&this.users);
                 state = bus.state.lock();
                 continue;
             }
