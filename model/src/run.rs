@@ -189,7 +189,7 @@ pub fn run(config: &Config, subject: &mut dyn Subject, ops: &[Op], tally: &mut T
             }
             let (want, mut got) = (seen(&model, slot), subject.look(slot));
             // Such a socket may be told too early that it can send again: any bytes that come back may be enough.
-            if model.sock(slot).blocked_by.iter().any(|full| full.1) {
+            if model.sock(slot).blocked_by.is_some_and(|full| full.1) {
                 got.writable &= want.writable;
             }
             if want != got {
@@ -221,7 +221,7 @@ fn seen(model: &Model, slot: usize) -> Seen {
         lost: sock.lost,
         readable: model.front(slot).is_some(),
         urgent: sock.queue.first().is_some_and(|copy| copy.is_urgent()),
-        writable: !sock.write_shut && sock.blocked_by.is_empty(),
+        writable: !sock.write_shut && sock.blocked_by.is_none(),
     }
 }
 

@@ -267,7 +267,7 @@ impl Model {
         if name::is_bus_own(&send.name) {
             return Err(EPERM);
         }
-        self.sock_mut(slot).blocked_by.clear();
+        self.sock_mut(slot).blocked_by = None;
         if send.policy == Policy::Wait {
             self.let_others_go(self.sock(slot).bus, &send.name);
         }
@@ -275,7 +275,7 @@ impl Model {
             Ok(id) => Ok(Sent::Id(id)),
             Err(Refusal::Error(error)) => Err(error),
             Err(Refusal::Full(full)) if !blocking => {
-                self.sock_mut(slot).blocked_by = full;
+                self.sock_mut(slot).blocked_by = full.first().copied();
                 Err(EAGAIN)
             }
             Err(Refusal::Full(full)) => self.wait(slot, What::Send(send.clone()), &full),
@@ -428,7 +428,7 @@ impl Model {
         urgent: bool,
     ) -> Result<u64, Errno> {
         self.check(slot, len, false)?;
-        self.sock_mut(slot).blocked_by.clear();
+        self.sock_mut(slot).blocked_by = None;
         let owed = &self.sock(slot).owed;
         let at = owed.iter().position(|debt| debt.id == request).ok_or(ECONNREFUSED)?;
         let debt = owed[at].clone();

@@ -64,8 +64,8 @@ pub struct Sock {
     pub reports: bool,
     pub read_shut: bool,
     pub write_shut: bool,
-    /// Slots whose queues were full when the last send would have blocked, and whether only for want of bytes.
-    pub blocked_by: Vec<(usize, bool)>,
+    /// The first slot whose queue was full when the last send would have blocked, and whether only for want of bytes.
+    pub blocked_by: Option<(usize, bool)>,
 }
 
 /// A binding; a later one has a greater number.
@@ -135,7 +135,7 @@ impl Model {
             reports: false,
             read_shut: false,
             write_shut: false,
-            blocked_by: vec![],
+            blocked_by: None,
         });
         self.last_key
     }

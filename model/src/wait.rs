@@ -99,8 +99,8 @@ impl Model {
 
     fn unblock_pollers(&mut self, on: usize) {
         for sock in self.socks.iter_mut().flatten() {
-            if sock.blocked_by.iter().any(|full| full.0 == on) {
-                sock.blocked_by.clear();
+            if sock.blocked_by.is_some_and(|full| full.0 == on) {
+                sock.blocked_by = None;
             }
         }
     }

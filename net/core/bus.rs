@@ -202,9 +202,8 @@ pub(super) struct Sock<M: Member> {
     pub(super) reports: bool,
     /// What waits for it, and who polls for it.
     pub(super) queued: Queued<M>,
-    /// Whose queues were full at its last send, and the number of that.
-    pub(super) blocked_by: Vec<u64>,
-    pub(super) refused: u64,
+    /// Whose queue was full at its last send, by peer id, and the number of that refusal.
+    pub(super) blocked_by: Option<(u64, u64)>,
     /// Released sockets, by peer id, of which its thread is to tell those who poll.
     pub(super) tells: Tree<u64>,
 }
@@ -303,8 +302,7 @@ impl<M: Member> Bus<M> {
             event_bindings: 0,
             reports: false,
             queued: Queued::new(member.id())?,
-            blocked_by: Vec::new(),
-            refused: 0,
+            blocked_by: None,
             tells: Tree::new(),
         };
         let sock = Node::new(member.id(), sock)?;

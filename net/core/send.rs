@@ -100,7 +100,9 @@ impl<M: Member> Bus<M> {
             Err(Refusal::Full(full)) => full,
         };
         if !blocking {
-            self.block(member, &full, wakes)?;
+            if let Some(first) = full.first() {
+                self.block(member, first, wakes)?;
+            }
             return Err(Error::Again);
         }
         let what = || Ok(What::Send(Letter::new(out, dest)?));

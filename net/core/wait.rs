@@ -437,8 +437,10 @@ impl<M: Member> Bus<M> {
         Ok(())
     }
 
-    /// A send that must not wait was refused: its socket is not writable until one of these queues
+    /// A send that must not wait was refused: its socket is not writable until this queue, the first that was full,
     /// changes.
+    ///
+    /// It could not go before that. To be told of one alone keeps it as little as a send that waits is.
     ///
     /// # Errors
     ///
@@ -446,37 +448,20 @@ impl<M: Member> Bus<M> {
     pub(super) fn block(
         &mut self,
         member: &M,
-        full: &[Full<M>],
+        full: &Full<M>,
         wakes: &mut Wakes<M>,
     ) -> Result<(), Error> {
-        let peer = member.id();
+        let (peer, on) = (member.id(), full.member.id());
         let refused = self.todo.next_turn();
-        let mut nodes = mem::with_capacity(full.len())?;
-        let mut blocked_by = mem::with_capacity(full.len())?;
-        for _ in full {
-            mem::push(&mut nodes, Node::new(refused, peer)?)?;
-        }
-        let mut changed = false;
-        for full in full {
-            let Some(sock) = self.socks.get_mut(full.member.id()) else {
-                continue;
-            };
-            // Two copies for one queue: once is enough.
-            if sock.queued.has_poller(refused) {
-                continue;
-            }
-            if let Some(node) = nodes.pop() {
-                sock.queued.add_poller(node, full.broke.is_some());
-                let _ = mem::push_reserved(&mut blocked_by, full.member.id());
-                // Without memory to be told by, it may try again at once.
-                changed |= !watch(full).unwrap_or(false);
-            }
-        }
-        let sock = self.sock_mut(member)?;
-        sock.blocked_by = blocked_by;
-        sock.refused = refused;
+        let poller = Node::new(refused, peer)?;
+        let Some(sock) = self.socks.get_mut(on) else {
+            return Ok(());
+        };
+        sock.queued.add_poller(poller, full.broke.is_some());
+        self.sock_mut(member)?.blocked_by = Some((on, refused));
         member.with(|queue| queue.send_blocked = true);
-        if changed {
+        // Without memory to be told by, it may try again at once.
+        if !watch(full).unwrap_or(false) {
             self.unblock(peer, wakes);
         }
         Ok(())
@@ -487,16 +472,12 @@ impl<M: Member> Bus<M> {
         let Some(sock) = self.socks.get_mut(peer) else {
             return;
         };
-        if sock.blocked_by.is_empty() {
+        let Some((on, refused)) = sock.blocked_by.take() else {
             return;
-        }
-        let blocked_by = core::mem::take(&mut sock.blocked_by);
-        let refused = sock.refused;
+        };
         let member = sock.member.clone();
-        for on in blocked_by.iter() {
-            if let Some(sock) = self.socks.get_mut(*on) {
-                drop(sock.queued.remove_poller(refused));
-            }
+        if let Some(sock) = self.socks.get_mut(on) {
+            drop(sock.queued.remove_poller(refused));
         }
         member.with(|queue| {
             queue.send_blocked = false;

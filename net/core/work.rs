@@ -131,11 +131,6 @@ impl<M: Member> Queued<M> {
         self.untried.least().or_else(|| self.passed.least())
     }
 
-    /// Whether a send that was refused is known here.
-    pub(super) fn has_poller(&self, refused: u64) -> bool {
-        self.pollers.get(refused).is_some() || self.broke_pollers.get(refused).is_some()
-    }
-
     /// Adds one who polls, by the number of the send that was refused.
     pub(super) fn add_poller(&mut self, poller: Box<Node<u64>>, broke: bool) {
         let refused = poller.key();
