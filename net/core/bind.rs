@@ -47,7 +47,8 @@ impl<M: Member> Bus<M> {
             return Err(Error::Inval);
         }
         self.check_quota(member, pattern, Kind::Listener)?;
-        if let Some(binding) = self.routes.listen_again(peer, pattern) {
+        let again = self.routes.listen_again(peer, pattern);
+        if let Some(binding) = again {
             if let Some(held) = self.sock_mut(member)?.listens.get_mut(binding) {
                 held.count = held.count.saturating_add(1);
             }
@@ -67,7 +68,7 @@ impl<M: Member> Bus<M> {
             self.last_binding = binding;
             self.sock_mut(member)?.listens.insert(held, binding);
         }
-        self.count(member, pattern, Kind::Listener, true);
+        self.count(member, pattern, Kind::Listener, true, again.is_some());
         Ok(())
     }
 
@@ -98,13 +99,8 @@ impl<M: Member> Bus<M> {
         } else if let Some(held) = sock.listens.get_mut(binding) {
             held.count = left;
         }
-        self.count(member, pattern, Kind::Listener, false);
-        let routes = &self.routes;
-        let garbage = member.with(|queue| {
-            queue.unlisten(binding, left, |name, last| {
-                routes.still_listens(peer, name, last)
-            })
-        });
+        self.count(member, pattern, Kind::Listener, false, left > 0);
+        let garbage = member.with(|queue| queue.unlisten(binding, left, pattern));
         self.release(peer, peer, wakes);
         Ok(self.take_all_back(peer, garbage))
     }
@@ -166,7 +162,7 @@ impl<M: Member> Bus<M> {
         self.routes.bind_replier(replier, pattern)?;
         self.last_binding = binding;
         self.sock_mut(member)?.replies.insert(held, binding);
-        self.count(member, pattern, Kind::Replier, true);
+        self.count(member, pattern, Kind::Replier, true, false);
         if let Some(plan) = plan {
             event.set_id(next_id());
             plan.deliver(&event, None, None, wakes);
@@ -214,11 +210,8 @@ impl<M: Member> Bus<M> {
         };
         drop(self.routes.unbind_replier(pattern, binding));
         drop(self.sock_mut(member)?.replies.remove(binding));
-        self.count(member, pattern, Kind::Replier, false);
-        let routes = &self.routes;
-        let garbage = member.with(|queue| {
-            queue.unbind_replier(binding, |name, last| routes.still_listens(peer, name, last))
-        });
+        self.count(member, pattern, Kind::Replier, false, false);
+        let garbage = member.with(|queue| queue.unbind_replier(binding));
         if let (Some(plan), Some(event)) = (plan, event) {
             event.set_id(next_id());
             plan.deliver(&event, None, None, wakes);

@@ -196,7 +196,7 @@ pub(super) struct Sock<M: Member> {
     /// How many of each kind, identical ones counted one by one.
     pub(super) counts: [u32; 2],
     pub(super) wide: u32,
-    /// Listener bindings that match the name of bind events.
+    /// Listener bindings that match the name of bind events, identical ones counted once.
     pub(super) event_bindings: u32,
     /// Whether it has switched the events on.
     pub(super) reports: bool,
@@ -459,8 +459,15 @@ impl<M: Member> Bus<M> {
         same.filter(|replier| answers(&replier.member))
     }
 
-    /// Counts a binding more, or one less.
-    pub(super) fn count(&mut self, member: &M, pattern: &Pattern<'_>, kind: Kind, more: bool) {
+    /// Counts a binding more, or one less; `like_it` says whether the socket has others like it.
+    pub(super) fn count(
+        &mut self,
+        member: &M,
+        pattern: &Pattern<'_>,
+        kind: Kind,
+        more: bool,
+        like_it: bool,
+    ) {
         let apply = |n: &mut u32| {
             *n = match more {
                 true => n.saturating_add(1),
@@ -478,7 +485,8 @@ impl<M: Member> Bus<M> {
         if let Some(sock) = self.socks.get_mut(member.id()) {
             apply(kind.of(&mut sock.counts));
             let listens = kind == Kind::Listener;
-            if listens && pattern.matches(message::BIND_EVENT) && turns(&mut sock.event_bindings) {
+            let hears = listens && !like_it && pattern.matches(message::BIND_EVENT);
+            if hears && turns(&mut sock.event_bindings) {
                 apply(&mut self.events.listeners);
             }
             wide = listens && pattern.is_wide() && turns(&mut sock.wide);

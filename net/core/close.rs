@@ -76,9 +76,7 @@ impl<M: Member> Bus<M> {
     /// Shuts a socket for writing; [`Bus::settle_step`] does the rest.
     pub fn shutdown_write(&mut self, member: &M, wakes: &mut Wakes<M>) -> Garbage<M> {
         self.part(member, true);
-        let (routes, peer) = (&self.routes, member.id());
-        let garbage = member
-            .with(|queue| queue.shut_write(|name, last| routes.still_listens(peer, name, last)));
+        let garbage = member.with(|queue| queue.shut_write());
         self.release(member.id(), member.id(), wakes);
         self.take_all_back(member.id(), garbage)
     }

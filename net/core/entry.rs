@@ -90,6 +90,8 @@ pub(super) enum Cause {
         last: u64,
         /// The replier binding among them, or 0.
         replier: u64,
+        /// Listener bindings among them that are still there, identical ones counted once.
+        listeners: u32,
     },
 }
 

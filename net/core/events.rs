@@ -121,9 +121,7 @@ impl<M: Member> Bus<M> {
         let have = self.events.left.saturating_add(self.events.out);
         let missing = self.events.size.saturating_sub(have);
         for _ in 0..missing {
-            let last = self.last_binding;
-            let cause = Cause::Once { last, replier: 0 };
-            more.push_back(Item::new(Entry::blank(cause, Origin::Pool))?);
+            more.push_back(Item::new(Entry::blank(Cause::Own, Origin::Pool))?);
         }
         self.events.pool.append(more);
         self.events.left = self.events.left.saturating_add(missing);
@@ -251,6 +249,9 @@ impl<M: Member> Bus<M> {
                     Some(_) => Cause::Once {
                         last: *last_binding,
                         replier: 0,
+                        listeners: socks
+                            .get(listener.peer)
+                            .map_or(1, |sock| sock.event_bindings),
                     },
                     None => Cause::Binding {
                         id: listener.binding,

@@ -124,7 +124,7 @@ impl<'a> Pattern<'a> {
 
     /// Whether the pattern matches a well-formed name.
     ///
-    /// The bus itself looks names up in its routes; this is the rule in its plainest form.
+    /// To find those that match the bus looks names up in its routes; this is the rule in its plainest form.
     pub fn matches(&self, name: &[u8]) -> bool {
         let Some(mut name) = name.strip_prefix(b"$.") else {
             return false;
@@ -141,7 +141,8 @@ impl<'a> Pattern<'a> {
                 None => return false,
             }
         }
-        match words(name).count() {
+        // A third word would tell nothing new.
+        match words(name).take(2).count() {
             0 => false,
             1 => true,
             _ => self.tail == Tail::Any,

@@ -429,7 +429,11 @@ impl<M: Member> Bus<M> {
             }
             let replier = binding;
             let cause = match once {
-                true => Cause::Once { last, replier },
+                true => Cause::Once {
+                    last,
+                    replier,
+                    listeners: 0,
+                },
                 false => Cause::Binding {
                     id: binding,
                     nth: 0,
@@ -476,11 +480,18 @@ impl<M: Member> Bus<M> {
             if let Some(at) = merged.get(listener.peer) {
                 if let Some(delivery) = plan.list.get_mut(*at) {
                     delivery.must |= must;
+                    if let Cause::Once { listeners, .. } = &mut delivery.cause {
+                        *listeners = listeners.saturating_add(1);
+                    }
                 }
                 return Ok(());
             }
             merged.insert(Node::new(listener.peer, plan.list.len())?, listener.peer);
-            let cause = Cause::Once { last, replier: 0 };
+            let cause = Cause::Once {
+                last,
+                replier: 0,
+                listeners: 1,
+            };
             Ok(plan.push(&listener.member, cause, must, version)?)
         })?;
         Ok(plan)

@@ -165,21 +165,6 @@ impl<M> Routes<M> {
         Ok(looked)
     }
 
-    /// Whether a socket still has a listener binding for a name among those up to `last`.
-    pub fn still_listens(&self, peer: u64, text: &[u8], last: u64) -> bool {
-        let lets_in = |ends: &Ends<M>| {
-            let at = ends.find(peer).ok();
-            at.and_then(|at| ends.listeners.get(at))
-                .is_some_and(|listener| listener.binding <= last)
-        };
-        let Ok(body) = name::body(text) else {
-            return false;
-        };
-        self.way(body).any(|(node, rest)| {
-            node.is_some_and(|node| tails(rest).iter().any(|tail| lets_in(node.ends(*tail))))
-        })
-    }
-
     /// Who answers for a name: exact before `%` before the longest `*`.
     ///
     /// A wildcard never answers for a name of the bus's own, and only those do of which `counts` says so.

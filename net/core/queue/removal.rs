@@ -12,6 +12,7 @@ use super::super::entry::Cause;
 use super::super::entry::Gap;
 use super::super::list::List;
 use super::super::message::Fault;
+use super::super::name::Pattern;
 use super::super::tree::Tree;
 use super::Entry;
 use super::Garbage;
@@ -29,50 +30,65 @@ enum Verdict {
 }
 
 impl<M: Member> Queue<M> {
-    /// Takes out what a listener binding let in, of identical ones the one of that number.
+    /// Takes out what only a listener binding let in that has this pattern; of identical ones it is the one of that number,
+    /// which are numbered from 0.
     ///
-    /// `still` tells whether a message that was let in by all bindings up to one is still wanted.
+    /// A look at each entry and at most one comparison of its name is what this costs: a queue may be long, and the bus is
+    /// locked.
     pub(in super::super) fn unlisten(
         &mut self,
         binding: u64,
         nth: u32,
-        still: impl Fn(&[u8], u64) -> bool,
+        pattern: &Pattern<'_>,
     ) -> Garbage<M> {
-        self.take_out(Fault::Unbound, |entry| match entry.cause {
-            Cause::Binding { id, nth: n } if id == binding && n == nth => Verdict::Remove,
-            Cause::Once { last, .. } if entry.debt.is_none() && !still(entry.name(), last) => {
-                Verdict::Remove
+        self.take_out(Fault::Unbound, |entry| {
+            // Of the binding that goes there is the last one, and it was there when the message came.
+            let goes = |last| nth == 0 && binding <= last && pattern.matches(entry.name());
+            match entry.cause {
+                Cause::Binding { id, nth: n } if id == binding && n == nth => Verdict::Remove,
+                Cause::Once {
+                    last,
+                    replier,
+                    listeners,
+                } if goes(last) => {
+                    let listeners = listeners.saturating_sub(1);
+                    entry.cause = Cause::Once {
+                        last,
+                        replier,
+                        listeners,
+                    };
+                    match listeners == 0 && entry.debt.is_none() {
+                        true => Verdict::Remove,
+                        false => Verdict::Keep,
+                    }
+                }
+                _ => Verdict::Keep,
             }
-            _ => Verdict::Keep,
         })
     }
 
     /// Takes out what a replier binding let in and was not read.
-    pub(in super::super) fn unbind_replier(
-        &mut self,
-        binding: u64,
-        still: impl Fn(&[u8], u64) -> bool,
-    ) -> Garbage<M> {
+    pub(in super::super) fn unbind_replier(&mut self, binding: u64) -> Garbage<M> {
         self.take_out(Fault::Unbound, |entry| match entry.cause {
             Cause::Binding { id, .. } if id == binding => Verdict::Remove,
-            Cause::Once { replier, last } if replier == binding && entry.debt.is_some() => {
-                match still(entry.name(), last) {
-                    true => Verdict::Disown,
-                    false => Verdict::Remove,
-                }
-            }
+            Cause::Once {
+                replier, listeners, ..
+            } if replier == binding && entry.debt.is_some() => match listeners {
+                0 => Verdict::Remove,
+                _ => Verdict::Disown,
+            },
             _ => Verdict::Keep,
         })
     }
 
     /// Requests that are taken out are kept aside until they are settled; the rest is returned.
-    fn take_out(&mut self, fault: Fault, judge: impl Fn(&Entry<M>) -> Verdict) -> Garbage<M> {
+    fn take_out(&mut self, fault: Fault, judge: impl Fn(&mut Entry<M>) -> Verdict) -> Garbage<M> {
         let mut garbage = List::new();
         let mut kept = List::new();
         // What was missed before a removed message is told with the next one that is left.
         let mut gap = Gap::NONE;
         while let Some(mut slip) = self.list.pop_front() {
-            let verdict = judge(&slip.value);
+            let verdict = judge(&mut slip.value);
             if verdict != Verdict::Keep {
                 if let Some(mut debt) = slip.value.debt.take() {
                     debt.value.fault = fault;
@@ -147,15 +163,12 @@ impl<M: Member> Queue<M> {
     }
 
     /// Nothing can be sent any more; so nothing will be answered.
-    pub(in super::super) fn shut_write(
-        &mut self,
-        still: impl Fn(&[u8], u64) -> bool,
-    ) -> Garbage<M> {
+    pub(in super::super) fn shut_write(&mut self) -> Garbage<M> {
         self.write_shut = true;
         self.forsake();
         self.take_out(Fault::Unbound, |entry| match (&entry.debt, entry.cause) {
             (None, _) => Verdict::Keep,
-            (Some(_), Cause::Once { last, .. }) if still(entry.name(), last) => Verdict::Disown,
+            (Some(_), Cause::Once { listeners, .. }) if listeners > 0 => Verdict::Disown,
             (Some(_), _) => Verdict::Remove,
         })
     }
