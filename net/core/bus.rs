@@ -242,6 +242,8 @@ pub struct Bus<M: Member> {
     members: u32,
     pub(super) bindings: u32,
     pub(super) last_binding: u64,
+    /// How many copies have been planned: what a try has cost.
+    pub(super) copies: u64,
     /// Every wait, by ticket.
     pub(super) waits: Tree<Wait<M>>,
     /// What waits and is to be tried.
@@ -276,6 +278,7 @@ impl<M: Member> Bus<M> {
             members: 0,
             bindings: 0,
             last_binding: 0,
+            copies: 0,
             waits: Tree::new(),
             todo: Todo::new(),
             last_ticket: 0,

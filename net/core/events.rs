@@ -181,7 +181,7 @@ impl<M: Member> Bus<M> {
     ///
     /// [`Refusal::Full`] with those that must not miss it, [`Error::NoMem`].
     pub(super) fn plan_event(
-        &self,
+        &mut self,
         binder: &M,
         event: &Message<M>,
     ) -> Result<Option<Plan<M>>, Refusal<M>> {

@@ -304,8 +304,9 @@ impl<M: Member> Bus<M> {
     /// [`Error::Busy`] when the replier is full, and under [`Policy::Fail`] a listener;
     /// [`Refusal::Full`] in their place under the other policies; [`Error::DQuot`] when the sender
     /// cannot pay for the replier's copy; [`Error::NoMem`].
-    pub(super) fn plan(&self, target: &Target<'_, M>) -> Result<Plan<M>, Refusal<M>> {
+    pub(super) fn plan(&mut self, target: &Target<'_, M>) -> Result<Plan<M>, Refusal<M>> {
         let mut plan = self.recipients(target)?;
+        self.copies = self.copies.saturating_add(plan.list.len() as u64);
         let mut bill = Bill::new(match target.policy {
             Policy::Event { .. } => 0,
             _ => target.len,

@@ -360,16 +360,21 @@ impl<M: Member> Bus<M> {
         result
     }
 
-    /// Tries the oldest that may have become ready; says whether there was one.
+    /// Tries the oldest that may have become ready, and takes what that costs from what is `left` of a step; says whether
+    /// there was one.
     pub(super) fn retry_ready(
         &mut self,
+        left: &mut u32,
         next_id: &mut dyn FnMut() -> u64,
         wakes: &mut Wakes<M>,
     ) -> bool {
         let Some(parked) = self.todo.ready.pop_first() else {
             return false;
         };
-        if let Some((parked, full)) = self.retry(parked, next_id, wakes) {
+        let before = self.copies;
+        let still = self.retry(parked, next_id, wakes);
+        self.pay(left, before);
+        if let Some((parked, full)) = still {
             self.file(parked, &full, wakes);
         }
         true
@@ -415,9 +420,7 @@ impl<M: Member> Bus<M> {
             return Ok(());
         }
         let mut left = self.tries();
-        while left > 0 && self.retry_ready(next_id, wakes) {
-            left = left.saturating_sub(1);
-        }
+        while left > 0 && self.retry_ready(&mut left, next_id, wakes) {}
         let mut with_room: Vec<u64> = Vec::new();
         let mut look = |member: &M| {
             if member.with(|queue| queue.waited && queue.has_room()) {

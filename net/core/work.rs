@@ -9,6 +9,8 @@
 //! pays for a step of its own, those who wait pay for the rest, and nobody sleeps for ever as long as
 //! something is to be tried.
 //!
+//! What a try costs depends on how many copies it is about, so that a step is no longer than a few sends are.
+//!
 //! What waits for a queue that has got room is tried in *rounds*, oldest first. If a round is too long
 //! for one step it goes on from where it was, whatever happens meanwhile, or the first few could keep
 //! all others from their turn; if there was more room in the end than when it began, another one
@@ -28,6 +30,9 @@ use super::wait::Wait;
 use super::wakes::Wakes;
 use super::wakes::WRITE;
 use core::sync::atomic::Ordering::Relaxed;
+
+/// So many copies may be planned in a try at the price of another one.
+const COPIES: u64 = 256;
 
 /// A socket's place in a list of those with something to do; the value is its peer id.
 type Turn = Box<Node<u64>>;
@@ -213,9 +218,7 @@ impl<M: Member> Bus<M> {
         wakes: &mut Wakes<M>,
     ) {
         loop {
-            while *left > 0 && self.retry_ready(next_id, wakes) {
-                *left = left.saturating_sub(1);
-            }
+            while *left > 0 && self.retry_ready(left, next_id, wakes) {}
             if *left == 0 {
                 break;
             }
@@ -299,9 +302,16 @@ impl<M: Member> Bus<M> {
         if more {
             self.begin_round(on);
         }
-        while *left > 0 && self.retry_ready(next_id, wakes) {
-            *left = left.saturating_sub(1);
-        }
+        while *left > 0 && self.retry_ready(left, next_id, wakes) {}
+    }
+
+    /// Takes from what is `left` of a step what a try has cost: one, and one more for each so many copies.
+    ///
+    /// `before` is [`Bus::copies`] before it. So a step is some fan-outs of one copy, or one of thousands.
+    pub(super) fn pay(&self, left: &mut u32, before: u64) {
+        let copies = self.copies.saturating_sub(before) / COPIES;
+        let price = copies.saturating_add(1).min(u64::from(u32::MAX));
+        *left = left.saturating_sub(price as u32);
     }
 
     fn begin_round(&mut self, on: u64) {
@@ -334,8 +344,10 @@ impl<M: Member> Bus<M> {
             let Some(parked) = untried.pop_first() else {
                 break;
             };
-            *left = left.saturating_sub(1);
-            if let Some((parked, full)) = self.retry(parked, next_id, wakes) {
+            let before = self.copies;
+            let still = self.retry(parked, next_id, wakes);
+            self.pay(left, before);
+            if let Some((parked, full)) = still {
                 if full.member.id() == on && full.broke.is_none() {
                     // It wants more than one slot, or its sender may not have this one.
                     let ticket = parked.key();
