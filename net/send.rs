@@ -175,6 +175,8 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
             .state
             .lock()
             .send(this, &mut outgoing, blocking, &mut next, &mut wakes);
+        // Before others are woken, who may want the bytes.
+        drop(outgoing.sent.take());
         wake_all(wakes);
         result
     });

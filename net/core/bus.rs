@@ -104,6 +104,11 @@ pub struct Outgoing<'a, M: Member> {
     pub from: Option<M::Sender>,
     /// Descriptors that come with it.
     pub files: Option<M::Files>,
+    /// What was made of it when it was sent.
+    ///
+    /// To be dropped by the caller, who holds no lock then: readers may be done with it before the bus is, and its payload
+    /// may be large.
+    pub sent: Option<Arc<Message<M>>>,
 }
 
 impl<M: Member> Default for Outgoing<'_, M> {
@@ -118,6 +123,7 @@ impl<M: Member> Default for Outgoing<'_, M> {
             via: None,
             from: None,
             files: None,
+            sent: None,
         }
     }
 }

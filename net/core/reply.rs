@@ -168,6 +168,7 @@ impl<M: Member> Bus<M> {
             });
         }
         plan.deliver(&message, None, None, wakes);
+        out.sent = Some(message);
         Ok(id)
     }
 }

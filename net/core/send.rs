@@ -183,6 +183,7 @@ impl<M: Member> Bus<M> {
         let id = next_id();
         message.set_id(id);
         plan.deliver(&message, None, out.files.as_ref(), wakes);
+        out.sent = Some(message);
         Ok(id)
     }
 
@@ -261,6 +262,7 @@ impl<M: Member> Bus<M> {
             debt.set_key(id);
         }
         plan.deliver(&message, debt, out.files.as_ref(), wakes);
+        out.sent = Some(message);
         Ok(id)
     }
 

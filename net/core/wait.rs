@@ -20,9 +20,11 @@ use super::entry::Slip;
 use super::error::Error;
 use super::mem;
 use super::mem::AllocError;
+use super::mem::Arc;
 use super::mem::Box;
 use super::mem::Bytes;
 use super::mem::Vec;
+use super::message::Message;
 use super::message::Via;
 use super::plan::Full;
 use super::plan::Refusal;
@@ -47,6 +49,8 @@ pub(super) struct Letter<M: Member> {
     via: Option<Via>,
     from: Option<M::Sender>,
     files: Option<M::Files>,
+    /// The message, once it has gone: for its own thread to drop.
+    sent: Option<Arc<Message<M>>>,
 }
 
 impl<M: Member> Letter<M> {
@@ -70,6 +74,7 @@ impl<M: Member> Letter<M> {
             via: out.via,
             from: out.from.take(),
             files: out.files.clone(),
+            sent: None,
         })
     }
 }
@@ -349,6 +354,7 @@ impl<M: Member> Bus<M> {
             via: letter.via,
             from: letter.from.take(),
             files: letter.files.take(),
+            sent: None,
         };
         let result = match self.check_send(member, &out) {
             Ok(dest) => self.dispatch(member, &mut out, dest, next_id, wakes),
@@ -357,6 +363,7 @@ impl<M: Member> Bus<M> {
         letter.payload = core::mem::take(&mut out.payload);
         letter.from = out.from.take();
         letter.files = out.files.take();
+        letter.sent = out.sent.take();
         result
     }
 
