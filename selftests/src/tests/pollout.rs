@@ -16,7 +16,7 @@ use super::full_replier;
 use super::waiting::Epoll;
 
 super::tests! {
-    goes_off_and_on_again on_when_one_of_several_has_room ignores_queues_that_were_not_full
+    goes_off_and_on_again on_when_several_have_room ignores_queues_that_were_not_full
     on_when_the_target_unlistens on_when_the_target_closes on_when_the_target_shuts
     on_after_any_later_send stays_off_after_another_failure on_when_the_limit_is_raised
     waits_for_real_room wakes_up is_an_edge_for_epoll for_a_full_replier is_the_sender_s_own
@@ -49,17 +49,24 @@ fn goes_off_and_on_again() {
     assert_eq!(full.drain(), [b"w"]);
 }
 
-/// Of several full queues the first that has room turns it on.
-fn on_when_one_of_several_has_room() {
-    let bus = fresh_bus();
-    let socks: Vec<Sock> = (0..3).map(|_| full_listener(&bus, "$.A")).collect();
-    let sock = put_off(&bus);
-    socks[1].recv().unwrap();
-    assert!(pollout(&sock));
-    fails!(EAGAIN, sock.try_send_with("$.A", b"w", WAIT));
-    assert!(!pollout(&sock));
-    socks[2].recv().unwrap();
-    assert!(pollout(&sock));
+/// Of several that were full it is one that counts, before which the send cannot go: when all have
+/// room it is on, in whatever order they got it, and the send goes.
+fn on_when_several_have_room() {
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let bus = fresh_bus();
+        let socks: Vec<Sock> = (0..3).map(|_| full_listener(&bus, "$.A")).collect();
+        let sock = put_off(&bus);
+        for at in &order[..2] {
+            socks[*at].recv().unwrap();
+            if pollout(&sock) {
+                fails!(EAGAIN, sock.try_send_with("$.A", b"w", WAIT));
+                assert!(!pollout(&sock), "{order:?}");
+            }
+        }
+        socks[order[2]].recv().unwrap();
+        assert!(pollout(&sock), "{order:?}");
+        sock.try_send_with("$.A", b"w", WAIT).unwrap();
+    }
 }
 
 /// What happens to queues that were not among the full ones changes nothing.
