@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Who pays: the budgets of users, their shares of a bus and of a queue, and
-//! how many objects they may have.
+//! Who pays for bytes: the budgets of users, and their shares of a bus.
 
 use kbus_selftests::cgroup::drop_caches;
 use kbus_selftests::cgroup::Group;
@@ -22,32 +21,23 @@ super::tests! {
     one_leaking_socket_leaves_others_of_its_user_room leaking_user_costs_others_nothing
     request_counts_for_its_sender_until_read reservation_counts_for_the_requester
     reply_within_its_reservation_needs_no_budget long_reply_needs_budget
-    waits_for_a_budget_that_is_released_elsewhere
-    pollout_comes_back_with_the_budget
-    messages_default messages_used_up_is_a_full_listener each_copy_is_a_message
-    request_and_its_reply_are_messages_of_the_requester
-    replies_and_statuses_need_no_messages_that_are_left waits_for_messages_that_are_released_elsewhere
-    budget_is_the_machine_s_not_the_bus_s
-    subordinate_users_have_one_budget leaving_keeps_the_debt_of_a_user
-    raised_limits_wake_who_waits users_who_have_nothing_left_are_forgotten
-    half_of_what_is_left_of_a_bus all_of_a_bus_for_its_owner
-    an_eighth_of_a_queue_for_newcomers small_queues_keep_nothing own_user_and_owner_fill_a_queue
-    too_many_buses bus_counts_for_who_stays too_many_wide_listeners too_many_waits limits_are_sysctls
-    queue_len_limit_is_a_sysctl bus_bytes_limit_is_a_sysctl
-    machine_limits_are_read_only_in_a_namespace
+    waits_for_a_budget_that_is_released_elsewhere pollout_comes_back_with_the_budget
+    budget_is_the_machine_s_not_the_bus_s subordinate_users_have_one_budget
+    leaving_keeps_the_debt_of_a_user raised_limits_wake_who_waits
+    users_who_have_nothing_left_are_forgotten half_of_what_is_left_of_a_bus all_of_a_bus_for_its_owner
 }
 
-const A: u32 = 4001;
-const B: u32 = 4002;
+pub(super) const A: u32 = 4001;
+pub(super) const B: u32 = 4002;
 const KB: usize = 1024;
 
 /// A socket of another user.
-fn of(user: u32, bus: &str) -> Sock {
+pub(super) fn of(user: u32, bus: &str) -> Sock {
     as_user(user, || Sock::on(bus))
 }
 
 /// A listener of another user, with a queue that messages do not fill.
-fn listener(user: u32, bus: &str, name: &str) -> Sock {
+pub(super) fn listener(user: u32, bus: &str, name: &str) -> Sock {
     let sock = of(user, bus);
     sock.set_queue_len(10_000);
     sock.listen(name).unwrap();
@@ -291,119 +281,6 @@ fn pollout_comes_back_with_the_budget() {
         .unwrap();
 }
 
-/// `net.kbus.user_messages` is what 2048 bytes each make of the budget of bytes, at least 65536.
-fn messages_default() {
-    let bytes = Sysctl::get("user_bytes");
-    assert_eq!(Sysctl::get("user_messages"), (bytes / 2048).max(1 << 16));
-}
-
-/// Sends messages without payload until one is missed; says how many arrived.
-fn fill_with_empty(sender: &Sock, name: &str, sock: &Sock) -> u32 {
-    let (lost, had) = (sock.lost(), sock.unread());
-    while sock.lost() == lost {
-        sender.send_to(name, b"").unwrap();
-    }
-    sock.unread() - had
-}
-
-/// Messages that wait for a user are counted, too, and used up the listener is full: by the same shares.
-fn messages_used_up_is_a_full_listener() {
-    let _limit = Sysctl::set("user_messages", 64);
-    let bus = fresh_bus();
-    let (sender, victim) = (Sock::on(&bus), listener(A, &bus, "$.A"));
-    let others = [listener(A, &bus, "$.B"), listener(B, &bus, "$.A")];
-    // What it holds may reach what is left, and one message more.
-    assert_eq!(fill_with_empty(&sender, "$.A", &victim), 33);
-    assert_eq!(fill_with_empty(&sender, "$.B", &others[0]), 16);
-    fails!(EBUSY, sender.send_with("$.A", b"", uapi::KBUS_ALL_OR_FAIL));
-    // The other user has some left.
-    assert_eq!(others[1].lost(), 1);
-    others[1].drain();
-    victim.drain();
-    assert_eq!(fill_with_empty(&sender, "$.A", &victim), 25);
-    drop(victim);
-    let victim = listener(A, &bus, "$.A");
-    assert_eq!(fill_with_empty(&sender, "$.A", &victim), 25);
-}
-
-/// Unlike its payload, a message is counted in each queue of the user.
-fn each_copy_is_a_message() {
-    let _limit = Sysctl::set("user_messages", 64);
-    let bus = fresh_bus();
-    let sender = Sock::on(&bus);
-    let many: Vec<Sock> = (0..8).map(|_| listener(A, &bus, "$.A")).collect();
-    fill_with_empty(&sender, "$.A", &many[7]);
-    assert_eq!(many.iter().map(Sock::unread).sum::<u32>(), 64);
-    assert!(many.iter().all(|sock| sock.unread() == 8));
-}
-
-/// A request is a message of its sender until it is read, and its reply one of the requester's from the start.
-fn request_and_its_reply_are_messages_of_the_requester() {
-    let _limit = Sysctl::set("user_messages", 2);
-    let bus = fresh_bus();
-    let replier = Sock::on(&bus);
-    replier.replier("$.A").unwrap();
-    let sender = of(A, &bus);
-    sender.request("$.A", b"").unwrap();
-    fails!(ENOBUFS, sender.request("$.A", b""));
-    let request = replier.recv().unwrap();
-    // Only the reply has a place now.
-    fails!(EDQUOT, sender.request("$.A", b""));
-    replier.reply(&request, b"").unwrap();
-    fails!(EDQUOT, sender.request("$.A", b""));
-    sender.recv_wait().unwrap();
-    sender.request("$.A", b"").unwrap();
-    drop(replier);
-    let status = sender.recv_wait().unwrap();
-    assert_eq!(status.info.error, uapi::KBUS_GONE_AWAY as i32);
-}
-
-/// What has to arrive has its place from the start, whatever else waits for its user.
-fn replies_and_statuses_need_no_messages_that_are_left() {
-    let _limit = Sysctl::set("user_messages", 64);
-    let bus = fresh_bus();
-    let (replier, sender) = (Sock::on(&bus), Sock::on(&bus));
-    replier.replier("$.A").unwrap();
-    let requester = of(A, &bus);
-    for _ in 0..3 {
-        requester.request("$.A", b"").unwrap();
-    }
-    let others: Vec<Sock> = (0..8).map(|_| listener(A, &bus, "$.B")).collect();
-    fill_with_empty(&sender, "$.B", &others[7]);
-    let more = listener(A, &bus, "$.C");
-    while fill_with_empty(&sender, "$.C", &more) > 0 {}
-    fails!(ENOBUFS, requester.request("$.A", b""));
-    let first = replier.recv().unwrap();
-    replier.reply(&first, b"yes").unwrap();
-    replier.recv().unwrap();
-    drop(replier);
-    assert_eq!(requester.recv_wait().unwrap().data, b"yes");
-    let errors = [(); 2].map(|()| requester.recv_wait().unwrap().info.error);
-    let both = [uapi::KBUS_GONE_AWAY, uapi::KBUS_IGNORED];
-    assert_eq!(errors, both.map(|error| error as i32));
-}
-
-/// Who waits for a queue whose user has no messages left goes on when the user has some again, wherever they come from.
-fn waits_for_messages_that_are_released_elsewhere() {
-    let _limit = Sysctl::set("user_messages", 2);
-    let (here, there) = (fresh_bus(), fresh_bus());
-    let elsewhere = listener(A, &there, "$.A");
-    let (sender, poller, feeder) = (Sock::on(&here), Sock::on(&here), Sock::on(&there));
-    let target = listener(A, &here, "$.A");
-    assert_eq!(fill_with_empty(&feeder, "$.A", &elsewhere), 2);
-    let wait = Blocked::in_call(|| sender.send_with("$.A", b"", uapi::KBUS_ALL_OR_WAIT));
-    fails!(
-        EAGAIN,
-        poller.try_send_with("$.A", b"", uapi::KBUS_ALL_OR_WAIT)
-    );
-    silent!(target);
-    assert_eq!(poller.poll(libc::POLLOUT, 0), 0);
-    elsewhere.recv().unwrap();
-    wait.result().unwrap();
-    assert_eq!(poller.poll(libc::POLLOUT, 1000), libc::POLLOUT);
-    target.recv().unwrap();
-}
-
 /// A user has one budget for the whole machine, whatever the buses and network
 /// namespaces.
 fn budget_is_the_machine_s_not_the_bus_s() {
@@ -565,209 +442,4 @@ fn all_of_a_bus_for_its_owner() {
         owner.send_to("$.A", &[1; KB]).unwrap();
     }
     fails!(EDQUOT, owner.send_to("$.A", &[1; KB]));
-}
-
-/// Others than the queue's user and the bus's owner leave an eighth of a queue
-/// of 16 or more to users who have nothing in it.
-fn an_eighth_of_a_queue_for_newcomers() {
-    let bus = fresh_bus();
-    let _owner = Sock::on(&bus);
-    let victim = of(A, &bus);
-    victim.set_queue_len(32);
-    victim.listen("$.A").unwrap();
-    let (flood, other) = (of(B, &bus), of(4003, &bus));
-    for _ in 0..40 {
-        flood.send_to("$.A", b"").unwrap();
-    }
-    assert_eq!(victim.unread(), 28);
-    fails!(EBUSY, flood.send_with("$.A", b"", uapi::KBUS_ALL_OR_FAIL));
-    // Nor by another socket of the same user.
-    fails!(
-        EBUSY,
-        of(B, &bus).send_with("$.A", b"", uapi::KBUS_ALL_OR_FAIL)
-    );
-    other
-        .send_with("$.A", b"new", uapi::KBUS_ALL_OR_FAIL)
-        .unwrap();
-    fails!(EBUSY, other.send_with("$.A", b"", uapi::KBUS_ALL_OR_FAIL));
-    // What was read does not count any more.
-    for _ in 0..28 {
-        victim.recv().unwrap();
-    }
-    flood.send_with("$.A", b"", uapi::KBUS_ALL_OR_FAIL).unwrap();
-}
-
-/// A queue of less than 16 is whoever's comes first.
-fn small_queues_keep_nothing() {
-    let bus = fresh_bus();
-    let _owner = Sock::on(&bus);
-    let victim = of(A, &bus);
-    victim.set_queue_len(15);
-    victim.listen("$.A").unwrap();
-    let flood = of(B, &bus);
-    for _ in 0..15 {
-        flood.send_with("$.A", b"", uapi::KBUS_ALL_OR_FAIL).unwrap();
-    }
-    assert_eq!(victim.unread(), 15);
-}
-
-/// Its own user and the bus's owner may fill a queue.
-fn own_user_and_owner_fill_a_queue() {
-    let bus = fresh_bus();
-    let owner = Sock::on(&bus);
-    for sender in [&owner, &of(A, &bus)] {
-        let sock = of(A, &bus);
-        sock.set_queue_len(32);
-        sock.listen("$.A").unwrap();
-        for _ in 0..32 {
-            sender
-                .send_with("$.A", b"", uapi::KBUS_ALL_OR_FAIL)
-                .unwrap();
-        }
-    }
-}
-
-/// A user may have made 256 buses: `EDQUOT`. Joining those of others is free.
-fn too_many_buses() {
-    assert_eq!(Sysctl::get("user_buses"), 256);
-    let _limit = Sysctl::set("user_buses", 3);
-    let mine: Vec<Sock> = (0..3).map(|_| of(A, &fresh_bus())).collect();
-    let fourth = as_user(A, Sock::new);
-    fails!(EDQUOT, fourth.bind(&fresh_bus()));
-    let others = fresh_bus();
-    let _owner = of(B, &others);
-    fourth.bind(&others).unwrap();
-    drop(mine);
-    drop(of(A, &fresh_bus()));
-}
-
-/// A bus counts for its maker while that user has a socket on it, then for who has been there for longest: those who stay
-/// use up nobody else's count, and no user makes buses without end by leaving them to another one.
-fn bus_counts_for_who_stays() {
-    let _limit = Sysctl::set("user_buses", 2);
-    let makes_none = |user: u32| {
-        fails!(EDQUOT, as_user(user, Sock::new).bind(&fresh_bus()));
-    };
-    let names = [fresh_bus(), fresh_bus()];
-    let made = [&names[0], &names[1]].map(|name| of(A, name));
-    let second = of(A, &names[0]);
-    let stay = [&names[0], &names[1]].map(|name| of(B, name));
-    let later = [&names[0], &names[1]].map(|name| of(4003, name));
-    makes_none(A);
-    drop(made);
-    let again = of(A, &fresh_bus());
-    makes_none(A);
-    drop(second);
-    let third = of(A, &fresh_bus());
-    makes_none(A);
-    makes_none(B);
-    drop(stay);
-    drop(of(B, &fresh_bus()));
-    makes_none(4003);
-    drop(later);
-    drop([of(4003, &fresh_bus()), of(4003, &fresh_bus())]);
-    makes_none(A);
-    drop((again, third));
-    // One may have more than the limit, if others leave theirs to it.
-    let six: Vec<Sock> = [A, 4003, 4004]
-        .into_iter()
-        .flat_map(|user| {
-            let both = [fresh_bus(), fresh_bus()];
-            let made = [&both[0], &both[1]].map(|name| of(user, name));
-            let stay = [&both[0], &both[1]].map(|name| of(B, name));
-            drop(made);
-            stay
-        })
-        .collect();
-    makes_none(B);
-    drop(six);
-    drop([of(B, &fresh_bus()), of(B, &fresh_bus())]);
-}
-
-/// A user may have 256 sockets on a bus that listen to `$.*` or `$.%`.
-fn too_many_wide_listeners() {
-    assert_eq!(Sysctl::get("user_wide"), 256);
-    let _limit = Sysctl::set("user_wide", 2);
-    let bus = fresh_bus();
-    let socks: Vec<Sock> = (0..3).map(|_| of(A, &bus)).collect();
-    socks[0].listen("$.*").unwrap();
-    socks[0].listen("$.%").unwrap();
-    socks[1].listen("$.%").unwrap();
-    fails!(EDQUOT, socks[2].listen("$.*"));
-    of(B, &bus).listen("$.*").unwrap();
-}
-
-/// A user may have 1024 sends that wait on a bus.
-fn too_many_waits() {
-    assert_eq!(Sysctl::get("user_waits"), 1024);
-    let _limit = Sysctl::set("user_waits", 2);
-    let bus = fresh_bus();
-    let full = super::full_listener(&bus, "$.A");
-    let senders: Vec<Sock> = (0..3).map(|_| of(A, &bus)).collect();
-    let waits: Vec<Blocked> = senders[..2]
-        .iter()
-        .map(|sock| Blocked::in_call(|| sock.send_with("$.A", b"", uapi::KBUS_ALL_OR_WAIT)))
-        .collect();
-    fails!(
-        EDQUOT,
-        senders[2].send_with("$.A", b"", uapi::KBUS_ALL_OR_WAIT)
-    );
-    full.recv_wait().unwrap();
-    full.recv_wait().unwrap();
-    full.recv_wait().unwrap();
-    for wait in waits {
-        wait.result().unwrap();
-    }
-    senders[2]
-        .send_with("$.A", b"", uapi::KBUS_ALL_OR_WAIT)
-        .unwrap();
-}
-
-/// The limit of bindings is `net.kbus.user_bindings`.
-fn limits_are_sysctls() {
-    assert_eq!(Sysctl::get("user_bindings"), 4096);
-    let _limit = Sysctl::set("user_bindings", 2);
-    let bus = fresh_bus();
-    let sock = of(A, &bus);
-    sock.listen("$.A").unwrap();
-    sock.replier("$.A").unwrap();
-    fails!(EDQUOT, sock.listen("$.A"));
-    of(B, &bus).listen("$.A").unwrap();
-}
-
-/// That of `KBUS_QUEUE_LEN` is `net.kbus.max_queue_len`.
-fn queue_len_limit_is_a_sysctl() {
-    assert_eq!(Sysctl::get("max_queue_len"), 16384);
-    let _limit = Sysctl::set("max_queue_len", 20_000);
-    let sock = Sock::on(&fresh_bus());
-    sock.set_u32(uapi::KBUS_QUEUE_LEN, 20_000).unwrap();
-    fails!(EPERM, sock.set_u32(uapi::KBUS_QUEUE_LEN, 20_001));
-}
-
-/// The default and most of `KBUS_BUS_BYTES` is `net.kbus.bus_bytes`.
-fn bus_bytes_limit_is_a_sysctl() {
-    let _limit = Sysctl::set("bus_bytes", 1 << 20);
-    let sock = Sock::on(&fresh_bus());
-    assert_eq!(sock.get_u64(uapi::KBUS_BUS_BYTES).unwrap(), 1 << 20);
-    fails!(EPERM, sock.set_u64(uapi::KBUS_BUS_BYTES, (1 << 20) + 1));
-    sock.set_u64(uapi::KBUS_BUS_BYTES, 1 << 20).unwrap();
-}
-
-/// Outside the initial network namespace they can only be read, also by root.
-fn machine_limits_are_read_only_in_a_namespace() {
-    process::new_netns();
-    for name in [
-        "user_bytes",
-        "user_messages",
-        "bus_bytes",
-        "max_queue_len",
-        "user_bindings",
-        "user_wide",
-        "user_waits",
-        "user_buses",
-    ] {
-        let path = format!("/proc/sys/net/kbus/{name}");
-        let value = std::fs::read_to_string(&path).unwrap();
-        assert!(std::fs::write(&path, value).is_err(), "{name}");
-    }
 }

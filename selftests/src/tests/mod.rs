@@ -14,6 +14,7 @@ mod bindings;
 mod blocked;
 mod blocked_changes;
 mod budgets;
+mod budgets_messages;
 mod buses;
 mod connect;
 mod credentials;
@@ -44,6 +45,7 @@ mod order;
 mod paths;
 mod pollout;
 mod proc;
+mod quotas;
 mod reading;
 mod rights;
 mod sending;
@@ -166,6 +168,8 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
     [
         sockets::TESTS,
         budgets::TESTS,
+        budgets_messages::TESTS,
+        quotas::TESTS,
         buses::TESTS,
         paths::TESTS,
         mounts::TESTS,
