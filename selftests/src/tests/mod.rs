@@ -48,6 +48,8 @@ mod proc;
 mod quotas;
 mod reading;
 mod rights;
+mod rights_in_flight;
+mod rights_receiving;
 mod sending;
 mod shut;
 mod sockets;
@@ -190,6 +192,8 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         descriptors::TESTS,
         credentials::TESTS,
         rights::TESTS,
+        rights_in_flight::TESTS,
+        rights_receiving::TESTS,
         urgent::TESTS,
         once::TESTS,
         full::TESTS,

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Descriptors that come with a message: `SCM_RIGHTS`.
+//! Descriptors that come with a message (`SCM_RIGHTS`): who gets them, and which are refused.
 
 use std::fs;
 use std::fs::File;
 use std::io::Read;
 use std::io::Write;
-use std::mem;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::os::fd::FromRawFd;
@@ -14,51 +13,37 @@ use std::os::fd::RawFd;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::net::UnixListener;
 
-use kbus_selftests::process;
-use kbus_selftests::process::Blocked;
 use kbus_selftests::process::Child;
 use kbus_selftests::sys::fresh_bus;
 use kbus_selftests::sys::uapi;
 use kbus_selftests::sys::Cmsg;
-use kbus_selftests::sys::Creds;
 use kbus_selftests::sys::Errno;
 use kbus_selftests::sys::Msg;
 use kbus_selftests::sys::Out;
-use kbus_selftests::sys::RecvOptions;
 use kbus_selftests::sys::Res;
 use kbus_selftests::sys::Sock;
 
-use super::expect_status;
 use super::fails;
-use super::fill;
 use super::silent;
 
 super::tests! {
     each_listener_gets_its_own only_who_asked_gets_them unasked_copies_hold_nothing
     request_for_the_replier_alone reply_for_the_requester_alone asked_for_by_either_option
-    asked_too_late asked_no_more many_in_order outlive_the_sender
-    unix_sockets_are_refused kbus_sockets_are_refused io_uring_is_refused
-    other_files_are_passed epoll_makes_no_circle refusal_keeps_nothing bad_descriptors malformed_rights
-    no_descriptors_at_all precedence_of_refusal
-    small_buffer_closes_the_rest no_buffer_closes_all no_free_number close_on_exec
-    peek_gives_more_of_them failed_copy_keeps_them
-    close_closes_them unlisten_closes_them shutdown_closes_them unreplier_takes_them
-    failed_send_keeps_nothing unheard_send_keeps_nothing send_that_waits interrupted_wait_keeps_nothing
-    too_many_in_flight before_the_info nothing_else_is_written
+    asked_too_late asked_no_more many_in_order outlive_the_sender unix_sockets_are_refused
+    kbus_sockets_are_refused io_uring_is_refused other_files_are_passed epoll_makes_no_circle
+    refusal_keeps_nothing bad_descriptors malformed_rights no_descriptors_at_all precedence_of_refusal
 }
 
 const SO_PASSRIGHTS: i32 = 83;
-/// Room for one descriptor.
-const ONE: usize = 24;
 
 /// A pipe, of which what is read tells who still holds the other end.
-struct Pipe {
+pub(super) struct Pipe {
     read: File,
     write: Option<OwnedFd>,
 }
 
 impl Pipe {
-    fn new() -> Pipe {
+    pub(super) fn new() -> Pipe {
         let mut fds = [0; 2];
         // SAFETY: Room for two numbers.
         let r = unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) };
@@ -71,7 +56,7 @@ impl Pipe {
         }
     }
 
-    fn end(&self) -> RawFd {
+    pub(super) fn end(&self) -> RawFd {
         self.write
             .as_ref()
             .expect("the end to write to")
@@ -79,12 +64,12 @@ impl Pipe {
     }
 
     /// Closes our own end to write to.
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.write = None;
     }
 
     /// Whether nobody can write to it any more.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let mut entry = libc::pollfd {
             fd: self.read.as_raw_fd(),
             events: 0,
@@ -96,36 +81,36 @@ impl Pipe {
         entry.revents & libc::POLLHUP != 0
     }
 
-    fn text(&mut self) -> String {
+    pub(super) fn text(&mut self) -> String {
         let mut bytes = [0; 64];
         let len = self.read.read(&mut bytes).expect("something in the pipe");
         String::from_utf8_lossy(&bytes[..len]).into_owned()
     }
 }
 
-fn say(fd: &OwnedFd, text: &str) {
+pub(super) fn say(fd: &OwnedFd, text: &str) {
     let mut file = File::from(fd.try_clone().expect("dup"));
     file.write_all(text.as_bytes())
         .expect("writing to what was passed");
 }
 
-fn asking(bus: &str) -> Sock {
+pub(super) fn asking(bus: &str) -> Sock {
     let sock = Sock::on(bus);
     sock.set_socket(SO_PASSRIGHTS, 1).unwrap();
     sock
 }
 
-fn listener(bus: &str) -> Sock {
+pub(super) fn listener(bus: &str) -> Sock {
     let sock = asking(bus);
     sock.listen("$.A").unwrap();
     sock
 }
 
-fn send(sock: &Sock, fds: &[RawFd]) -> Res<usize> {
+pub(super) fn send(sock: &Sock, fds: &[RawFd]) -> Res<usize> {
     sock.send_msg(&Out::to("$.A", b"x").with(Cmsg::all_rights(fds)))
 }
 
-fn request(sock: &Sock, fd: RawFd) -> u64 {
+pub(super) fn request(sock: &Sock, fd: RawFd) -> u64 {
     let out = Out::to("$.A", b"").with(Cmsg::rights(fd));
     sock.send_msg(&out.with(Cmsg::send(uapi::KBUS_REQUEST, 0, 0)))
         .unwrap();
@@ -133,13 +118,22 @@ fn request(sock: &Sock, fd: RawFd) -> u64 {
 }
 
 /// How many descriptors this process has.
-fn open_descriptors() -> usize {
+pub(super) fn open_descriptors() -> usize {
     fs::read_dir("/proc/self/fd")
         .expect("/proc/self/fd")
         .count()
 }
 
-fn without_any(msg: &Msg) {
+pub(super) fn limit_descriptors(to: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: to,
+        rlim_max: 4096,
+    };
+    // SAFETY: The limit is a whole structure.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+}
+
+pub(super) fn without_any(msg: &Msg) {
     assert_eq!(msg.cmsg(libc::SOL_SOCKET, libc::SCM_RIGHTS), None);
     assert!(msg.is(uapi::KBUS_HAD_FDS));
 }
@@ -444,353 +438,4 @@ fn precedence_of_refusal() {
     fails!(EOPNOTSUPP, sock.send_msg(&to("$.A", &[0; 100_000])));
     fails!(EOPNOTSUPP, sock.send_msg(&to("$.KBUS", b"")));
     fails!(EOPNOTSUPP, Sock::new().send_msg(&to("$.A", b"")));
-}
-
-fn recv_in(sock: &Sock, control: usize) -> Msg {
-    let options = RecvOptions {
-        control,
-        ..RecvOptions::default()
-    };
-    sock.recv_with(options).unwrap()
-}
-
-/// What does not fit is closed, and `MSG_CTRUNC` says so.
-fn small_buffer_closes_the_rest() {
-    let sock = listener(&fresh_bus());
-    let (one, mut two) = (Pipe::new(), Pipe::new());
-    send(&sock, &[one.end(), two.end(), two.end()]).unwrap();
-    two.close();
-    let before = open_descriptors();
-    let msg = recv_in(&sock, 20);
-    assert_eq!(msg.flags & libc::MSG_CTRUNC, libc::MSG_CTRUNC);
-    assert_eq!(msg.data, b"x");
-    assert_eq!(open_descriptors(), before + 1);
-    assert_eq!(msg.rights().len(), 1);
-    assert!(two.is_over());
-}
-
-/// Without a buffer for them all are closed.
-fn no_buffer_closes_all() {
-    let sock = listener(&fresh_bus());
-    for control in [0, 8, 16] {
-        let mut pipe = Pipe::new();
-        send(&sock, &[pipe.end()]).unwrap();
-        pipe.close();
-        let msg = recv_in(&sock, control);
-        assert_eq!(msg.flags & libc::MSG_CTRUNC, libc::MSG_CTRUNC, "{control}");
-        assert!(pipe.is_over());
-    }
-    let mut pipe = Pipe::new();
-    send(&sock, &[pipe.end()]).unwrap();
-    pipe.close();
-    let mut byte = [0];
-    // SAFETY: A buffer of one byte.
-    let read = unsafe { libc::read(sock.as_raw_fd(), byte.as_mut_ptr().cast(), 1) };
-    assert_eq!((read, byte), (1, *b"x"));
-    assert!(pipe.is_over());
-}
-
-fn limit_descriptors(to: u64) {
-    let limit = libc::rlimit {
-        rlim_cur: to,
-        rlim_max: 4096,
-    };
-    // SAFETY: The limit is a whole structure.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
-}
-
-/// Nor does a reader without free numbers get them; the message is read all the same.
-fn no_free_number() {
-    let sock = listener(&fresh_bus());
-    let mut pipe = Pipe::new();
-    send(&sock, &[pipe.end()]).unwrap();
-    limit_descriptors(0);
-    let msg = recv_in(&sock, 4096);
-    limit_descriptors(1024);
-    pipe.close();
-    assert_eq!(msg.flags & libc::MSG_CTRUNC, libc::MSG_CTRUNC);
-    assert_eq!((&msg.data[..], msg.rights().len()), (&b"x"[..], 0));
-    assert!(pipe.is_over());
-}
-
-/// `MSG_CMSG_CLOEXEC` works.
-fn close_on_exec() {
-    let sock = listener(&fresh_bus());
-    let pipe = Pipe::new();
-    for (flag, expected) in [(0, 0), (libc::MSG_CMSG_CLOEXEC, libc::FD_CLOEXEC)] {
-        send(&sock, &[pipe.end()]).unwrap();
-        let options = RecvOptions {
-            flags: flag,
-            ..RecvOptions::default()
-        };
-        let fds = sock.recv_with(options).unwrap().rights();
-        // SAFETY: Always safe.
-        let flags = unsafe { libc::fcntl(fds[0].as_raw_fd(), libc::F_GETFD) };
-        assert_eq!(flags, expected);
-    }
-}
-
-/// A peek gives descriptors, and the read after it further ones of the same files.
-fn peek_gives_more_of_them() {
-    let sock = listener(&fresh_bus());
-    let mut pipe = Pipe::new();
-    send(&sock, &[pipe.end()]).unwrap();
-    pipe.close();
-    let first = sock.peek().unwrap().rights();
-    let second = sock.recv().unwrap().rights();
-    assert_ne!(first[0].as_raw_fd(), second[0].as_raw_fd());
-    drop(first);
-    say(&second[0], "there");
-    assert_eq!(pipe.text(), "there");
-    drop(second);
-    assert!(pipe.is_over());
-}
-
-/// A read that could not copy the payload leaves the message as it was, with them.
-fn failed_copy_keeps_them() {
-    let sock = listener(&fresh_bus());
-    let mut pipe = Pipe::new();
-    send(&sock, &[pipe.end()]).unwrap();
-    pipe.close();
-    let mut control = [0_u64; 16];
-    let mut iov = libc::iovec {
-        iov_base: 8 as *mut libc::c_void,
-        iov_len: 1,
-    };
-    // SAFETY: All zeros is a valid `msghdr`; the kernel checks the payload's address, which is nobody's.
-    let got = unsafe {
-        let mut header: libc::msghdr = mem::zeroed();
-        header.msg_iov = &mut iov;
-        header.msg_iovlen = 1;
-        header.msg_control = control.as_mut_ptr().cast();
-        header.msg_controllen = 128;
-        libc::recvmsg(sock.as_raw_fd(), &mut header, 0)
-    };
-    assert_eq!((got, Errno::last()), (-1, Errno(libc::EFAULT)));
-    assert_eq!(control, [0; 16]);
-    assert!(!pipe.is_over());
-    assert_eq!(sock.recv().unwrap().rights().len(), 1);
-    assert!(pipe.is_over());
-}
-
-/// Those in the queue of a socket that closes are closed.
-fn close_closes_them() {
-    let bus = fresh_bus();
-    let (a, b, c) = (Sock::on(&bus), listener(&bus), listener(&bus));
-    let mut pipe = Pipe::new();
-    send(&a, &[pipe.end()]).unwrap();
-    pipe.close();
-    drop(b);
-    assert!(!pipe.is_over());
-    drop(c);
-    assert!(pipe.is_over());
-}
-
-/// So are those of messages that go with their binding.
-fn unlisten_closes_them() {
-    let sock = listener(&fresh_bus());
-    let mut pipe = Pipe::new();
-    send(&sock, &[pipe.end()]).unwrap();
-    pipe.close();
-    sock.unlisten("$.A").unwrap();
-    assert!(pipe.is_over());
-    silent!(sock);
-}
-
-/// So are those of a request that a shutdown leaves without an answer, and of a reply that comes after one.
-fn shutdown_closes_them() {
-    let bus = fresh_bus();
-    let (a, b) = (asking(&bus), asking(&bus));
-    b.replier("$.A").unwrap();
-    let mut pipe = Pipe::new();
-    let id = request(&a, pipe.end());
-    pipe.close();
-    b.shutdown(libc::SHUT_RD).unwrap();
-    assert!(pipe.is_over());
-    expect_status(&a, id, uapi::KBUS_GONE_AWAY);
-    let c = asking(&bus);
-    c.replier("$.A").unwrap();
-    let mut pipe = Pipe::new();
-    a.request("$.A", b"").unwrap();
-    let ask = c.recv().unwrap();
-    a.shutdown(libc::SHUT_RD).unwrap();
-    c.send_msg(&Out::to(&ask.from, b"").with(Cmsg::rights(pipe.end())))
-        .unwrap();
-    pipe.close();
-    assert!(pipe.is_over());
-}
-
-/// A request that is not to be answered any more goes with them; a copy that stays for a listener comes without.
-fn unreplier_takes_them() {
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), asking(&bus));
-    b.replier("$.A").unwrap();
-    let mut pipe = Pipe::new();
-    let id = request(&a, pipe.end());
-    pipe.close();
-    b.unreplier("$.A").unwrap();
-    assert!(pipe.is_over());
-    expect_status(&a, id, uapi::KBUS_UNBOUND);
-    b.turn_on(uapi::KBUS_ONCE);
-    b.replier("$.A").unwrap();
-    b.listen("$.A").unwrap();
-    let mut pipe = Pipe::new();
-    let id = request(&a, pipe.end());
-    pipe.close();
-    b.unreplier("$.A").unwrap();
-    expect_status(&a, id, uapi::KBUS_UNBOUND);
-    without_any(&b.recv().unwrap());
-    assert!(pipe.is_over());
-    silent!(b);
-}
-
-/// A send that fails keeps none of them.
-fn failed_send_keeps_nothing() {
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), listener(&bus));
-    b.set_queue_len(1);
-    fill(&b);
-    let mut pipe = Pipe::new();
-    let rights = || Cmsg::rights(pipe.end());
-    let all = Out::to("$.A", b"").with(rights());
-    let all = all.with(Cmsg::send(uapi::KBUS_ALL_OR_FAIL, 0, 0));
-    fails!(EBUSY, a.send_msg(&all));
-    let ask = Cmsg::send(uapi::KBUS_REQUEST, 0, 0);
-    fails!(
-        EADDRNOTAVAIL,
-        a.send_msg(&Out::to("$.B", b"").with(rights()).with(ask))
-    );
-    fails!(EPERM, a.send_msg(&Out::to("$.KBUS", b"").with(rights())));
-    fails!(
-        ENOTCONN,
-        Sock::new().send_msg(&Out::to("$.A", b"").with(rights()))
-    );
-    let wait = Cmsg::send(uapi::KBUS_ALL_OR_WAIT, 0, 0);
-    let wait = Out::to("$.A", b"").with(rights()).with(wait);
-    fails!(EAGAIN, a.send_msg(&wait.flags(libc::MSG_DONTWAIT)));
-    // This one succeeds, and the full listener misses it.
-    send(&a, &[pipe.end()]).unwrap();
-    pipe.close();
-    assert!(pipe.is_over());
-}
-
-/// Neither does one that nobody hears.
-fn unheard_send_keeps_nothing() {
-    let sock = Sock::on(&fresh_bus());
-    let mut pipe = Pipe::new();
-    send(&sock, &[pipe.end()]).unwrap();
-    pipe.close();
-    assert!(pipe.is_over());
-}
-
-/// A send that waits for room brings them when it goes.
-fn send_that_waits() {
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), listener(&bus));
-    b.set_queue_len(1);
-    a.send_to("$.A", b"first").unwrap();
-    let mut pipe = Pipe::new();
-    let blocked = Blocked::in_call(|| {
-        let out = Out::to("$.A", b"second").with(Cmsg::rights(pipe.end()));
-        a.send_msg(&out.with(Cmsg::send(uapi::KBUS_ALL_OR_WAIT, 0, 0)))?;
-        Ok(0)
-    });
-    blocked.wait_asleep();
-    pipe.close();
-    assert_eq!(b.recv().unwrap().data, b"first");
-    blocked.result().unwrap();
-    let fds = b.recv().unwrap().rights();
-    say(&fds[0], "late");
-    assert_eq!(pipe.text(), "late");
-    drop(fds);
-    assert!(pipe.is_over());
-}
-
-/// One that is interrupted keeps nothing.
-fn interrupted_wait_keeps_nothing() {
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), listener(&bus));
-    b.set_queue_len(1);
-    a.send_to("$.A", b"first").unwrap();
-    a.set_timeout(libc::SO_SNDTIMEO, 20);
-    let mut pipe = Pipe::new();
-    let out = Out::to("$.A", b"second").with(Cmsg::rights(pipe.end()));
-    let out = out.with(Cmsg::send(uapi::KBUS_ALL_OR_WAIT, 0, 0));
-    fails!(EAGAIN, a.send_msg(&out));
-    pipe.close();
-    assert!(pipe.is_over());
-    assert_eq!(b.recv().unwrap().data, b"first");
-    silent!(b);
-}
-
-/// A user may have `RLIMIT_NOFILE` of them in flight, the privileged any number: `ETOOMANYREFS`.
-fn too_many_in_flight() {
-    let sock = listener(&fresh_bus());
-    let pipe = Pipe::new();
-    let ten = [pipe.end(); 10];
-    limit_descriptors(16);
-    for _ in 0..4 {
-        send(&sock, &ten).unwrap();
-    }
-    sock.unlisten("$.A").unwrap();
-    // A user of whom nobody else has descriptors in flight.
-    process::become_user(31000, 31000);
-    sock.listen("$.A").unwrap();
-    send(&sock, &ten).unwrap();
-    send(&sock, &ten).unwrap();
-    fails!(ETOOMANYREFS, send(&sock, &ten));
-    // However many copies there are, they count once; with the last copy they are free.
-    sock.recv_with(RecvOptions {
-        control: 0,
-        ..RecvOptions::default()
-    })
-    .unwrap();
-    send(&sock, &ten).unwrap();
-    fails!(ETOOMANYREFS, send(&sock, &[pipe.end()]));
-    sock.unlisten("$.A").unwrap();
-    sock.listen("$.A").unwrap();
-    send(&sock, &ten).unwrap();
-}
-
-/// They stand behind the credentials and before the info; with room for them alone nothing is cut off.
-fn before_the_info() {
-    let sock = listener(&fresh_bus());
-    sock.set_socket(libc::SO_PASSCRED, 1).unwrap();
-    sock.set_socket(libc::SO_TIMESTAMP, 1).unwrap();
-    let pipe = Pipe::new();
-    send(&sock, &[pipe.end()]).unwrap();
-    let msg = sock.recv().unwrap();
-    let kinds: Vec<i32> = msg.cmsgs.iter().map(|c| c.kind).collect();
-    let info = uapi::SCM_KBUS_INFO as i32;
-    assert_eq!(
-        kinds,
-        [
-            libc::SCM_CREDENTIALS,
-            libc::SCM_RIGHTS,
-            libc::SO_TIMESTAMP,
-            info
-        ]
-    );
-    assert_eq!(msg.creds(), Some(Creds::own()));
-    assert_eq!(msg.rights().len(), 1);
-    sock.set_u32(uapi::KBUS_PASS, uapi::KBUS_PASS_RIGHTS)
-        .unwrap();
-    send(&sock, &[pipe.end()]).unwrap();
-    let msg = recv_in(&sock, ONE);
-    assert_eq!((msg.flags & libc::MSG_CTRUNC, msg.has_info()), (0, false));
-    assert_eq!(msg.rights().len(), 1);
-}
-
-/// Of a control buffer only the numbers are written, and what lies behind them stays as it was.
-fn nothing_else_is_written() {
-    const POISON: u8 = 0xa5;
-    let sock = listener(&fresh_bus());
-    sock.turn_off(uapi::KBUS_RECV_INFO);
-    let pipe = Pipe::new();
-    send(&sock, &[pipe.end(); 3]).unwrap();
-    let mut control = [POISON; 64];
-    let len = sock.recv_control(&mut control);
-    assert_eq!(len, 32);
-    assert_eq!(control[..8], (16 + 3 * 4_u64).to_ne_bytes());
-    assert!(control[28..].iter().all(|byte| *byte == POISON));
 }
