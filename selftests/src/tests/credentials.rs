@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Who sent a message, and when; and who made the bus.
+//! What is told of who sent a message: user, group and process, and when it was sent.
 
-use std::fs;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
@@ -23,32 +22,26 @@ use super::silent;
 
 super::tests! {
     attached_when_asked_for attached_to_each_kind of_the_real_user of_the_process_that_sends
-    of_the_time_of_sending outlive_the_sender of_a_send_that_waited peek_shows_them
-    come_before_the_info no_room_is_told nobody_speaks_for_the_bus
-    claim_what_one_is claim_one_of_own_ids claim_needs_privilege claim_is_checked
-    malformed_claims user_namespace_of_the_reader user_namespace_of_the_sender
-    pid_namespaces label_of_the_sender label_is_of_the_time_of_sending
-    timestamp_forms timestamp_is_of_the_sending timestamp_of_a_status
-    pass_and_its_other_forms pass_rejects_unknown_bits core_does_not_tell
-    nothing_else_is_written owner_in_another_user_namespace
-    maker_of_the_bus maker_stays_the_maker no_maker_before_bind maker_as_a_pidfd
+    of_the_time_of_sending outlive_the_sender of_a_send_that_waited peek_shows_them come_before_the_info
+    no_room_is_told nobody_speaks_for_the_bus user_namespace_of_the_reader user_namespace_of_the_sender
+    pid_namespaces timestamp_forms timestamp_is_of_the_sending timestamp_of_a_status
+    pass_and_its_other_forms pass_rejects_unknown_bits core_does_not_tell nothing_else_is_written
 }
 
 // Not in the C library's header for this target.
 const SO_TIMESTAMP_NEW: i32 = 63;
 const SO_TIMESTAMPNS_NEW: i32 = 64;
-const SCM_SECURITY: i32 = 3;
-const SO_PEERPIDFD: i32 = 77;
+pub(super) const SCM_SECURITY: i32 = 3;
 
 /// A listener that asks for credentials.
-fn listener(bus: &str) -> Sock {
+pub(super) fn listener(bus: &str) -> Sock {
     let sock = Sock::on(bus);
     sock.set_socket(libc::SO_PASSCRED, 1).unwrap();
     sock.listen("$.A").unwrap();
     sock
 }
 
-fn creds(sock: &Sock) -> Creds {
+pub(super) fn creds(sock: &Sock) -> Creds {
     sock.recv().unwrap().creds().expect("SCM_CREDENTIALS")
 }
 
@@ -99,7 +92,7 @@ fn attached_to_each_kind() {
     assert_eq!(creds(&c), replier);
 }
 
-fn parent_pid() -> i32 {
+pub(super) fn parent_pid() -> i32 {
     // SAFETY: Always safe.
     unsafe { libc::getppid() }
 }
@@ -257,99 +250,8 @@ fn nobody_speaks_for_the_bus() {
     silent!(a);
 }
 
-fn claim(sock: &Sock, creds: Creds) -> kbus_selftests::sys::Res<usize> {
+pub(super) fn claim(sock: &Sock, creds: Creds) -> kbus_selftests::sys::Res<usize> {
     sock.send_msg(&Out::to("$.A", b"").with(Cmsg::credentials(creds)))
-}
-
-/// Anybody may say what he is.
-fn claim_what_one_is() {
-    let b = listener(&fresh_bus());
-    process::become_user(1000, 1001);
-    claim(&b, Creds::own()).unwrap();
-    assert_eq!(creds(&b), Creds::own());
-}
-
-/// One may name oneself by any of one's three users and groups.
-fn claim_one_of_own_ids() {
-    let b = listener(&fresh_bus());
-    // SAFETY: Always safe.
-    let r = unsafe { libc::setresgid(11, 12, 13) | libc::setresuid(1, 2, 3) };
-    assert_eq!(r, 0);
-    let pid = Creds::own().pid;
-    for (uid, gid) in [(1, 11), (2, 12), (3, 13), (1, 13)] {
-        let claimed = Creds { pid, uid, gid };
-        claim(&b, claimed).unwrap();
-        assert_eq!(creds(&b), claimed);
-    }
-    fails!(
-        EPERM,
-        claim(
-            &b,
-            Creds {
-                pid,
-                uid: 4,
-                gid: 11
-            }
-        )
-    );
-    fails!(
-        EPERM,
-        claim(
-            &b,
-            Creds {
-                pid,
-                uid: 1,
-                gid: 14
-            }
-        )
-    );
-    silent!(b);
-}
-
-/// To name others takes `CAP_SYS_ADMIN`, `CAP_SETUID` and `CAP_SETGID`.
-fn claim_needs_privilege() {
-    let b = listener(&fresh_bus());
-    let pid = parent_pid();
-    let (uid, gid) = (4711, 4712);
-    let other = Creds { pid, uid, gid };
-    claim(&b, other).unwrap();
-    assert_eq!(creds(&b), other);
-    process::become_user(1000, 1001);
-    let own = Creds::own();
-    fails!(EPERM, claim(&b, other));
-    fails!(EPERM, claim(&b, Creds { pid, ..own }));
-    fails!(EPERM, claim(&b, Creds { uid, ..own }));
-    fails!(EPERM, claim(&b, Creds { gid, ..own }));
-    silent!(b);
-}
-
-/// Processes and ids that do not exist cannot be named.
-fn claim_is_checked() {
-    let b = listener(&fresh_bus());
-    let own = Creds::own();
-    let child = Child::fork(|| {});
-    let pid = child.pid();
-    child.join();
-    fails!(ESRCH, claim(&b, Creds { pid, ..own }));
-    fails!(ESRCH, claim(&b, Creds { pid: -1, ..own }));
-    let none = u32::MAX;
-    fails!(EINVAL, claim(&b, Creds { uid: none, ..own }));
-    fails!(EINVAL, claim(&b, Creds { gid: none, ..own }));
-    silent!(b);
-}
-
-/// `SCM_CREDENTIALS` of another size, or twice, is `EINVAL`.
-fn malformed_claims() {
-    let b = listener(&fresh_bus());
-    let right = Cmsg::credentials(Creds::own());
-    for len in [0, 4, 11, 13, 16] {
-        let mut wrong = right.clone();
-        wrong.data.resize(len, 0);
-        fails!(EINVAL, b.send_msg(&Out::to("$.A", b"").with(wrong)));
-    }
-    let twice = Out::to("$.A", b"").with(right.clone()).with(right);
-    fails!(EINVAL, b.send_msg(&twice));
-    silent!(b);
 }
 
 /// A reader sees users and groups as its user namespace has them, others as the overflow ids.
@@ -378,19 +280,6 @@ fn user_namespace_of_the_reader() {
             ..mapped
         }
     );
-}
-
-/// The owner of a bus too is the overflow user to whom he does not exist.
-fn owner_in_another_user_namespace() {
-    let sock = Sock::on(&fresh_bus());
-    assert_eq!(sock.bus_info().unwrap().uid, 0);
-    process::become_user(1000, 1001);
-    let own = Sock::on(&fresh_bus());
-    process::new_userns(7, 8);
-    let info = own.bus_info().unwrap();
-    assert_eq!((info.uid, info.gid), (7, 8));
-    let info = sock.bus_info().unwrap();
-    assert_eq!((info.uid, info.gid), (65534, 65534));
 }
 
 /// A sender's ids are those outside, and its claims are of its own namespace.
@@ -448,74 +337,6 @@ fn pid_namespaces() {
     child.join();
     let inner = creds(&b).pid;
     assert!(inner > 1 && inner != parent && inner != own.pid, "{inner}");
-}
-
-/// What a security module calls this process, if there is one that names processes.
-fn own_label() -> String {
-    match fs::read_to_string("/proc/self/attr/current") {
-        Ok(label) if !label.is_empty() => label.trim_end_matches(['\n', '\0']).to_string(),
-        _ => process::skip("no security module that has labels"),
-    }
-}
-
-fn label(msg: &Msg) -> Option<String> {
-    let bytes = msg.cmsg(libc::SOL_SOCKET, SCM_SECURITY)?;
-    let text = String::from_utf8_lossy(bytes);
-    Some(text.trim_end_matches(['\n', '\0']).to_string())
-}
-
-/// `SCM_SECURITY` comes to who set `SO_PASSSEC` before the message was sent: the label of the process that sent.
-fn label_of_the_sender() {
-    let own = own_label();
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), Sock::on(&bus));
-    b.listen("$.A").unwrap();
-    a.send_to("$.A", b"").unwrap();
-    assert_eq!(label(&b.recv().unwrap()), None);
-    b.set_socket(libc::SO_PASSSEC, 1).unwrap();
-    a.send_to("$.A", b"").unwrap();
-    assert_eq!(label(&b.recv().unwrap()), Some(own));
-    // The bus itself has none.
-    b.replier("$.B").unwrap();
-    a.set_socket(libc::SO_PASSSEC, 1).unwrap();
-    a.request("$.B", b"").unwrap();
-    drop(b);
-    assert_eq!(label(&a.recv().unwrap()), None);
-}
-
-/// The label is that of the time of sending, too.
-fn label_is_of_the_time_of_sending() {
-    let own = own_label();
-    let policy = "/sys/kernel/security/apparmor/policy/namespaces";
-    // SAFETY: All are NUL-terminated.
-    unsafe {
-        libc::mount(
-            c"securityfs".as_ptr(),
-            c"/sys/kernel/security".as_ptr(),
-            c"securityfs".as_ptr(),
-            0,
-            std::ptr::null(),
-        )
-    };
-    let name = format!("kbus{}", std::process::id());
-    let dir = format!("{policy}/{name}");
-    if fs::create_dir(&dir).is_err() {
-        process::skip("no AppArmor to make another label with");
-    }
-    let b = Sock::on(&fresh_bus());
-    b.set_socket(libc::SO_PASSSEC, 1).unwrap();
-    b.listen("$.A").unwrap();
-    Child::fork(|| {
-        b.send_to("$.A", b"").unwrap();
-        let change = format!("changeprofile :{name}:unconfined");
-        fs::write("/proc/self/attr/current", change).expect("another label");
-        b.send_to("$.A", b"").unwrap();
-    })
-    .join();
-    assert_eq!(label(&b.recv().unwrap()), Some(own.clone()));
-    let other = label(&b.recv().unwrap()).expect("a label");
-    assert!(other != own && other.contains(&name), "{other}");
-    fs::remove_dir(&dir).unwrap();
 }
 
 fn now() -> i128 {
@@ -680,86 +501,4 @@ fn nothing_else_is_written() {
     }
     assert!(rest.is_empty());
     assert!(control[len..].iter().all(|b| *b == POISON));
-}
-
-fn peer_cred(sock: &Sock) -> Creds {
-    let bytes = sock
-        .get_at(libc::SOL_SOCKET, libc::SO_PEERCRED, &[0; 12])
-        .unwrap();
-    let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
-    Creds {
-        pid: word(0) as i32,
-        uid: word(4),
-        gid: word(8),
-    }
-}
-
-/// `SO_PEERCRED` of every socket of a bus tells who made the bus: process, effective user and group.
-fn maker_of_the_bus() {
-    let bus = fresh_bus();
-    let ready = Gate::new();
-    let maker = Child::fork(|| {
-        // SAFETY: Always safe.
-        let r = unsafe { libc::setresgid(11, 12, 13) | libc::setresuid(1, 2, 3) };
-        assert_eq!(r, 0);
-        let _sock = Sock::on(&bus);
-        ready.open(1);
-        process::park();
-    });
-    ready.pass();
-    let pid = maker.pid();
-    let (uid, gid) = (2, 12);
-    assert_eq!(peer_cred(&Sock::on(&bus)), Creds { pid, uid, gid });
-}
-
-/// It stays so when the maker has gone; a bus that is made anew has another one.
-fn maker_stays_the_maker() {
-    let bus = fresh_bus();
-    let made = Gate::new();
-    let joined = Gate::new();
-    let maker = Child::fork(|| {
-        let _sock = Sock::on(&bus);
-        made.open(1);
-        joined.pass();
-    });
-    made.pass();
-    let a = Sock::on(&bus);
-    joined.open(1);
-    let pid = maker.pid();
-    maker.join();
-    let b = Sock::on(&bus);
-    for sock in [&a, &b] {
-        assert_eq!(peer_cred(sock).pid, pid);
-    }
-    drop((a, b));
-    assert_eq!(peer_cred(&Sock::on(&bus)), Creds::own());
-}
-
-/// An unbound socket has no peer.
-fn no_maker_before_bind() {
-    let sock = Sock::new();
-    let (uid, gid) = (u32::MAX, u32::MAX);
-    assert_eq!(peer_cred(&sock), Creds { pid: 0, uid, gid });
-    fails!(ENODATA, sock.get_socket(SO_PEERPIDFD));
-    fails!(EINVAL, sock.bind(""));
-    assert_eq!(peer_cred(&sock), Creds { pid: 0, uid, gid });
-}
-
-/// `SO_PEERPIDFD` gives a pidfd of the process that made the bus, as long as it lives.
-fn maker_as_a_pidfd() {
-    let bus = fresh_bus();
-    let made = Gate::new();
-    let maker = Child::fork(|| {
-        let _sock = Sock::on(&bus);
-        made.open(1);
-        process::park();
-    });
-    made.pass();
-    let sock = Sock::on(&bus);
-    let fd = sock.get_socket(SO_PEERPIDFD).unwrap();
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
-    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:\t"));
-    assert_eq!(pid, Some(&maker.pid().to_string()[..]));
-    maker.kill();
-    fails!(ESRCH, sock.get_socket(SO_PEERPIDFD));
 }

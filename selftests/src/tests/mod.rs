@@ -16,6 +16,7 @@ mod blocked_changes;
 mod budgets;
 mod budgets_messages;
 mod buses;
+mod claims;
 mod connect;
 mod credentials;
 mod descriptors;
@@ -30,10 +31,12 @@ mod fail_nth_sockets;
 mod full;
 mod guarantee;
 mod histories;
+mod labels;
 mod large;
 mod limits;
 mod lossy;
 mod lost;
+mod maker;
 mod memory;
 mod merge;
 mod messages;
@@ -191,6 +194,9 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         waiting::TESTS,
         descriptors::TESTS,
         credentials::TESTS,
+        claims::TESTS,
+        labels::TESTS,
+        maker::TESTS,
         rights::TESTS,
         rights_in_flight::TESTS,
         rights_receiving::TESTS,
