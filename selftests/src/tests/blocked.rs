@@ -6,14 +6,12 @@ use std::time::Instant;
 
 use kbus_selftests::process;
 use kbus_selftests::process::Blocked;
-use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
 use kbus_selftests::sys::fresh_bus;
 use kbus_selftests::sys::uapi;
 use kbus_selftests::sys::Sock;
 
 use super::fails;
-use super::fill;
 use super::full_listener;
 use super::full_replier;
 use super::silent;
@@ -25,16 +23,12 @@ super::tests! {
     waits_for_bytes_too waits_for_its_copies_one_by_one waits_in_a_stateful_request
     id_is_of_the_time_it_goes urgent_waiter_goes_to_the_front send_timeout_ends_the_wait
     signal_without_restart_interrupts signal_with_restart_goes_on_waiting
-    signal_with_a_timeout_interrupts_in_any_case nonblocking_socket_does_not_wait
-    dontwait_does_not_wait dontwait_with_room_sends nonblocking_request_does_not_wait
-    own_full_queue_is_a_deadlock own_full_queue_among_others_is_a_deadlock
-    own_full_replier_queue_is_a_deadlock own_full_queue_when_nonblocking
-    own_queue_that_fills_up_meanwhile_is_a_deadlock no_room_to_reserve_fails_at_once
-    no_replier_fails_at_once plain_sends_go_on_meanwhile plain_send_may_take_the_slot
-    sends_on_the_same_socket_go_on_meanwhile waiter_s_own_reading_goes_on oldest_goes_first
-    older_of_two_with_the_same_queues_goes_first waiter_with_a_full_queue_is_passed_over
-    new_waiter_goes_behind_ready_ones two_waiters_on_one_socket all_waiters_go_when_all_is_read
-    many_waiters_lose_nothing
+    signal_with_a_timeout_interrupts_in_any_case nonblocking_socket_does_not_wait dontwait_does_not_wait
+    dontwait_with_room_sends nonblocking_request_does_not_wait own_full_queue_is_a_deadlock
+    own_full_queue_among_others_is_a_deadlock own_full_replier_queue_is_a_deadlock
+    own_full_queue_when_nonblocking own_queue_that_fills_up_meanwhile_is_a_deadlock
+    no_room_to_reserve_fails_at_once no_replier_fails_at_once plain_sends_go_on_meanwhile
+    plain_send_may_take_the_slot sends_on_the_same_socket_go_on_meanwhile waiter_s_own_reading_goes_on
 }
 
 pub(super) const WAIT: u32 = uapi::KBUS_ALL_OR_WAIT;
@@ -521,149 +515,4 @@ fn waiter_s_own_reading_goes_on() {
     assert!(!waiter.is_over());
     full.recv().unwrap();
     waiter.result().unwrap();
-}
-
-/// Of several waiters the oldest goes first.
-fn oldest_goes_first() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let waiters: Vec<Blocked> = [b"1", b"2", b"3", b"4"]
-        .iter()
-        .map(|data| waiter(&bus, *data))
-        .collect();
-    assert_eq!(full.recv().unwrap().data, b"fill");
-    for data in [b"1", b"2", b"3", b"4"] {
-        assert_eq!(full.recv_wait().unwrap().data, data);
-    }
-    for waiter in waiters {
-        waiter.result().unwrap();
-    }
-}
-
-/// Of two that wait for the same queues the older goes first, whichever queue
-/// was full when they came and in whatever order these are read.
-fn older_of_two_with_the_same_queues_goes_first() {
-    for x_first in [true, false] {
-        let bus = fresh_bus();
-        let x = listener(&bus, "$.A");
-        x.set_queue_len(1);
-        let y = full_listener(&bus, "$.A");
-        let older = waiter(&bus, b"older");
-        fill(&x);
-        let newer = waiter(&bus, b"newer");
-        let socks = match x_first {
-            true => [&x, &y],
-            false => [&y, &x],
-        };
-        for sock in socks {
-            assert_eq!(sock.recv().unwrap().data, b"fill");
-        }
-        for data in [b"older", b"newer"] {
-            for sock in socks {
-                assert_eq!(sock.recv_wait().unwrap().data, data);
-            }
-        }
-        older.result().unwrap();
-        newer.result().unwrap();
-    }
-}
-
-/// A waiter whose set still has a full queue is passed over by younger ones.
-fn waiter_with_a_full_queue_is_passed_over() {
-    let bus = fresh_bus();
-    let (x, y) = (full_listener(&bus, "$.A"), full_listener(&bus, "$.A"));
-    x.listen("$.B").unwrap();
-    let both = waiter(&bus, b"both");
-    let one = Blocked::in_call(|| Sock::on(&bus).send_with("$.B", b"one", WAIT));
-    x.recv().unwrap();
-    one.result().unwrap();
-    assert_eq!(x.recv().unwrap().data, b"one");
-    assert!(!both.is_over());
-    y.recv().unwrap();
-    both.result().unwrap();
-    assert_eq!(x.drain(), [b"both"]);
-    assert_eq!(y.drain(), [b"both"]);
-}
-
-/// A new `ALL_OR_WAIT` send goes behind waiters that are ready: it cannot take
-/// what they waited for.
-fn new_waiter_goes_behind_ready_ones() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let older = waiter(&bus, b"older");
-    full.recv().unwrap();
-    let newer = Sock::on(&bus);
-    fails!(EAGAIN, newer.try_send_with("$.A", b"newer", WAIT));
-    assert_eq!(full.recv_wait().unwrap().data, b"older");
-    newer.try_send_with("$.A", b"newer", WAIT).unwrap();
-    assert_eq!(full.drain(), [b"newer"]);
-    older.result().unwrap();
-}
-
-/// Two processes may wait on one socket.
-fn two_waiters_on_one_socket() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let sock = Sock::on(&bus);
-    let first = Blocked::in_call(|| sock.send_with("$.A", b"1", WAIT));
-    let second = Blocked::in_call(|| sock.send_with("$.A", b"2", WAIT));
-    full.recv().unwrap();
-    assert_eq!(full.recv_wait().unwrap().data, b"1");
-    assert_eq!(full.recv_wait().unwrap().data, b"2");
-    first.result().unwrap();
-    second.result().unwrap();
-}
-
-/// One event that makes room for several lets them all go.
-fn all_waiters_go_when_all_is_read() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let waiters: Vec<Blocked> = [b"1", b"2", b"3"]
-        .iter()
-        .map(|data| waiter(&bus, *data))
-        .collect();
-    full.set_queue_len(4);
-    for waiter in waiters {
-        waiter.result().unwrap();
-    }
-    let want = [b"fill".to_vec(), b"1".into(), b"2".into(), b"3".into()];
-    assert_eq!(full.drain(), want);
-}
-
-/// Nothing that many waiting senders send to small queues is lost.
-fn many_waiters_lose_nothing() {
-    const EACH: u8 = 40;
-    let bus = fresh_bus();
-    let readers: Vec<Sock> = (1..4)
-        .map(|len| {
-            let sock = listener(&bus, "$.A");
-            sock.set_queue_len(len);
-            sock
-        })
-        .collect();
-    let senders: Vec<Child> = (0..4)
-        .map(|who| {
-            Child::fork(|| {
-                let sock = Sock::on(&bus);
-                for n in 0..EACH {
-                    sock.send_with("$.A", &[who, n], WAIT).unwrap();
-                }
-            })
-        })
-        .collect();
-    let mut last = [0; 3];
-    let mut next = [[0; 4]; 3];
-    for _ in 0..4 * usize::from(EACH) {
-        for (n, sock) in readers.iter().enumerate() {
-            let msg = sock.recv_wait().unwrap();
-            let (who, count) = (usize::from(msg.data[0]), msg.data[1]);
-            assert_eq!(count, next[n][who], "the order of one sender");
-            next[n][who] += 1;
-            assert!(msg.info.id > last[n], "the order of ids");
-            assert_eq!(msg.info.lost, 0);
-            last[n] = msg.info.id;
-        }
-    }
-    senders.into_iter().for_each(Child::join);
-    assert!(next.iter().flatten().all(|count| *count == EACH));
 }

@@ -13,6 +13,7 @@ mod attacks_traffic;
 mod bindings;
 mod blocked;
 mod blocked_changes;
+mod blocked_order;
 mod budgets;
 mod budgets_messages;
 mod buses;
@@ -204,6 +205,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         once::TESTS,
         full::TESTS,
         blocked::TESTS,
+        blocked_order::TESTS,
         blocked_changes::TESTS,
         pollout::TESTS,
         lossy::TESTS,
