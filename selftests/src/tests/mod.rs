@@ -29,6 +29,7 @@ mod fail_nth_options;
 mod fail_nth_reading;
 mod fail_nth_sending;
 mod fail_nth_sockets;
+mod fdinfo;
 mod full;
 mod guarantee;
 mod histories;
@@ -217,6 +218,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         merge::TESTS,
         large::TESTS,
         proc::TESTS,
+        fdinfo::TESTS,
         attacks_bindings::TESTS,
         attacks_leaks::TESTS,
         attacks_memory::TESTS,

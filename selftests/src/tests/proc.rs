@@ -1,46 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Looking inside: `/proc/net/kbus`, `/proc/net/kbus_bindings`, `fdinfo`.
+//! Looking inside: `/proc/net/kbus` and `/proc/net/kbus_bindings`.
 
 use std::collections::HashMap;
 use std::fs;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsRawFd;
 
 use kbus_selftests::process;
 use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
 use kbus_selftests::process::Random;
 use kbus_selftests::sys::fresh_bus;
-use kbus_selftests::sys::uapi;
 use kbus_selftests::sys::Sock;
 
 super::tests! {
-    sockets_begin_with_family_and_columns bindings_begin_with_the_columns
-    every_line_has_all_columns bound_socket_is_listed socket_goes_when_it_closes
-    nul_in_a_bus_name_is_escaped peer_is_in_hex pid_and_uid_are_the_maker_s
-    unread_and_bytes_are_counted limit_is_the_queue_length reserved_and_owed_are_counted
-    lost_is_counted bindings_are_listed bindings_go_when_they_are_undone
+    sockets_begin_with_family_and_columns bindings_begin_with_the_columns every_line_has_all_columns
+    bound_socket_is_listed socket_goes_when_it_closes nul_in_a_bus_name_is_escaped peer_is_in_hex
+    pid_and_uid_are_the_maker_s unread_and_bytes_are_counted limit_is_the_queue_length
+    reserved_and_owed_are_counted lost_is_counted bindings_are_listed bindings_go_when_they_are_undone
     bindings_go_when_their_socket_closes pid_and_uid_are_for_their_own_user
-    pid_and_uid_are_for_the_privileged counters_are_for_everybody
-    sockets_are_of_their_network_namespace bindings_are_of_their_network_namespace
-    socket_is_listed_where_it_was_made many_sockets_are_listed_once_each
-    a_hundred_thousand_bindings_are_listed
+    pid_and_uid_are_for_the_privileged counters_are_for_everybody sockets_are_of_their_network_namespace
+    bindings_are_of_their_network_namespace socket_is_listed_where_it_was_made
+    many_sockets_are_listed_once_each a_hundred_thousand_bindings_are_listed
     small_reads_give_the_same_text reading_while_sockets_come_and_go
     what_stays_is_listed_while_others_come_and_go files_cannot_be_written
-    fdinfo_names_the_bus_and_the_peer fdinfo_counts_what_waits fdinfo_counts_what_is_owed
-    fdinfo_counts_what_was_lost fdinfo_of_an_unbound_socket
 }
 
 const SOCKETS: &str = "/proc/self/net/kbus";
 const BINDINGS: &str = "/proc/self/net/kbus_bindings";
 
-fn text(path: &str) -> String {
+pub(super) fn text(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// The columns of a line.
-type Line = HashMap<String, String>;
+pub(super) type Line = HashMap<String, String>;
 
 /// The lines of a table, its comments left out, each with the names of its
 /// columns.
@@ -64,7 +58,7 @@ fn of_bus(path: &str, bus: &str) -> Vec<Line> {
     lines
 }
 
-fn hex(peer: u64) -> String {
+pub(super) fn hex(peer: u64) -> String {
     format!("{peer:x}")
 }
 
@@ -589,71 +583,4 @@ fn files_cannot_be_written() {
         })
         .join();
     }
-}
-
-/// What `fdinfo` says of a socket, by name.
-fn fdinfo(sock: &Sock) -> Line {
-    let text = text(&format!("/proc/self/fdinfo/{}", sock.as_raw_fd()));
-    text.lines()
-        .filter_map(|line| line.split_once(":\t"))
-        .map(|(key, value)| (key.to_string(), value.to_string()))
-        .collect()
-}
-
-/// `fdinfo` of a bus socket names its bus and its peer id.
-fn fdinfo_names_the_bus_and_the_peer() {
-    let bus = fresh_bus();
-    let sock = Sock::on(&bus);
-    let info = fdinfo(&sock);
-    assert_eq!(info["kbus-bus"], format!("@{bus}"));
-    assert_eq!(info["kbus-peer"], hex(sock.peer_id()));
-}
-
-/// And what waits in its queue, beside the limit.
-fn fdinfo_counts_what_waits() {
-    let bus = fresh_bus();
-    let sock = Sock::on(&bus);
-    sock.listen("$.A").unwrap();
-    sock.set_queue_len(50);
-    for (count, bytes) in [("0", "0"), ("1", "300"), ("2", "600")] {
-        let info = fdinfo(&sock);
-        assert_eq!(info["kbus-unread"], count);
-        assert_eq!(info["kbus-bytes"], bytes);
-        assert_eq!(info["kbus-limit"], "50");
-        sock.send_to("$.A", &[1; 300]).unwrap();
-    }
-}
-
-/// What is reserved in it, and what it owes.
-fn fdinfo_counts_what_is_owed() {
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), Sock::on(&bus));
-    b.replier("$.A").unwrap();
-    assert_eq!(fdinfo(&a)["kbus-reserved"], "0");
-    assert_eq!(fdinfo(&b)["kbus-owed"], "0");
-    a.request("$.A", b"").unwrap();
-    assert_ne!(fdinfo(&a)["kbus-reserved"], "0");
-    let request = b.recv().unwrap();
-    assert_eq!(fdinfo(&b)["kbus-owed"], "1");
-    b.reply(&request, b"").unwrap();
-    assert_eq!(fdinfo(&b)["kbus-owed"], "0");
-    assert_eq!(fdinfo(&a)["kbus-reserved"], "0");
-}
-
-/// And what it missed.
-fn fdinfo_counts_what_was_lost() {
-    let sock = Sock::on(&fresh_bus());
-    sock.listen("$.A").unwrap();
-    sock.set_u32(uapi::KBUS_QUEUE_LEN, 1).unwrap();
-    assert_eq!(fdinfo(&sock)["kbus-lost"], "0");
-    for _ in 0..4 {
-        sock.send_to("$.A", b"").unwrap();
-    }
-    assert_eq!(fdinfo(&sock)["kbus-lost"], "3");
-}
-
-/// `fdinfo` of a socket that is not bound can be read as well.
-fn fdinfo_of_an_unbound_socket() {
-    let sock = Sock::new();
-    assert!(fdinfo(&sock).contains_key("flags"));
 }
