@@ -62,7 +62,7 @@ if [ -z "$only" ] && [ -z "$stock" ]; then
 	check "coverage" "5 s" in_root python3 qemu/coverage.py "$OUT/src/kbus.ko" "$LOGS/sanitize"
 	say "     $(grep ' net/$' "$LOGS/coverage.log" | xargs)"
 	boot cycles 1 20
-	leaky=(guarantee events rights rights_in_flight rights_receiving)
+	leaky=(guarantee events events_switching rights rights_in_flight rights_receiving)
 	leaky+=(paths fail_nth_sockets fail_nth_sending fail_nth_closing)
 	boot leaks ${#leaky[@]} "$(IFS=,; echo "${leaky[*]}")"
 fi

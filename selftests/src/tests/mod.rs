@@ -24,6 +24,7 @@ mod descriptors;
 mod events;
 mod events_closing;
 mod events_room;
+mod events_switching;
 mod fail_nth_closing;
 mod fail_nth_options;
 mod fail_nth_reading;
@@ -212,6 +213,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         lossy::TESTS,
         lost::TESTS,
         events::TESTS,
+        events_switching::TESTS,
         events_room::TESTS,
         events_closing::TESTS,
         order::TESTS,
