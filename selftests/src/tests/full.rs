@@ -17,32 +17,23 @@ use super::full_replier;
 use super::silent;
 
 super::tests! {
-    full_listener_misses_and_the_rest_get_it full_listener_misses_a_request
-    full_listener_misses_a_reply full_replier_is_busy_and_nobody_gets_it
-    fail_with_a_full_listener_reaches_nobody fail_with_a_full_listener_of_a_request
-    fail_with_a_full_replier_reaches_nobody fail_with_room_reaches_all
-    fail_with_nobody_listening_succeeds fail_of_a_request_with_room
-    fail_of_a_stateful_request fail_for_one_s_own_full_queue failed_send_is_no_loss
-    both_flags_at_once both_flags_by_option both_flags_come_before_other_errors
-    room_is_counted_copy_by_copy room_of_a_replier_that_listens
-    request_to_oneself_needs_two_slots reserved_slots_fill_a_queue
-    reserved_bytes_do_not_fill_a_queue no_room_to_reserve_comes_first
-    no_replier_comes_before_a_full_listener byte_limit_makes_a_listener_full
-    byte_limit_makes_a_replier_full byte_limit_is_full_for_empty_messages_too
-    one_large_message_fits_an_empty_queue raising_the_byte_limit_makes_room
-    raising_the_queue_length_makes_room lowering_the_queue_length_makes_it_full
-    reading_makes_room unbinding_makes_room fail_by_option
-    all_or_flags_by_option_are_ignored_in_a_reply all_or_flags_in_scm_of_a_reply
-    ancillary_flags_replace_fail_by_option failed_send_leaves_last_sent
+    full_listener_misses_and_the_rest_get_it full_listener_misses_a_request full_listener_misses_a_reply
+    full_replier_is_busy_and_nobody_gets_it fail_with_a_full_listener_reaches_nobody
+    fail_with_a_full_listener_of_a_request fail_with_a_full_replier_reaches_nobody
+    fail_with_room_reaches_all fail_with_nobody_listening_succeeds fail_of_a_request_with_room
+    fail_of_a_stateful_request fail_for_one_s_own_full_queue failed_send_is_no_loss both_flags_at_once
+    both_flags_by_option both_flags_come_before_other_errors no_room_to_reserve_comes_first
+    no_replier_comes_before_a_full_listener fail_by_option all_or_flags_by_option_are_ignored_in_a_reply
+    all_or_flags_in_scm_of_a_reply ancillary_flags_replace_fail_by_option failed_send_leaves_last_sent
     failed_sends_take_no_ids failed_send_leaves_no_bytes failed_request_reserves_nothing
     all_or_fail_is_not_shown
 }
 
-const FAIL: u32 = uapi::KBUS_ALL_OR_FAIL;
+pub(super) const FAIL: u32 = uapi::KBUS_ALL_OR_FAIL;
 const WAIT: u32 = uapi::KBUS_ALL_OR_WAIT;
-const ASK: u32 = uapi::KBUS_REQUEST;
+pub(super) const ASK: u32 = uapi::KBUS_REQUEST;
 
-fn listener(bus: &str, name: &str) -> Sock {
+pub(super) fn listener(bus: &str, name: &str) -> Sock {
     let sock = Sock::on(bus);
     sock.listen(name).unwrap();
     sock
@@ -243,86 +234,6 @@ fn both_flags_come_before_other_errors() {
     fails!(EINVAL, full.send_with("$.A", b"", both));
 }
 
-/// Room is counted copy by copy: two bindings need two slots.
-fn room_is_counted_copy_by_copy() {
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), listener(&bus, "$.A"));
-    b.listen("$.A").unwrap();
-    b.listen("$.*").unwrap();
-    b.set_queue_len(2);
-    fails!(EBUSY, a.send_with("$.A", b"x", FAIL));
-    silent!(b);
-    // By default what fits is delivered.
-    a.send_to("$.A", b"y").unwrap();
-    assert_eq!((b.drain(), b.lost()), (vec![b"y".to_vec(); 2], 1));
-    b.set_queue_len(3);
-    a.send_with("$.A", b"z", FAIL).unwrap();
-    assert_eq!(b.drain(), [b"z", b"z", b"z"]);
-}
-
-/// A replier that listens needs two slots; with one it gets the request and
-/// misses the copy.
-fn room_of_a_replier_that_listens() {
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), listener(&bus, "$.A"));
-    b.replier("$.A").unwrap();
-    b.set_queue_len(1);
-    fails!(EBUSY, a.send_with("$.A", b"", ASK | FAIL));
-    silent!(b);
-    a.request("$.A", b"").unwrap();
-    assert!(b.recv().unwrap().must_reply());
-    assert_eq!((b.unread(), b.lost()), (0, 1));
-    b.set_queue_len(2);
-    a.send_with("$.A", b"", ASK | FAIL).unwrap();
-    assert_eq!(b.unread(), 2);
-}
-
-/// A request to oneself needs two slots: for the reply and for the request.
-fn request_to_oneself_needs_two_slots() {
-    let sock = Sock::on(&fresh_bus());
-    sock.replier("$.A").unwrap();
-    sock.set_queue_len(1);
-    fails!(EBUSY, sock.request("$.A", b""));
-    silent!(sock);
-    sock.set_queue_len(2);
-    sock.request("$.A", b"").unwrap();
-    fails!(ENOBUFS, sock.request("$.A", b""));
-    sock.reply(&sock.recv().unwrap(), b"").unwrap();
-    assert_eq!(sock.unread(), 1);
-}
-
-/// Full means messages waiting and slots reserved.
-fn reserved_slots_fill_a_queue() {
-    let bus = fresh_bus();
-    let (a, b) = (listener(&bus, "$.News"), Sock::on(&bus));
-    b.replier("$.A").unwrap();
-    a.set_queue_len(2);
-    a.request("$.A", b"").unwrap();
-    b.send_with("$.News", b"1", FAIL).unwrap();
-    fails!(EBUSY, b.send_with("$.News", b"2", FAIL));
-    a.recv().unwrap();
-    a.request("$.A", b"").unwrap();
-    // Nothing waits, and it is full.
-    assert_eq!(a.unread(), 0);
-    fails!(EBUSY, b.send_with("$.News", b"3", FAIL));
-    b.reply(&b.recv().unwrap(), b"").unwrap();
-    fails!(EBUSY, b.send_with("$.News", b"4", FAIL));
-    a.recv().unwrap();
-    b.send_with("$.News", b"5", FAIL).unwrap();
-}
-
-/// A queue's bytes are those of the messages waiting, not the reserved ones.
-fn reserved_bytes_do_not_fill_a_queue() {
-    let bus = fresh_bus();
-    let (a, b) = (listener(&bus, "$.News"), Sock::on(&bus));
-    b.replier("$.A").unwrap();
-    a.set_socket(libc::SO_RCVBUF, 4096).unwrap();
-    a.request_with("$.A", b"", 60000, 0).unwrap();
-    b.send_with("$.News", &[1; 4095], FAIL).unwrap();
-    b.send_with("$.News", &[2; 10], FAIL).unwrap();
-    fails!(EBUSY, b.send_with("$.News", &[3; 10], FAIL));
-}
-
 /// No room to reserve for the reply, `ENOBUFS`, comes before a full replier.
 fn no_room_to_reserve_comes_first() {
     let bus = fresh_bus();
@@ -345,120 +256,6 @@ fn no_replier_comes_before_a_full_listener() {
     b.replier("$.A").unwrap();
     let to = c.sends_from("$.A");
     fails!(EPIPE, a.send_with(&to, b"", ASK | FAIL));
-}
-
-fn small(sock: &Sock) {
-    sock.set_socket(libc::SO_RCVBUF, 4096).unwrap();
-}
-
-/// A listener whose bytes have reached `SO_RCVBUF` is full.
-fn byte_limit_makes_a_listener_full() {
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), listener(&bus, "$.A"));
-    let other = listener(&bus, "$.A");
-    small(&b);
-    a.send_with("$.A", &[1; 4095], FAIL).unwrap();
-    a.send_with("$.A", &[2; 1], FAIL).unwrap();
-    fails!(EBUSY, a.send_with("$.A", &[3; 1], FAIL));
-    assert_eq!((b.unread(), other.unread()), (2, 2));
-    a.send_to("$.A", &[4; 1]).unwrap();
-    assert_eq!((b.unread(), b.lost(), other.unread()), (2, 1, 3));
-}
-
-/// So is a replier: `EBUSY` without any flag.
-fn byte_limit_makes_a_replier_full() {
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), Sock::on(&bus));
-    b.replier("$.A").unwrap();
-    small(&b);
-    a.request("$.A", &[1; 4096]).unwrap();
-    fails!(EBUSY, a.request("$.A", b"x"));
-    b.recv().unwrap();
-    a.request("$.A", b"x").unwrap();
-}
-
-/// At its limit a queue takes no empty message either.
-fn byte_limit_is_full_for_empty_messages_too() {
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), listener(&bus, "$.A"));
-    small(&b);
-    a.send_with("$.A", &[1; 4096], FAIL).unwrap();
-    fails!(EBUSY, a.send_with("$.A", b"", FAIL));
-}
-
-/// One large message always fits an empty queue.
-fn one_large_message_fits_an_empty_queue() {
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), listener(&bus, "$.A"));
-    small(&b);
-    for _ in 0..3 {
-        a.send_with("$.A", &[1; 65536], FAIL).unwrap();
-        fails!(EBUSY, a.send_with("$.A", b"", FAIL));
-        assert_eq!(b.recv().unwrap().len, 65536);
-    }
-}
-
-/// Raising `SO_RCVBUF` makes room.
-fn raising_the_byte_limit_makes_room() {
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), listener(&bus, "$.A"));
-    small(&b);
-    a.send_with("$.A", &[1; 5000], FAIL).unwrap();
-    fails!(EBUSY, a.send_with("$.A", b"", FAIL));
-    b.set_socket(libc::SO_RCVBUF, 8192).unwrap();
-    a.send_with("$.A", b"", FAIL).unwrap();
-}
-
-/// Raising `KBUS_QUEUE_LEN` makes room.
-fn raising_the_queue_length_makes_room() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let a = Sock::on(&bus);
-    fails!(EBUSY, a.send_with("$.A", b"", FAIL));
-    full.set_queue_len(2);
-    a.send_with("$.A", b"", FAIL).unwrap();
-    fails!(EBUSY, a.send_with("$.A", b"", FAIL));
-}
-
-/// Set below what it holds, a queue is simply full.
-fn lowering_the_queue_length_makes_it_full() {
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), listener(&bus, "$.A"));
-    for _ in 0..3 {
-        a.send_with("$.A", b"", FAIL).unwrap();
-    }
-    b.set_queue_len(2);
-    for _ in 0..2 {
-        fails!(EBUSY, a.send_with("$.A", b"", FAIL));
-        b.recv().unwrap();
-    }
-    a.send_with("$.A", b"", FAIL).unwrap();
-}
-
-/// Reading makes room, peeking none.
-fn reading_makes_room() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let a = Sock::on(&bus);
-    full.peek().unwrap();
-    fails!(EBUSY, a.send_with("$.A", b"", FAIL));
-    full.recv().unwrap();
-    a.send_with("$.A", b"", FAIL).unwrap();
-}
-
-/// So does unbinding, by what it removes and because it is no target any more.
-fn unbinding_makes_room() {
-    let bus = fresh_bus();
-    let (a, b) = (Sock::on(&bus), listener(&bus, "$.A"));
-    b.listen("$.B").unwrap();
-    b.set_queue_len(1);
-    a.send_with("$.B", b"", FAIL).unwrap();
-    fails!(EBUSY, a.send_with("$.A", b"", FAIL));
-    b.unlisten("$.B").unwrap();
-    a.send_with("$.A", b"", FAIL).unwrap();
-    fails!(EBUSY, a.send_with("$.A", b"", FAIL));
-    drop(b);
-    a.send_with("$.A", b"", FAIL).unwrap();
 }
 
 /// `ALL_OR_FAIL` in `KBUS_SEND_FLAGS` is for announcements and for requests.

@@ -56,6 +56,7 @@ mod reading;
 mod rights;
 mod rights_in_flight;
 mod rights_receiving;
+mod room;
 mod sending;
 mod shut;
 mod sockets;
@@ -206,6 +207,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         urgent::TESTS,
         once::TESTS,
         full::TESTS,
+        room::TESTS,
         blocked::TESTS,
         blocked_order::TESTS,
         blocked_changes::TESTS,
