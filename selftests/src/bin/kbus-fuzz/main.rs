@@ -6,6 +6,7 @@
 //! has one answer, and nothing is left of anything in the end.
 
 mod address;
+mod around;
 mod buffers;
 mod cover;
 mod errnos;

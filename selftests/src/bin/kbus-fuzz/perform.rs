@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Each kind of call but sends and reads, as system calls.
 
-use std::fs;
-use std::io::Read;
-use std::io::Seek;
-use std::io::SeekFrom;
-use std::io::Write;
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -13,6 +8,7 @@ use kbus_selftests::sys::uapi;
 
 use crate::address;
 use crate::address::Context;
+use crate::around;
 use crate::machine::Machine;
 use crate::program::Call;
 use crate::words::SOCKETS;
@@ -30,18 +26,6 @@ pub fn ret(r: impl Into<i64>) -> Ret {
 }
 
 const SOL_KBUS: i32 = uapi::SOL_KBUS as i32;
-
-/// The sysctls, in the order of their words.
-pub const SYSCTLS: [&str; 8] = [
-    "literal",
-    "user_bytes",
-    "bus_bytes",
-    "max_queue_len",
-    "user_bindings",
-    "user_wide",
-    "user_waits",
-    "user_buses",
-];
 
 impl Machine {
     /// The descriptor of the socket that a call is about; `None` if it is not open.
@@ -145,31 +129,13 @@ impl Machine {
                 })
             }
             "unsupported" => self.unsupported(call)?,
-            "user" => {
-                let id = call.get("id");
-                // SAFETY: Only this thread gets another user. The saved one stays, so that there is a way back.
-                unsafe {
-                    libc::syscall(libc::SYS_setresuid, 0, 0, 0);
-                    libc::syscall(libc::SYS_setresgid, id, id, 0);
-                    ret(libc::syscall(libc::SYS_setresuid, id, id, 0))
-                }
-            }
-            // SAFETY: Always safe; they may fail.
-            "namespace" => ret(unsafe {
-                match call.get("to") {
-                    n @ (0 | 1) => {
-                        libc::setns(self.world.namespaces[n as usize], libc::CLONE_NEWNET)
-                    }
-                    2 => libc::unshare(libc::CLONE_NEWNET),
-                    3 => libc::unshare(libc::CLONE_NEWUSER),
-                    _ => libc::unshare(libc::CLONE_NEWPID),
-                }
-            }),
-            "sysctl" => sysctl(call),
+            "user" => around::user(call),
+            "namespace" => self.namespace(call),
+            "sysctl" => around::sysctl(call),
             "proc" => self.proc(call)?,
-            "path" => path(call)?,
+            "path" => around::path(call)?,
             "memory" => self.memory(call)?,
-            "sandbox" => sandbox(call),
+            "sandbox" => around::sandbox(call),
             _ => {
                 std::thread::sleep(std::time::Duration::from_millis(
                     call.get("ms").clamp(0, 50) as u64,
@@ -489,112 +455,4 @@ impl Machine {
             }
         })
     }
-
-    fn proc(&self, call: &Call) -> Option<Ret> {
-        let path = match call.get("file") {
-            0 => "/proc/thread-self/net/kbus".to_string(),
-            1 => "/proc/thread-self/net/kbus_bindings".to_string(),
-            2 => format!("/proc/self/fdinfo/{}", self.fd(call, "s")?),
-            _ => "/proc/thread-self/net/unix".to_string(),
-        };
-        let mut file = fs::File::open(path).ok()?;
-        let seek = match call.get("seek") {
-            at if at < 0 => SeekFrom::End(at),
-            at => SeekFrom::Start(at as u64),
-        };
-        let _ = file.seek(seek);
-        let mut buffer = vec![0; call.get("step").clamp(1, 4096) as usize];
-        // Byte by byte takes a while.
-        for _ in 0..600 {
-            match file.read(&mut buffer) {
-                Ok(1..) => {}
-                _ => break,
-            }
-        }
-        Some(Ok(0))
-    }
-
-    fn memory(&self, call: &Call) -> Option<Ret> {
-        let [procs, max, current] = self.world.group.as_ref()?;
-        let (mut procs, mut max, mut current) = (procs, max, current);
-        let pages = call.get("pages");
-        let text = match u64::try_from(pages) {
-            Err(_) => "max".to_string(),
-            Ok(pages) => {
-                procs.write_all(b"0").ok()?;
-                let mut text = String::new();
-                current.rewind().ok()?;
-                current.read_to_string(&mut text).ok()?;
-                let bytes: u64 = text.trim().parse().ok()?;
-                (bytes + pages * 4096).to_string()
-            }
-        };
-        max.write_all(text.as_bytes()).ok()?;
-        Some(Ok(0))
-    }
-}
-
-/// Writes a limit, or only reads it.
-fn sysctl(call: &Call) -> Ret {
-    let file = SYSCTLS[call.get("file") as usize % SYSCTLS.len()];
-    let path = format!("/proc/sys/net/kbus/{file}");
-    let value = call.get("value");
-    // It cannot be raised again in the second namespace, and would stay.
-    if call.get("read") != 0 || (file == "literal" && value < 1) {
-        let _ = fs::read(path);
-    } else {
-        let _ = fs::write(path, value.to_string());
-    }
-    Ok(0)
-}
-
-/// Changes what is at the path of a bus.
-fn path(call: &Call) -> Option<Ret> {
-    use std::os::unix::fs::chown;
-    use std::os::unix::fs::PermissionsExt;
-
-    let path = address::path(call.get("bus"))?;
-    // What never changes stays.
-    if !path.ends_with("p0") && !path.ends_with("p1") {
-        return None;
-    }
-    let value = call.get("value") as u32;
-    let _ = match call.get("what") {
-        0 => fs::remove_file(path),
-        1 => fs::set_permissions(path, fs::Permissions::from_mode(value & 0o777)),
-        2 => chown(path, Some(value), Some(value)),
-        3 => fs::rename(&path, address::path(3)?),
-        _ => Ok(()),
-    };
-    Some(Ok(0))
-}
-
-/// Has the process give up something for good.
-fn sandbox(call: &Call) -> Ret {
-    // SAFETY: The filter lives until the call has returned, and allows all.
-    ret(unsafe {
-        match call.get("what") {
-            0 => libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
-            1 => {
-                let mut allow = libc::sock_filter {
-                    code: 6,
-                    jt: 0,
-                    jf: 0,
-                    k: 0x7fff_0000,
-                };
-                let program = libc::sock_fprog {
-                    len: 1,
-                    filter: &mut allow,
-                };
-                libc::prctl(libc::PR_SET_SECCOMP, 2, &program)
-            }
-            _ => {
-                let limit = libc::rlimit {
-                    rlim_cur: 40,
-                    rlim_max: 1024,
-                };
-                libc::setrlimit(libc::RLIMIT_NOFILE, &limit)
-            }
-        }
-    })
 }

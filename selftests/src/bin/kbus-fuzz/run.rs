@@ -14,13 +14,13 @@ use kbus_selftests::sys::Sock;
 
 use crate::address;
 use crate::address::FOLDER;
+use crate::around::SYSCTLS;
 use crate::cover::Shared;
 use crate::cover::Spot;
 use crate::cover::Trace;
 use crate::finish::what_is_left;
 use crate::machine;
 use crate::machine::World;
-use crate::perform::SYSCTLS;
 use crate::program::Program;
 
 /// How long a program may take, in milliseconds; what sleeps in it is interrupted many times a second.
