@@ -6,6 +6,7 @@ use std::io::Read;
 use std::io::Seek;
 use std::io::SeekFrom;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 
 use crate::address;
 use crate::machine::Machine;
@@ -41,10 +42,11 @@ impl Machine {
 
     /// Reads a file of `/proc`, in steps.
     pub fn proc(&self, call: &Call) -> Option<Ret> {
+        let fd = self.fd(call, "s");
         let path = match call.get("file") {
             0 => "/proc/thread-self/net/kbus".to_string(),
             1 => "/proc/thread-self/net/kbus_bindings".to_string(),
-            2 => format!("/proc/self/fdinfo/{}", self.fd(call, "s")?),
+            2 => format!("/proc/self/fdinfo/{}", fd.as_ref()?.as_raw_fd()),
             _ => "/proc/thread-self/net/unix".to_string(),
         };
         let mut file = fs::File::open(path).ok()?;

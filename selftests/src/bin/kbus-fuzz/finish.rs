@@ -2,7 +2,7 @@
 //! What must be true when a program has ended, whatever it did.
 
 use std::fs;
-use std::sync::atomic::Ordering::Relaxed;
+use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use kbus_selftests::sys::uapi;
 use kbus_selftests::sys::Sock;
 
 use crate::address;
+use crate::machine::Fd;
 use crate::machine::Machine;
 use crate::machine::World;
 use crate::program::Call;
@@ -18,7 +19,7 @@ use crate::words::SOCKETS;
 /// Closes all sockets but one, and looks whether that one got what it was promised; then at what is left.
 pub fn finish(machine: &Machine) {
     leave_everything(machine);
-    let open = |s: &usize| machine.fds[*s].load(Relaxed) >= 0;
+    let open = |s: &usize| machine.open(*s).is_some();
     let asked = |s: &usize| {
         let state = machine.state();
         state.asked.iter().filter(|(_, slot)| slot == s).count()
@@ -27,8 +28,9 @@ pub fn finish(machine: &Machine) {
     for s in (0..SOCKETS).filter(|s| Some(*s) != last) {
         machine.close(s);
     }
-    if let Some(s) = last {
-        last_socket(machine, s);
+    if let Some((s, fd)) = last.and_then(|s| Some((s, machine.open(s)?))) {
+        last_socket(machine, s, &fd);
+        drop(fd);
         machine.close(s);
     }
     pipe_is_closed(machine);
@@ -55,7 +57,7 @@ fn leave_everything(machine: &Machine) {
 }
 
 /// The one socket that is left: each of its requests has one answer, and nothing is reserved or held when it has been read.
-fn last_socket(machine: &Machine, s: usize) {
+fn last_socket(machine: &Machine, s: usize, fd: &Fd) {
     // It may have been made anything: a queue that holds back, a reader that is told nothing.
     machine.perform(&Call::make(
         "set",
@@ -63,28 +65,27 @@ fn last_socket(machine: &Machine, s: usize) {
     ));
     let read = Call::make("recv", &[("s", s as i64), ("control", 1400)]);
     loop {
-        let mut before = machine.state().owed[s].len();
+        let mut before = machine.state().slots[s].owed.len();
         while let Some(Ok(_)) = machine.perform(&read) {
             // Shut for reading, a socket reads nothing for ever.
-            if unread(machine, s).is_none_or(|count| count == 0) {
+            if unread(fd).is_none_or(|count| count == 0) {
                 break;
             }
         }
-        before += machine.state().owed[s].len();
+        before += machine.state().slots[s].owed.len();
         if before == 0 {
             break;
         }
         // It answers itself.
         while let Some((id, _)) = {
             let mut state = machine.state();
-            state.owed[s].pop_front()
+            state.slots[s].owed.pop_front()
         } {
-            let fd = machine.fds[s].load(Relaxed);
             let id = id.to_ne_bytes();
             // SAFETY: The value is readable for its length. It may be answered already.
             unsafe {
                 libc::setsockopt(
-                    fd,
+                    fd.as_raw_fd(),
                     uapi::SOL_KBUS as i32,
                     uapi::KBUS_IGNORE as i32,
                     id.as_ptr().cast(),
@@ -93,9 +94,9 @@ fn last_socket(machine: &Machine, s: usize) {
             };
         }
     }
-    let unsure = machine.state().unsure[s];
-    let fd = machine.fds[s].load(Relaxed);
-    let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+    let unsure = machine.state().slots[s].unsure;
+    let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
+    let text = fs::read_to_string(path).unwrap_or_default();
     let value = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key));
         line.and_then(|line| line.trim_start_matches(':').trim().parse::<u64>().ok())
@@ -117,7 +118,7 @@ fn last_socket(machine: &Machine, s: usize) {
         drop(state);
         machine.find(&text);
     }
-    if unsure || state.shut[s] {
+    if unsure || state.slots[s].shut {
         return;
     }
     let missing = state.asked.iter().filter(|(_, slot)| *slot == s);
@@ -132,14 +133,13 @@ fn last_socket(machine: &Machine, s: usize) {
     }
 }
 
-fn unread(machine: &Machine, s: usize) -> Option<u32> {
+fn unread(fd: &Fd) -> Option<u32> {
     let mut value = 0_u32;
     let mut len = 4;
-    let fd = machine.fds[s].load(Relaxed);
     // SAFETY: There is room for the value and its length.
     let r = unsafe {
         libc::getsockopt(
-            fd,
+            fd.as_raw_fd(),
             uapi::SOL_KBUS as i32,
             uapi::KBUS_UNREAD as i32,
             (&raw mut value).cast(),
@@ -165,7 +165,8 @@ fn pipe_is_closed(machine: &Machine) {
         thread::sleep(Duration::from_millis(5));
     }
     // A descriptor that was received and not seen, its message's control data being faulty, is open here.
-    if machine.plain && !machine.state().unsure.contains(&true) && !holds_pipe(machine) {
+    let unsure = machine.state().slots.iter().any(|slot| slot.unsure);
+    if machine.plain && !unsure && !holds_pipe(machine) {
         machine.find("all sockets are closed, and a descriptor that was passed is still open");
     }
 }

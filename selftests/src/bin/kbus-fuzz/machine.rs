@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::fs;
 use std::io::Write;
+use std::mem;
+use std::os::fd::OwnedFd;
 use std::ptr;
 use std::sync::atomic::AtomicI32;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::thread;
@@ -29,24 +31,39 @@ const TICK: Duration = Duration::from_millis(10);
 /// A request that has to be answered: its id, and the address it came from.
 pub type Owed = (u64, Vec<u8>);
 
+/// A descriptor that is closed when no call uses it any more. A bare number, once another thread has closed the socket,
+/// may be any file that this one, or the other, opens in the middle of the call.
+pub type Fd = Arc<OwnedFd>;
+
+/// A socket of the program, and what is known of it.
+#[derive(Debug, Default)]
+pub struct Slot {
+    /// None if it is not open.
+    pub fd: Option<Fd>,
+    /// The family of its addresses.
+    pub family: u16,
+    /// Requests that it has read and not answered.
+    pub owed: VecDeque<Owed>,
+    /// The last one that it answered.
+    pub old: Option<Owed>,
+    /// Ids of the last message sent, and of the last one read that was not urgent.
+    pub last_sent: u64,
+    pub last_read: u64,
+    /// Something was read that was not understood.
+    pub unsure: bool,
+    /// It was shut for reading: it has given up its answers.
+    pub shut: bool,
+}
+
 /// What the calls of a program share.
 #[derive(Debug, Default)]
 pub struct State {
-    /// Requests that each socket has read and not answered.
-    pub owed: [VecDeque<Owed>; SOCKETS],
-    /// The last one that it answered.
-    pub old: [Option<Owed>; SOCKETS],
+    /// All sockets.
+    pub slots: [Slot; SOCKETS],
     /// Cookies of the requests sent, and by which socket.
     pub asked: Vec<(u64, usize)>,
     /// How many answers came for each cookie.
     pub answers: HashMap<u64, u32>,
-    /// Ids of the last message sent, and of the last one read that was not urgent.
-    pub last_sent: [u64; SOCKETS],
-    pub last_read: [u64; SOCKETS],
-    /// Sockets of which something was read that was not understood.
-    pub unsure: [bool; SOCKETS],
-    /// Sockets that were shut for reading: they have given up their answers.
-    pub shut: [bool; SOCKETS],
     /// The last cookie given out.
     pub cookie: u64,
 }
@@ -68,9 +85,6 @@ pub struct World {
 #[derive(Debug)]
 pub struct Machine {
     pub world: &'static World,
-    pub fds: [AtomicI32; SOCKETS],
-    /// The family of each socket's addresses.
-    pub families: [AtomicU32; SOCKETS],
     pub state: Mutex<State>,
     pub buffers: Buffers,
     /// A pipe whose writing end is passed around.
@@ -94,8 +108,6 @@ impl Machine {
             && !special.iter().any(|name| program.calls(name));
         Machine {
             world,
-            fds: std::array::from_fn(|_| AtomicI32::new(-1)),
-            families: std::array::from_fn(|_| AtomicU32::new(0)),
             state: Mutex::default(),
             buffers: Buffers::new(),
             pipe,
@@ -160,9 +172,7 @@ impl Machine {
         if errno == 0 || nth > 0 {
             return;
         }
-        // One thread may close what another one is about to use.
-        let closed = [libc::EBADF, libc::ENOTSOCK].contains(&errno) && !self.plain;
-        if !closed && !errnos::may(call.op().name, errno) {
+        if !errnos::may(call.op().name, errno) {
             let error = std::io::Error::from_raw_os_error(errno);
             self.find(&format!(
                 "line {}: {call}: unexpected errno: {error}",
@@ -221,26 +231,26 @@ impl Machine {
             traces[2].take(self.world.shared);
         }
         // What it read and sent is not known.
-        self.state().unsure = [true; SOCKETS];
+        self.state()
+            .slots
+            .iter_mut()
+            .for_each(|slot| slot.unsure = true);
     }
 
-    /// Closes a socket, if it is open.
+    /// The descriptor of a socket, if it is open.
+    pub fn open(&self, s: usize) -> Option<Fd> {
+        self.state().slots[s].fd.clone()
+    }
+
+    /// Closes a socket, if it is open, or has whoever is using it close it.
     pub fn close(&self, s: usize) -> Option<Result<i64, i32>> {
-        let fd = self.fds[s].swap(-1, Relaxed);
-        (fd >= 0).then(|| {
-            // SAFETY: The descriptor is ours, and was taken out of the table.
-            unsafe { libc::close(fd) };
+        let closed = {
             let mut state = self.state();
-            state.owed[s].clear();
-            state.old[s] = None;
-            state.last_sent[s] = 0;
-            state.last_read[s] = 0;
-            state.unsure[s] = false;
-            state.shut[s] = false;
             // Whoever is closed has given up its answers.
             state.asked.retain(|(_, slot)| *slot != s);
-            Ok(0)
-        })
+            mem::take(&mut state.slots[s])
+        };
+        closed.fd.map(|_| Ok(0))
     }
 
     fn second_thread(&self, calls: &mpsc::Receiver<(Call, usize)>) {
@@ -309,7 +319,7 @@ fn tick(every: Duration) {
 fn block(signal: i32) {
     // SAFETY: The set is initialised by the first call, and all of them get a valid place.
     unsafe {
-        let mut set = std::mem::zeroed();
+        let mut set = mem::zeroed();
         libc::sigemptyset(&mut set);
         libc::sigaddset(&mut set, signal);
         libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut());
@@ -321,7 +331,7 @@ pub fn run(world: &'static World, programs: &[Program]) -> ! {
     for signal in [libc::SIGALRM, libc::SIGUSR1] {
         // SAFETY: The handler does nothing; without SA_RESTART a call that waits ends with EINTR.
         unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
+            let mut action: libc::sigaction = mem::zeroed();
             action.sa_sigaction = ignore as *const () as usize;
             libc::sigaction(signal, &action, ptr::null_mut());
         }

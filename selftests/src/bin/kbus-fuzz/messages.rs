@@ -2,13 +2,15 @@
 //! Sends and reads, whole and faulty, and what is learnt from what was read.
 
 use std::mem;
-use std::sync::atomic::Ordering::Relaxed;
+use std::os::fd::AsRawFd;
 
 use kbus_selftests::sys::uapi;
 use kbus_uapi::kbus_info;
 
 use crate::address;
+use crate::machine::Fd;
 use crate::machine::Machine;
+use crate::perform::new;
 use crate::perform::ret;
 use crate::perform::Ret;
 use crate::program::Call;
@@ -45,8 +47,8 @@ fn pieces(machine: &Machine, shape: i64, len: usize) -> Vec<libc::iovec> {
 }
 
 impl Machine {
-    /// The control data of a send, and descriptors that are to be closed after it.
-    fn control(&self, call: &Call, cookie: u64) -> (Vec<u8>, Vec<i32>) {
+    /// The control data of a send, and what must stay open until it is done.
+    fn control(&self, call: &Call, cookie: u64) -> (Vec<u8>, Vec<Fd>) {
         let mut with = call.get("with");
         let (flags, max) = (call.get("flags") as u32, call.get("max") as u32);
         if flags != 0 || max != 0 {
@@ -87,10 +89,10 @@ impl Machine {
             address::name(call.get("name")),
         );
         add(4, SOL_KBUS, uapi::SCM_KBUS_VIA, vec![7; 32]);
-        let files = if with & 8 != 0 {
+        let (files, held) = if with & 8 != 0 {
             self.files(call.get("files"))
         } else {
-            Vec::new()
+            Default::default()
         };
         let bytes = files.iter().flat_map(|fd| fd.to_ne_bytes()).collect();
         add(8, libc::SOL_SOCKET, libc::SCM_RIGHTS as u32, bytes);
@@ -100,41 +102,41 @@ impl Machine {
         let ids = ids.iter().flat_map(|id| id.to_ne_bytes()).collect();
         add(16, libc::SOL_SOCKET, libc::SCM_CREDENTIALS as u32, ids);
         add(32, SOL_KBUS, 99, vec![0; 8]);
-        let made = |fd: &i32| {
-            let sockets = self.fds.iter().map(|fd| fd.load(Relaxed));
-            *fd >= 0 && *fd != self.pipe[1] && !sockets.into_iter().any(|sock| sock == *fd)
-        };
-        let mut made: Vec<i32> = files.into_iter().filter(made).collect();
-        made.dedup();
-        (control, made)
+        (control, held)
     }
 
-    /// Descriptors to be passed; those beside the pipe's are made for it.
-    fn files(&self, which: i64) -> Vec<i32> {
+    /// Numbers to be passed, and what must stay open for them: those beside the pipe's and sockets' are made for it.
+    fn files(&self, which: i64) -> (Vec<i32>, Vec<Fd>) {
         let pipe = self.pipe[1];
-        // SAFETY: New descriptors belong to nobody else; the sizes are those of what is pointed to.
-        unsafe {
+        // SAFETY: The sizes are those of what is pointed to.
+        let number = unsafe {
             match which {
-                0 => vec![pipe],
-                1 => vec![libc::open(
-                    c"/dev/null".as_ptr(),
-                    libc::O_RDWR | libc::O_CLOEXEC,
-                )],
-                2 => vec![pipe, pipe, pipe],
-                3 => Vec::new(),
-                4 => self.fds.iter().map(|fd| fd.load(Relaxed)).take(2).collect(),
-                5 => vec![libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)],
-                6 => vec![libc::epoll_create1(0)],
+                0 => return (vec![pipe], Vec::new()),
+                1 => libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC),
+                2 => return (vec![pipe, pipe, pipe], Vec::new()),
+                3 => return Default::default(),
+                4 => {
+                    let both = [self.open(0), self.open(1)];
+                    let number = |fd: &Option<Fd>| fd.as_ref().map_or(-1, |fd| fd.as_raw_fd());
+                    return (
+                        both.iter().map(number).collect(),
+                        both.into_iter().flatten().collect(),
+                    );
+                }
+                5 => libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0),
+                6 => libc::epoll_create1(0),
                 7 => {
                     let mut params = [0_u64; 15];
-                    vec![libc::syscall(libc::SYS_io_uring_setup, 1, params.as_mut_ptr()) as i32]
+                    libc::syscall(libc::SYS_io_uring_setup, 1, params.as_mut_ptr()) as i32
                 }
-                8 => vec![pipe, -1],
-                9 => vec![libc::open(c"/tmp".as_ptr(), libc::O_PATH | libc::O_CLOEXEC)],
-                10 => vec![pipe; 253],
-                _ => vec![pipe; 254],
+                8 => return (vec![pipe, -1], Vec::new()),
+                9 => libc::open(c"/tmp".as_ptr(), libc::O_PATH | libc::O_CLOEXEC),
+                10 => return (vec![pipe; 253], Vec::new()),
+                _ => return (vec![pipe; 254], Vec::new()),
             }
-        }
+        };
+        let made = (number >= 0).then(|| new(number));
+        (vec![number], made.into_iter().collect())
     }
 
     /// `sendmsg()` and its likes.
@@ -142,7 +144,7 @@ impl Machine {
         let fd = self.fd(call, "s")?;
         let mut result = Ok(0);
         for _ in 0..call.get("times").clamp(1, 200) {
-            result = self.send_once(call, fd);
+            result = self.send_once(call, &fd);
             if result.is_err() {
                 break;
             }
@@ -150,7 +152,8 @@ impl Machine {
         Some(result)
     }
 
-    fn send_once(&self, call: &Call, fd: i32) -> Ret {
+    fn send_once(&self, call: &Call, sock: &Fd) -> Ret {
+        let fd = sock.as_raw_fd();
         let s = call.get("s") as usize;
         let (shape, how) = (call.get("shape"), call.get("how"));
         let context = self.context(call);
@@ -165,7 +168,7 @@ impl Machine {
             state.cookie += 1;
             state.cookie
         };
-        let (control, made) = self.control(call, cookie);
+        let (control, held) = self.control(call, cookie);
         let len = call.get("len").clamp(0, (1 << 24) + 1) as usize;
         let mut iov = pieces(self, shape, len);
         let flags = call.get("msg") as i32;
@@ -212,24 +215,22 @@ impl Machine {
                 }
             }
         };
-        for fd in made {
-            // SAFETY: It was made for this message.
-            unsafe { libc::close(fd) };
-        }
-        let last = self.number(fd, uapi::KBUS_LAST_SENT);
+        drop(held);
+        let last = self.number(sock, uapi::KBUS_LAST_SENT);
         let mut state = self.state();
-        let reply = reply.and_then(|from| state.owed[s].iter().position(|(_, owed)| *owed == from));
+        let slot = &mut state.slots[s];
+        let reply = reply.and_then(|from| slot.owed.iter().position(|(_, owed)| *owed == from));
         let is_reply = [1, 4, 8].contains(&call.get("to"));
         match result {
             Ok(_) => {
                 let asks = call.get("flags") & i64::from(uapi::KBUS_REQUEST) != 0
                     && (how == 0 || how == 3);
+                let before = mem::replace(&mut slot.last_sent, last);
                 if asks && !is_reply {
                     state.asked.push((cookie, s));
                 } else if let Some(at) = reply.filter(|_| is_reply && how != 2) {
-                    state.old[s] = state.owed[s].remove(at);
+                    slot.old = slot.owed.remove(at);
                 }
-                let before = mem::replace(&mut state.last_sent[s], last);
                 drop(state);
                 if self.plain && last <= before {
                     self.find(&format!(
@@ -239,7 +240,7 @@ impl Machine {
             }
             Err(libc::EADDRNOTAVAIL | libc::ECONNREFUSED) if is_reply => {
                 if let Some(at) = reply {
-                    state.owed[s].remove(at);
+                    slot.owed.remove(at);
                 }
             }
             Err(_) => {}
@@ -252,7 +253,7 @@ impl Machine {
         let fd = self.fd(call, "s")?;
         let mut result = Ok(0);
         for _ in 0..call.get("times").clamp(1, 200) {
-            result = self.recv_once(call, fd);
+            result = self.recv_once(call, &fd);
             if result.is_err() {
                 break;
             }
@@ -260,7 +261,8 @@ impl Machine {
         Some(result)
     }
 
-    fn recv_once(&self, call: &Call, fd: i32) -> Ret {
+    fn recv_once(&self, call: &Call, sock: &Fd) -> Ret {
+        let fd = sock.as_raw_fd();
         let (s, shape, how) = (call.get("s") as usize, call.get("shape"), call.get("how"));
         let room = (call.get("room").clamp(0, 1 << 20)) as usize;
         let control_len = (call.get("control").clamp(0, 4096)) as usize;
@@ -326,7 +328,7 @@ impl Machine {
             (Ok(_), _) => 1,
             (Err(libc::EFAULT), _) if shape == 6 => {
                 // The core writes the address when the message has been read.
-                self.state().unsure[s] = true;
+                self.state().slots[s].unsure = true;
                 0
             }
             (Err(_), _) => 0,
@@ -366,8 +368,7 @@ impl Machine {
             let data = &rest[16..len];
             if (level, kind) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
                 for fd in data.chunks_exact(4) {
-                    // SAFETY: It has just come into being.
-                    unsafe { libc::close(i32::from_ne_bytes(fd.try_into().expect("4 bytes"))) };
+                    drop(new(i32::from_ne_bytes(fd.try_into().expect("4 bytes"))));
                 }
             } else if (level, kind) == (SOL_KBUS, uapi::SCM_KBUS_INFO as i32)
                 && data.len() >= size_of::<kbus_info>()
@@ -381,19 +382,20 @@ impl Machine {
             return;
         }
         let mut state = self.state();
+        let slot = &mut state.slots[s];
         let Some(info) = info.filter(|_| !from.is_empty()) else {
-            state.unsure[s] |= !(nothing && state.shut[s]);
+            slot.unsure |= !(nothing && slot.shut);
             return;
         };
         if let Some(id) = address::request_id(from) {
-            state.owed[s].push_back((id, from.to_vec()));
+            slot.owed.push_back((id, from.to_vec()));
         }
         let answers = uapi::KBUS_REPLY | uapi::KBUS_STATUS;
         if info.flags & answers != 0 && info.in_reply_to != 0 && info.cookie != 0 {
             *state.answers.entry(info.cookie).or_default() += 1;
         }
         if info.flags & uapi::KBUS_URGENT == 0 {
-            let before = mem::replace(&mut state.last_read[s], info.id);
+            let before = mem::replace(&mut state.slots[s].last_read, info.id);
             drop(state);
             if self.plain && info.id < before {
                 self.find(&format!(

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Each kind of call but sends and reads, as system calls.
 
+use std::os::fd::AsRawFd;
+use std::os::fd::FromRawFd;
+use std::os::fd::OwnedFd;
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
 
 use kbus_selftests::sys::uapi;
 
 use crate::address;
 use crate::address::Context;
 use crate::around;
+use crate::machine::Fd;
 use crate::machine::Machine;
 use crate::program::Call;
 use crate::words::SOCKETS;
@@ -25,13 +30,18 @@ pub fn ret(r: impl Into<i64>) -> Ret {
     }
 }
 
+/// A descriptor that has just come into being.
+pub fn new(number: i32) -> Fd {
+    // SAFETY: It is nobody else's.
+    Arc::new(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 const SOL_KBUS: i32 = uapi::SOL_KBUS as i32;
 
 impl Machine {
     /// The descriptor of the socket that a call is about; `None` if it is not open.
-    pub fn fd(&self, call: &Call, key: &str) -> Option<i32> {
-        let s = self.slot(call, key)?;
-        Some(self.fds[s].load(Relaxed)).filter(|fd| *fd >= 0)
+    pub fn fd(&self, call: &Call, key: &str) -> Option<Fd> {
+        self.open(self.slot(call, key)?)
     }
 
     /// Its number.
@@ -46,11 +56,15 @@ impl Machine {
             "socket" => self.socket(call)?,
             "bind" => {
                 let fd = self.fd(call, "s")?;
-                let family = self.families[call.get("s") as usize].load(Relaxed) as u16;
+                let family = self.state().slots[call.get("s") as usize].family;
                 let bytes = address::bus(call.get("bus"), family);
                 // SAFETY: The address is readable, or cannot be touched at all.
                 ret(unsafe {
-                    libc::bind(fd, self.buffers.place(&bytes).cast(), bytes.len() as u32)
+                    libc::bind(
+                        fd.as_raw_fd(),
+                        self.buffers.place(&bytes).cast(),
+                        bytes.len() as u32,
+                    )
                 })
             }
             "connect" => {
@@ -58,7 +72,11 @@ impl Machine {
                 let bytes = address::dest(call.get("to"), call.get("name"), &self.context(call))?;
                 // SAFETY: As above.
                 ret(unsafe {
-                    libc::connect(fd, self.buffers.place(&bytes).cast(), bytes.len() as u32)
+                    libc::connect(
+                        fd.as_raw_fd(),
+                        self.buffers.place(&bytes).cast(),
+                        bytes.len() as u32,
+                    )
                 })
             }
             "name" => self.name_option(call)?,
@@ -71,7 +89,13 @@ impl Machine {
                 let (option, len) = (call.get("option") as i32, call.get("len") as u32);
                 // SAFETY: There are 16 bytes to be read.
                 ret(unsafe {
-                    libc::setsockopt(fd, libc::SOL_SOCKET, option, value.as_ptr().cast(), len)
+                    libc::setsockopt(
+                        fd.as_raw_fd(),
+                        libc::SOL_SOCKET,
+                        option,
+                        value.as_ptr().cast(),
+                        len,
+                    )
                 })
             }
             "getsol" => {
@@ -81,7 +105,7 @@ impl Machine {
                 // SAFETY: There are 64 bytes of room.
                 let r = ret(unsafe {
                     libc::getsockopt(
-                        fd,
+                        fd.as_raw_fd(),
                         libc::SOL_SOCKET,
                         option,
                         value.as_mut_ptr().cast(),
@@ -89,8 +113,7 @@ impl Machine {
                     )
                 });
                 if r.is_ok() && option == 77 && len == 4 {
-                    // SAFETY: It is a descriptor that has just come into being.
-                    unsafe { libc::close(value[0] as i32) };
+                    drop(new(value[0] as i32));
                 }
                 r
             }
@@ -102,16 +125,16 @@ impl Machine {
                 let mut value = [call.get("value"); 8];
                 let what = call.get("what") as libc::c_ulong;
                 // SAFETY: There is room for what these commands write.
-                ret(unsafe { libc::ioctl(fd, what, value.as_mut_ptr()) })
+                ret(unsafe { libc::ioctl(fd.as_raw_fd(), what, value.as_mut_ptr()) })
             }
             "shutdown" => {
                 let fd = self.fd(call, "s")?;
                 let how = call.get("how");
                 if how == 0 || how == 2 {
-                    self.state().shut[call.get("s") as usize] = true;
+                    self.state().slots[call.get("s") as usize].shut = true;
                 }
                 // SAFETY: Always safe.
-                ret(unsafe { libc::shutdown(fd, how as i32) })
+                ret(unsafe { libc::shutdown(fd.as_raw_fd(), how as i32) })
             }
             "dup" => self.dup(call)?,
             "close" => self.close(self.slot(call, "s")?)?,
@@ -123,8 +146,8 @@ impl Machine {
                 // SAFETY: There are 128 bytes of room.
                 ret(unsafe {
                     match call.get("peer") {
-                        0 => libc::getsockname(fd, at, &mut len),
-                        _ => libc::getpeername(fd, at, &mut len),
+                        0 => libc::getsockname(fd.as_raw_fd(), at, &mut len),
+                        _ => libc::getpeername(fd.as_raw_fd(), at, &mut len),
                     }
                 })
             }
@@ -146,12 +169,12 @@ impl Machine {
     }
 
     /// Takes up a socket; what another thread has put there meanwhile is closed.
-    fn put(&self, s: usize, fd: i32) {
-        let old = self.fds[s].swap(fd, Relaxed);
-        if old >= 0 {
-            // SAFETY: The descriptor is ours, and was taken out of the table.
-            unsafe { libc::close(old) };
-        }
+    fn put(&self, s: usize, fd: &Fd, family: u16) {
+        let mut state = self.state();
+        state.slots[s].family = family;
+        let old = state.slots[s].fd.replace(fd.clone());
+        drop(state);
+        drop(old);
     }
 
     fn socket(&self, call: &Call) -> Option<Ret> {
@@ -180,9 +203,9 @@ impl Machine {
         let Ok(fd) = r else {
             return Some(r);
         };
-        self.families[s].store(family as u32, Relaxed);
-        self.put(s, fd as i32);
-        let peer = self.number(fd as i32, uapi::KBUS_PEER_ID);
+        let fd = new(fd as i32);
+        self.put(s, &fd, family as u16);
+        let peer = self.number(&fd, uapi::KBUS_PEER_ID);
         let last = self.world.shared.last_peer.fetch_max(peer, Relaxed);
         if self.plain && peer <= last {
             self.find(&format!("{call}: peer id {peer:x} after {last:x}"));
@@ -191,13 +214,13 @@ impl Machine {
     }
 
     /// An option that is a `__u64`; 0 if there is none.
-    pub fn number(&self, fd: i32, option: u32) -> u64 {
+    pub fn number(&self, fd: &Fd, option: u32) -> u64 {
         let mut value = 0_u64;
         let mut len = 8;
         // SAFETY: There is room for the value and its length.
         unsafe {
             libc::getsockopt(
-                fd,
+                fd.as_raw_fd(),
                 SOL_KBUS,
                 option as i32,
                 (&raw mut value).cast(),
@@ -210,21 +233,18 @@ impl Machine {
     /// What the address of a message may speak of.
     pub fn context(&self, call: &Call) -> Context {
         let (s, peer) = (call.get("s") as usize, call.get("peer") as usize % SOCKETS);
-        let fd = self.fds[peer].load(Relaxed);
-        let peer_id = if fd < 0 {
-            0x1234
-        } else {
-            self.number(fd, uapi::KBUS_PEER_ID)
-        };
-        let state = self.state();
-        let first = |s: usize| state.owed[s].front().map(|(_, from)| from.clone());
+        let peer_id = self
+            .open(peer)
+            .map_or(0x1234, |fd| self.number(&fd, uapi::KBUS_PEER_ID));
+        let slots = &self.state().slots;
+        let first = |s: usize| slots[s].owed.front().map(|(_, from)| from.clone());
         Context {
-            family: self.families[s].load(Relaxed) as u16,
+            family: slots[s].family,
             peer: peer_id,
             owed: [
                 first(s),
                 first(peer),
-                state.old[s].as_ref().map(|(_, from)| from.clone()),
+                slots[s].old.as_ref().map(|(_, from)| from.clone()),
             ],
         }
     }
@@ -244,7 +264,7 @@ impl Machine {
         // SAFETY: The name is readable, or cannot be touched at all.
         Some(ret(unsafe {
             libc::setsockopt(
-                fd,
+                fd.as_raw_fd(),
                 SOL_KBUS,
                 call.get("option") as i32,
                 at.cast(),
@@ -273,11 +293,11 @@ impl Machine {
         };
         if option == i64::from(uapi::KBUS_IGNORE) {
             // It may be the number of one that is owed.
-            self.state().unsure[call.get("s") as usize] = true;
+            self.state().slots[call.get("s") as usize].unsure = true;
         }
         // SAFETY: There are 16 bytes to be read, or none that can be touched.
         Some(ret(unsafe {
-            libc::setsockopt(fd, SOL_KBUS, option as i32, at.cast(), len)
+            libc::setsockopt(fd.as_raw_fd(), SOL_KBUS, option as i32, at.cast(), len)
         }))
     }
 
@@ -297,7 +317,7 @@ impl Machine {
         };
         // SAFETY: There is more room than any length that is given, or none that can be touched.
         Some(ret(unsafe {
-            libc::getsockopt(fd, SOL_KBUS, option as i32, at.cast(), &mut len)
+            libc::getsockopt(fd.as_raw_fd(), SOL_KBUS, option as i32, at.cast(), &mut len)
         }))
     }
 
@@ -305,16 +325,16 @@ impl Machine {
         let fd = self.fd(call, "s")?;
         let s = call.get("s") as usize;
         let id = {
-            let mut state = self.state();
+            let slot = &mut self.state().slots[s];
             match call.get("id") {
                 0 => {
-                    let owed = state.owed[s].pop_front()?;
+                    let owed = slot.owed.pop_front()?;
                     let id = owed.0;
-                    state.old[s] = Some(owed);
+                    slot.old = Some(owed);
                     id
                 }
-                1 => state.old[s].as_ref()?.0,
-                2 => state.last_sent[s],
+                1 => slot.old.as_ref()?.0,
+                2 => slot.last_sent,
                 _ => 0,
             }
         };
@@ -322,7 +342,7 @@ impl Machine {
         // SAFETY: The value is readable.
         let r = ret(unsafe {
             libc::setsockopt(
-                fd,
+                fd.as_raw_fd(),
                 SOL_KBUS,
                 uapi::KBUS_IGNORE as i32,
                 value.as_ptr().cast(),
@@ -337,7 +357,7 @@ impl Machine {
         let (events, ms) = (call.get("events"), call.get("ms").clamp(0, 50) as i32);
         if call.get("how") == 0 {
             let mut entry = libc::pollfd {
-                fd,
+                fd: fd.as_raw_fd(),
                 events: events as i16,
                 revents: 0,
             };
@@ -353,16 +373,16 @@ impl Machine {
             events: events as u32 | edge,
             u64: 0,
         };
-        // SAFETY: The event is a valid place; the descriptor is closed again.
+        // SAFETY: Always safe.
+        let epoll = match ret(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }) {
+            Ok(epoll) => new(epoll as i32),
+            Err(errno) => return Some(Err(errno)),
+        };
+        let (set, sock, add) = (epoll.as_raw_fd(), fd.as_raw_fd(), libc::EPOLL_CTL_ADD);
+        // SAFETY: The event is a valid place.
         Some(unsafe {
-            let epoll = libc::epoll_create1(libc::EPOLL_CLOEXEC);
-            let mut r = ret(epoll);
-            if epoll >= 0 {
-                r = ret(libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &mut event));
-                r = r.and(ret(libc::epoll_wait(epoll, &mut event, 1, ms)));
-                libc::close(epoll);
-            }
-            r
+            ret(libc::epoll_ctl(set, add, sock, &mut event))
+                .and(ret(libc::epoll_wait(set, &mut event, 1, ms)))
         })
     }
 
@@ -374,16 +394,15 @@ impl Machine {
         }
         self.close(to);
         // SAFETY: Always safe.
-        let r = ret(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) });
+        let r = ret(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 0) });
         if let Ok(fd) = r {
-            let family = self.families[from].load(Relaxed);
-            self.families[to].store(family, Relaxed);
-            self.put(to, fd as i32);
+            let family = self.state().slots[from].family;
+            self.put(to, &new(fd as i32), family);
             // Either may read what the other has asked for.
-            let mut state = self.state();
-            state.unsure[from] = true;
-            state.unsure[to] = true;
-            state.shut[to] = state.shut[from];
+            let slots = &mut self.state().slots;
+            slots[from].unsure = true;
+            slots[to].unsure = true;
+            slots[to].shut = slots[from].shut;
         }
         Some(r)
     }
@@ -393,33 +412,37 @@ impl Machine {
         // SAFETY: No memory of ours is given away; what comes into being is given back.
         Some(unsafe {
             match call.get("call") {
-                0 => ret(libc::listen(fd, 5)),
-                1 => ret(libc::accept(fd, ptr::null_mut(), ptr::null_mut())),
+                0 => ret(libc::listen(fd.as_raw_fd(), 5)),
+                1 => ret(libc::accept(
+                    fd.as_raw_fd(),
+                    ptr::null_mut(),
+                    ptr::null_mut(),
+                )),
                 2 => {
                     let at = libc::mmap(
                         ptr::null_mut(),
                         4096,
                         libc::PROT_READ,
                         libc::MAP_SHARED,
-                        fd,
+                        fd.as_raw_fd(),
                         0,
                     );
                     ret(if at == libc::MAP_FAILED { -1 } else { 0 })
                 }
                 3 => {
                     let mut pipe = [0; 2];
-                    libc::pipe2(pipe.as_mut_ptr(), libc::O_NONBLOCK);
+                    ret(libc::pipe2(pipe.as_mut_ptr(), libc::O_NONBLOCK)).ok()?;
                     libc::write(pipe[1], pipe.as_ptr().cast(), 8);
                     let out = ret(libc::splice(
                         pipe[0],
                         ptr::null_mut(),
-                        fd,
+                        fd.as_raw_fd(),
                         ptr::null_mut(),
                         8,
                         libc::SPLICE_F_NONBLOCK,
                     ) as i64);
                     let inward = libc::splice(
-                        fd,
+                        fd.as_raw_fd(),
                         ptr::null_mut(),
                         pipe[1],
                         ptr::null_mut(),
@@ -428,7 +451,7 @@ impl Machine {
                     );
                     // A message may have come out that nobody has looked at.
                     if inward >= 0 {
-                        self.state().unsure[call.get("s") as usize] = true;
+                        self.state().slots[call.get("s") as usize].unsure = true;
                     }
                     libc::close(pipe[0]);
                     libc::close(pipe[1]);
@@ -438,11 +461,11 @@ impl Machine {
                 4 => {
                     let file =
                         libc::open(c"/proc/self/exe".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
-                    let r = libc::sendfile(fd, file, ptr::null_mut(), 100);
+                    let r = libc::sendfile(fd.as_raw_fd(), file, ptr::null_mut(), 100);
                     libc::close(file);
                     return (r >= 0).then_some(Ok(0));
                 }
-                5 => ret(libc::lseek(fd, 0, libc::SEEK_SET)),
+                5 => ret(libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_SET)),
                 _ => {
                     let mut pair = [0; 2];
                     ret(libc::socketpair(
