@@ -3,6 +3,7 @@
 
 use kbus_selftests::sys::uapi;
 
+use crate::words::word;
 use crate::words::BUSES;
 use crate::words::DESTS;
 use crate::words::NAMES;
@@ -12,11 +13,6 @@ pub const FOLDER: &str = "/tmp/kbus-fuzz";
 
 /// An address that cannot be read.
 pub const FAULT: &[u8] = b"fault";
-
-fn word(words: &[(&'static str, i64)], value: i64) -> &'static str {
-    let found = words.iter().find(|(_, number)| *number == value);
-    found.map_or("empty", |(word, _)| word)
-}
 
 /// The bytes of a name.
 pub fn name(value: i64) -> Vec<u8> {

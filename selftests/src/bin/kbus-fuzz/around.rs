@@ -13,18 +13,8 @@ use crate::machine::Machine;
 use crate::perform::ret;
 use crate::perform::Ret;
 use crate::program::Call;
-
-/// The sysctls, in the order of their words.
-pub const SYSCTLS: [&str; 8] = [
-    "literal",
-    "user_bytes",
-    "bus_bytes",
-    "max_queue_len",
-    "user_bindings",
-    "user_wide",
-    "user_waits",
-    "user_buses",
-];
+use crate::words::word;
+use crate::words::SYSCTLS;
 
 impl Machine {
     /// Goes to another namespace; it may fail.
@@ -100,7 +90,7 @@ pub fn user(call: &Call) -> Ret {
 
 /// Writes a limit, or only reads it.
 pub fn sysctl(call: &Call) -> Ret {
-    let file = SYSCTLS[call.get("file") as usize % SYSCTLS.len()];
+    let file = word(SYSCTLS, call.get("file"));
     let path = format!("/proc/sys/net/kbus/{file}");
     let value = call.get("value");
     // It cannot be raised again in the second namespace, and would stay.

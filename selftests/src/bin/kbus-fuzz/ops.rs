@@ -20,6 +20,7 @@ use crate::words::RECV_MSG;
 use crate::words::SHAPES;
 use crate::words::SOCK;
 use crate::words::SOL_SOCKET;
+use crate::words::SYSCTLS;
 use crate::words::VALUES;
 
 const fn sock(key: &'static str) -> Arg {
@@ -306,20 +307,7 @@ pub const OPS: &[Op] = &[
         "sysctl",
         2,
         &[
-            word(
-                "file",
-                &[
-                    ("literal", 0),
-                    ("user_bytes", 1),
-                    ("bus_bytes", 2),
-                    ("max_queue_len", 3),
-                    ("user_bindings", 4),
-                    ("user_wide", 5),
-                    ("user_waits", 6),
-                    ("user_buses", 7),
-                ],
-                8,
-            ),
+            word("file", SYSCTLS, SYSCTLS.len()),
             arg(
                 "value",
                 Kind::Number(

@@ -14,7 +14,6 @@ use kbus_selftests::sys::Sock;
 
 use crate::address;
 use crate::address::FOLDER;
-use crate::around::SYSCTLS;
 use crate::cover::Shared;
 use crate::cover::Spot;
 use crate::cover::Trace;
@@ -22,6 +21,7 @@ use crate::finish::what_is_left;
 use crate::machine;
 use crate::machine::World;
 use crate::program::Program;
+use crate::words::SYSCTLS;
 
 /// How long a program may take, in milliseconds; what sleeps in it is interrupted many times a second.
 const LONGEST: i32 = 30_000;
@@ -41,7 +41,8 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Runner {
     world: &'static World,
-    limits: Vec<String>,
+    /// The limits of a machine that has just been started.
+    limits: Vec<(&'static str, String)>,
     runs: u64,
     processes: u64,
 }
@@ -59,6 +60,10 @@ fn enter(namespace: i32) {
 
 fn limit(file: &str) -> String {
     fs::read_to_string(format!("/proc/sys/net/kbus/{file}")).expect("net.kbus")
+}
+
+fn set_limit(file: &str, value: &str) {
+    fs::write(format!("/proc/sys/net/kbus/{file}"), value).expect("net.kbus");
 }
 
 impl Runner {
@@ -125,7 +130,10 @@ impl Runner {
         }));
         Runner {
             world,
-            limits: SYSCTLS.iter().map(|file| limit(file)).collect(),
+            limits: SYSCTLS
+                .iter()
+                .map(|(file, _)| (*file, limit(file)))
+                .collect(),
             runs: 0,
             processes: 0,
         }
@@ -232,19 +240,24 @@ impl Runner {
     fn put_back(&self, programs: &[Program]) {
         let some = |name| programs.iter().any(|program| program.calls(name));
         if some("sysctl") {
-            for (file, value) in SYSCTLS.iter().zip(&self.limits) {
-                fs::write(format!("/proc/sys/net/kbus/{file}"), value).expect("net.kbus");
-            }
+            self.put_back_limits();
         }
         if some("memory") {
             fs::write(format!("{GROUP}/memory.max"), "max").expect("memory.max");
         }
     }
 
-    /// Each user has all of its budget: so many bytes can wait, and not one more was charged.
+    fn put_back_limits(&self) {
+        for (file, value) in &self.limits {
+            set_limit(file, value);
+        }
+    }
+
+    /// Each user has all of its budget: so many bytes, and one message, can wait, and not one more was charged.
     fn budgets(&self) -> Option<String> {
         const BYTES: usize = 4096;
-        fs::write("/proc/sys/net/kbus/user_bytes", BYTES.to_string()).expect("net.kbus");
+        set_limit("user_bytes", &BYTES.to_string());
+        set_limit("user_messages", "1");
         let mut finding = None;
         for user in [0, 1000, 1001] {
             let become_user = |id: i64| {
@@ -268,7 +281,7 @@ impl Runner {
             // SAFETY: As above.
             unsafe { libc::syscall(libc::SYS_setresuid, 0, 0, 0) };
         }
-        fs::write("/proc/sys/net/kbus/user_bytes", &self.limits[1]).expect("net.kbus");
+        self.put_back_limits();
         finding
     }
 }

@@ -44,6 +44,12 @@ pub const fn arg(key: &'static str, kind: Kind, default: i64) -> Arg {
     Arg { key, kind, default }
 }
 
+/// The word for a number.
+pub fn word(words: &[Word], value: i64) -> &'static str {
+    let found = words.iter().find(|(_, number)| *number == value);
+    found.map_or("empty", |(word, _)| word)
+}
+
 /// Sockets that a program has at most.
 pub const SOCKETS: usize = 6;
 
@@ -122,6 +128,19 @@ pub const BUSES: &[Word] = &[
     ("short", 15),
     ("loop", 16),
     ("fault", 17),
+];
+
+/// Limits, each a file of `/proc/sys/net/kbus`. What comes new comes last.
+pub const SYSCTLS: &[Word] = &[
+    ("literal", 0),
+    ("user_bytes", 1),
+    ("bus_bytes", 2),
+    ("max_queue_len", 3),
+    ("user_bindings", 4),
+    ("user_wide", 5),
+    ("user_waits", 6),
+    ("user_buses", 7),
+    ("user_messages", 8),
 ];
 
 /// On or off.
