@@ -52,7 +52,14 @@ fn goes_off_and_on_again() {
 /// Of several that were full it is one that counts, before which the send cannot go: when all have
 /// room it is on, in whatever order they got it, and the send goes.
 fn on_when_several_have_room() {
-    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+    for order in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
         let bus = fresh_bus();
         let socks: Vec<Sock> = (0..3).map(|_| full_listener(&bus, "$.A")).collect();
         let sock = put_off(&bus);
