@@ -8,6 +8,7 @@
 use crate::{
     bus_core::{
         hash,
+        limits::BEFORE_FIRST,
         Bus, //
     },
     endpoint::Endpoint,
@@ -101,10 +102,10 @@ pub(crate) struct Domain {
 }
 
 /// The last peer id: never reused while the machine is up and the module loaded.
-static LAST_PEER: Atomic<u64> = Atomic::new(0);
+static LAST_PEER: Atomic<u64> = Atomic::new(BEFORE_FIRST);
 
-/// How many domains there have been.
-static LAST_DOMAIN: Atomic<u64> = Atomic::new(0);
+/// The number of the last domain.
+static LAST_DOMAIN: Atomic<u64> = Atomic::new(BEFORE_FIRST);
 
 static CELL: NetCell = NetCell::new();
 
@@ -145,7 +146,7 @@ impl NetState for Domain {
         };
         let order = Order {
             id: LAST_DOMAIN.fetch_add(1, Relaxed).wrapping_add(1),
-            last_message: Atomic::new(0),
+            last_message: Atomic::new(BEFORE_FIRST),
         };
         Arc::pin_init(
             try_pin_init!(Self {

@@ -16,6 +16,7 @@ use super::error::Error;
 use super::events::Events;
 use super::hash::Key;
 use super::limits::Limits;
+use super::limits::BEFORE_FIRST;
 use super::mem::AllocError;
 use super::mem::Arc;
 use super::mem::Bytes;
@@ -283,11 +284,11 @@ impl<M: Member> Bus<M> {
             max_msg: MAX_MSG,
             members: 0,
             bindings: 0,
-            last_binding: 0,
+            last_binding: BEFORE_FIRST,
             copies: 0,
             waits: Tree::new(),
             todo: Todo::new(),
-            last_ticket: 0,
+            last_ticket: BEFORE_FIRST,
             events: Events::new(),
         })
     }

@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How many objects one user may have on one bus.
+//! How many objects one user may have on one bus, and where ids begin.
 //!
-//! They hold for all buses of the machine and may be changed at any time; what there is already stays.
+//! The limits hold for all buses of the machine and may be changed at any time; what there is already stays.
 
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
+
+/// Ids begin behind this, whatever of: sockets, messages, bindings, waits.
+///
+/// In a kernel that checks itself those of 32 bits come to an end soon after the beginning, so that all its tests go past it.
+pub const BEFORE_FIRST: u64 = match cfg!(CONFIG_RUST_DEBUG_ASSERTIONS) {
+    true => u32::MAX as u64 - 100,
+    false => 0,
+};
 
 /// The limits.
 #[derive(Debug)]

@@ -22,6 +22,7 @@ use super::entry::Bond;
 use super::entry::Debt;
 use super::entry::Gap;
 use super::entry::Origin;
+use super::limits::BEFORE_FIRST;
 use super::list::List;
 use super::tree::Tree;
 use super::wakes::Link;
@@ -129,7 +130,7 @@ impl<M: Member> Queue<M> {
             limit: QUEUE_LEN,
             byte_limit: QUEUE_BYTES,
             reply_max: REPLY_MAX,
-            next_token: 1,
+            next_token: BEFORE_FIRST.saturating_add(1),
             gap: Gap::NONE,
             lost: 0,
             owed: Tree::new(),

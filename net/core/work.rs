@@ -19,6 +19,7 @@
 use super::bus::Bus;
 use super::bus::Member;
 use super::close::BATCH;
+use super::limits::BEFORE_FIRST;
 use super::mem::AllocError;
 use super::mem::Box;
 use super::tree::Node;
@@ -181,7 +182,7 @@ impl<M: Member> Todo<M> {
             ready: Tree::new(),
             starved: Tree::new(),
             rounds: Tree::new(),
-            last_turn: 0,
+            last_turn: BEFORE_FIRST,
             carrier: 0,
         }
     }

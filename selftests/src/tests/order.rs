@@ -24,7 +24,7 @@ super::tests! {
     readers_agree_on_what_they_both_saw readers_agree_with_senders_in_threads
     every_queue_ascends_with_requests_and_replies
     every_queue_ascends_with_waiters statuses_and_events_are_in_the_order_too
-    a_reply_is_after_its_request
+    a_reply_is_after_its_request ids_of_more_than_32_bits
 }
 
 const WAIT: u32 = uapi::KBUS_ALL_OR_WAIT;
@@ -452,4 +452,47 @@ fn a_reply_is_after_its_request() {
         assert_eq!(info.in_reply_to, id);
         assert!(info.id > id);
     }
+}
+
+/// Ids go past 32 bits, everywhere that they are told or given. On a kernel that checks itself that is soon.
+fn ids_of_more_than_32_bits() {
+    const BEYOND: u64 = 1 << 32;
+    let bus = fresh_bus();
+    let mut a = Sock::on(&bus);
+    if a.peer_id() < BEYOND - 1000 {
+        process::skip("ids begin at 1 here");
+    }
+    while a.peer_id() < BEYOND || a.last_sent() < BEYOND {
+        a = Sock::on(&bus);
+        a.send_to("$.News", b"").unwrap();
+    }
+    let b = Sock::on(&bus);
+    b.replier("$.A").unwrap();
+    let option = uapi::KBUS_REPLIER as i32;
+    let replier = a.get_at(uapi::SOL_KBUS as i32, option, b"$.A\0 and more");
+    assert_eq!(replier.unwrap()[..8], b.peer_id().to_ne_bytes());
+    let ask = |to: &str| {
+        let id = a.request(to, b"").unwrap();
+        let request = b.recv().unwrap();
+        assert!(id > BEYOND && request.info.id == id, "{request:?}");
+        assert_eq!(request.from, format!("$.A@{:x}#{id:x}", a.peer_id()));
+        (id, request)
+    };
+    let (first, request) = ask("$.A");
+    b.reply(&request, b"yes").unwrap();
+    let reply = a.recv().unwrap();
+    assert_eq!(
+        (reply.info.in_reply_to, reply.info.sender),
+        (first, b.peer_id())
+    );
+    assert_eq!((&reply.data[..], reply.info.to), (&b"yes"[..], a.peer_id()));
+    let (second, _) = ask(&format!("$.A@{:x}", b.peer_id()));
+    b.ignore(second).unwrap();
+    let status = a.recv().unwrap();
+    assert_eq!(
+        (status.info.in_reply_to, status.info.sender),
+        (second, b.peer_id())
+    );
+    assert_eq!(status.info.error, uapi::KBUS_IGNORED as i32);
+    assert!(second > first && status.info.id > second && a.sync() >= status.info.id);
 }
