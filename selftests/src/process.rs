@@ -441,6 +441,35 @@ pub fn new_userns(uid: u32, gid: u32) {
     }
 }
 
+/// Runs `f` as each of these users of a user namespace of `owner`, to which root lends 65536 ids from 100000 on.
+pub fn as_lent_users(owner: u32, users: &[u32], f: impl Fn(u32)) {
+    let (unshared, mapped) = (Gate::new(), Gate::new());
+    let child = Child::fork(|| {
+        // SAFETY: Always safe.
+        unsafe { libc::syscall(libc::SYS_setresuid, -1, owner, -1) };
+        // SAFETY: Always safe.
+        if unsafe { libc::unshare(libc::CLONE_NEWUSER) } != 0 {
+            skip("no user namespaces here");
+        }
+        unshared.open(1);
+        mapped.pass();
+        for user in users {
+            Child::fork(|| {
+                // SAFETY: Always safe.
+                let r = unsafe { libc::setresuid(*user, *user, *user) };
+                assert_eq!(r, 0, "a user of the namespace");
+                f(*user);
+            })
+            .join();
+        }
+    });
+    unshared.pass();
+    let map = format!("/proc/{}/uid_map", child.pid());
+    std::fs::write(map, "0 100000 65536").expect("root may lend ids");
+    mapped.open(1);
+    child.join();
+}
+
 /// Has the next children be born in a new pid namespace.
 pub fn new_pidns() {
     // SAFETY: Always safe.

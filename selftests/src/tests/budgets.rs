@@ -22,7 +22,7 @@ super::tests! {
     request_counts_for_its_sender_until_read reservation_counts_for_the_requester
     reply_within_its_reservation_needs_no_budget long_reply_needs_budget
     waits_for_a_budget_that_is_released_elsewhere pollout_comes_back_with_the_budget
-    budget_is_the_machine_s_not_the_bus_s subordinate_users_have_one_budget
+    budget_is_the_machine_s_not_the_bus_s subordinate_users_have_one_budget users_of_root_s_namespace_have_root_s_budget
     leaving_keeps_the_debt_of_a_user raised_limits_wake_who_waits
     users_who_have_nothing_left_are_forgotten half_of_what_is_left_of_a_bus all_of_a_bus_for_its_owner
 }
@@ -306,35 +306,28 @@ fn subordinate_users_have_one_budget() {
     let outside = listener(A, &bus, "$.A");
     fill_with_kib(&sender, "$.A", &outside);
     // As many users as there may be, lent by the administrator to a namespace of A.
-    let (unshared, mapped) = (process::Gate::new(), process::Gate::new());
-    let child = Child::fork(|| {
-        // SAFETY: Always safe.
-        unsafe { libc::syscall(libc::SYS_setresuid, -1, A, -1) };
-        // SAFETY: Always safe.
-        if unsafe { libc::unshare(libc::CLONE_NEWUSER) } != 0 {
-            process::skip("no user namespaces here");
-        }
-        unshared.open(1);
-        mapped.pass();
-        for user in [0, 1, 2] {
-            Child::fork(|| {
-                // SAFETY: Always safe.
-                let r = unsafe { libc::setresuid(user, user, user) };
-                assert_eq!(r, 0, "a user of the namespace");
-                let sock = Sock::on(&bus);
-                sock.set_queue_len(10_000);
-                sock.listen("$.B").unwrap();
-                // Half of what the one outside left, and not of a budget of its own.
-                assert_eq!(fill_with_kib(&sender, "$.B", &sock), 16);
-            })
-            .join();
-        }
+    process::as_lent_users(A, &[0, 1, 2], |_| {
+        let sock = Sock::on(&bus);
+        sock.set_queue_len(10_000);
+        sock.listen("$.B").unwrap();
+        // Half of what the one outside left, and not of a budget of its own.
+        assert_eq!(fill_with_kib(&sender, "$.B", &sock), 16);
     });
-    unshared.pass();
-    let map = format!("/proc/{}/uid_map", child.pid());
-    std::fs::write(map, "0 100000 65536").unwrap();
-    mapped.open(1);
-    child.join();
+}
+
+/// If the namespace is root's, they have root's budget, whose ids they were.
+fn users_of_root_s_namespace_have_root_s_budget() {
+    let _budget = Sysctl::set("user_bytes", 64 << 10);
+    let bus = fresh_bus();
+    let sender = of(A, &bus);
+    let root = listener(0, &bus, "$.A");
+    fill_with_kib(&sender, "$.A", &root);
+    process::as_lent_users(0, &[0, 7], |_| {
+        let sock = Sock::on(&bus);
+        sock.set_queue_len(10_000);
+        sock.listen("$.B").unwrap();
+        assert_eq!(fill_with_kib(&sender, "$.B", &sock), 16);
+    });
 }
 
 /// Closing all sockets is no way to a new budget: what is unread still counts.

@@ -26,7 +26,7 @@ use super::silent;
 super::tests! {
     close_closes_them unlisten_closes_them shutdown_closes_them unreplier_takes_them
     failed_send_keeps_nothing unheard_send_keeps_nothing send_that_waits interrupted_wait_keeps_nothing
-    too_many_in_flight
+    too_many_in_flight lent_users_are_one_in_flight
 }
 
 /// Those in the queue of a socket that closes are closed.
@@ -206,4 +206,31 @@ fn too_many_in_flight() {
     sock.unlisten("$.A").unwrap();
     sock.listen("$.A").unwrap();
     send(&sock, &ten).unwrap();
+}
+
+/// Who has been lent ids in a user namespace has no more of them in flight: they count for who answers for those.
+fn lent_users_are_one_in_flight() {
+    let bus = fresh_bus();
+    let sock = listener(&bus);
+    let pipe = Pipe::new();
+    let ten = [pipe.end(); 10];
+    let sent = process::Gate::new();
+    process::as_lent_users(31001, &[0, 1, 2], |user| {
+        limit_descriptors(16);
+        let sender = Sock::on(&bus);
+        if user == 0 {
+            send(&sender, &ten).unwrap();
+            send(&sender, &ten).unwrap();
+            sent.open(0);
+        }
+        fails!(ETOOMANYREFS, send(&sender, &[pipe.end()]));
+    });
+    sent.pass();
+    assert_eq!(sock.unread(), 2);
+    // Nor has their owner itself.
+    process::become_user(31001, 31001);
+    limit_descriptors(16);
+    fails!(ETOOMANYREFS, send(&sock, &[pipe.end()]));
+    sock.recv().unwrap();
+    send(&sock, &[pipe.end()]).unwrap();
 }
