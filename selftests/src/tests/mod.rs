@@ -4,6 +4,7 @@
 mod addresses;
 mod ancillary;
 mod attacks_bindings;
+mod attacks_closed;
 mod attacks_leaks;
 mod attacks_memory;
 mod attacks_promises;
@@ -224,6 +225,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         proc::TESTS,
         fdinfo::TESTS,
         attacks_bindings::TESTS,
+        attacks_closed::TESTS,
         attacks_leaks::TESTS,
         attacks_memory::TESTS,
         attacks_promises::TESTS,
