@@ -3,11 +3,6 @@
 
 use kbus_selftests::sys::uapi;
 
-use crate::words::word;
-use crate::words::BUSES;
-use crate::words::DESTS;
-use crate::words::NAMES;
-
 /// Where buses at paths are.
 pub const FOLDER: &str = "/tmp/kbus-fuzz";
 
@@ -15,9 +10,9 @@ pub const FOLDER: &str = "/tmp/kbus-fuzz";
 pub const FAULT: &[u8] = b"fault";
 
 /// The bytes of a name.
-pub fn name(value: i64) -> Vec<u8> {
+pub fn name(word: &str) -> Vec<u8> {
     let long = |len: usize| format!("$.{}", "x".repeat(len - 2)).into_bytes();
-    match word(NAMES, value) {
+    match word {
         "long73" => long(73),
         "long74" => long(74),
         "long1000" => long(1000),
@@ -40,8 +35,8 @@ fn address(family: u16, path: &[u8]) -> Vec<u8> {
 }
 
 /// The path of a bus, if it is at one.
-pub fn path(bus: i64) -> Option<String> {
-    let name = match word(BUSES, bus) {
+pub fn path(bus: &str) -> Option<String> {
+    let name = match bus {
         name @ ("p0" | "p1" | "link" | "dangling" | "folder" | "file" | "loop") => name,
         "missing" => "none/p",
         "closed" => "closed/p",
@@ -51,11 +46,11 @@ pub fn path(bus: i64) -> Option<String> {
 }
 
 /// The address of a bus.
-pub fn bus(value: i64, family: u16) -> Vec<u8> {
-    if let Some(path) = path(value) {
+pub fn bus(word: &str, family: u16) -> Vec<u8> {
+    if let Some(path) = path(word) {
         return address(family, path.as_bytes());
     }
-    match word(BUSES, value) {
+    match word {
         "empty" => address(family, b""),
         "nul" => address(family, b"\0"),
         "long" => address(family, &[[0].as_slice(), &[b'l'; 107]].concat()),
@@ -79,9 +74,9 @@ pub struct Context {
 }
 
 /// The address of a message; `None` is no address at all.
-pub fn dest(to: i64, name_value: i64, about: &Context) -> Option<Vec<u8>> {
+pub fn dest(to: &str, name_word: &str, about: &Context) -> Option<Vec<u8>> {
     let Context { family, peer, owed } = about;
-    let text = String::from_utf8_lossy(&name(name_value)).into_owned();
+    let text = String::from_utf8_lossy(&name(name_word)).into_owned();
     let full = |text: String| Some(address(*family, format!("{text}\0").as_bytes()));
     // `name@peer#request` of a request, without its name.
     let tail = |request: &Option<Vec<u8>>| {
@@ -94,7 +89,7 @@ pub fn dest(to: i64, name_value: i64, about: &Context) -> Option<Vec<u8>> {
         let fallback = || address(*family, b"$.A@1#1");
         Some(request.clone().unwrap_or_else(fallback))
     };
-    match word(DESTS, to) {
+    match to {
         "name" => full(text),
         "reply" => whole(&owed[0]),
         "others-reply" => whole(&owed[1]),

@@ -13,18 +13,17 @@ use crate::machine::Machine;
 use crate::perform::ret;
 use crate::perform::Ret;
 use crate::program::Call;
-use crate::words::word;
-use crate::words::SYSCTLS;
 
 impl Machine {
     /// Goes to another namespace; it may fail.
     pub fn namespace(&self, call: &Call) -> Ret {
         // SAFETY: Always safe.
         ret(unsafe {
-            match call.get("to") {
-                n @ (0 | 1) => libc::setns(self.world.namespaces[n as usize], libc::CLONE_NEWNET),
-                2 => libc::unshare(libc::CLONE_NEWNET),
-                3 => libc::unshare(libc::CLONE_NEWUSER),
+            match call.word("to") {
+                "a" => libc::setns(self.world.namespaces[0], libc::CLONE_NEWNET),
+                "b" => libc::setns(self.world.namespaces[1], libc::CLONE_NEWNET),
+                "new" => libc::unshare(libc::CLONE_NEWNET),
+                "user" => libc::unshare(libc::CLONE_NEWUSER),
                 _ => libc::unshare(libc::CLONE_NEWPID),
             }
         })
@@ -33,11 +32,9 @@ impl Machine {
     /// Reads a file of `/proc`, in steps.
     pub fn proc(&self, call: &Call) -> Option<Ret> {
         let fd = self.fd(call, "s");
-        let path = match call.get("file") {
-            0 => "/proc/thread-self/net/kbus".to_string(),
-            1 => "/proc/thread-self/net/kbus_bindings".to_string(),
-            2 => format!("/proc/self/fdinfo/{}", fd.as_ref()?.as_raw_fd()),
-            _ => "/proc/thread-self/net/unix".to_string(),
+        let path = match call.word("file") {
+            "fdinfo" => format!("/proc/self/fdinfo/{}", fd.as_ref()?.as_raw_fd()),
+            file => format!("/proc/thread-self/net/{file}"),
         };
         let mut file = fs::File::open(path).ok()?;
         let seek = match call.get("seek") {
@@ -90,7 +87,7 @@ pub fn user(call: &Call) -> Ret {
 
 /// Writes a limit, or only reads it.
 pub fn sysctl(call: &Call) -> Ret {
-    let file = word(SYSCTLS, call.get("file"));
+    let file = call.word("file");
     let path = format!("/proc/sys/net/kbus/{file}");
     let value = call.get("value");
     // It cannot be raised again in the second namespace, and would stay.
@@ -107,18 +104,17 @@ pub fn path(call: &Call) -> Option<Ret> {
     use std::os::unix::fs::chown;
     use std::os::unix::fs::PermissionsExt;
 
-    let path = address::path(call.get("bus"))?;
+    let path = address::path(call.word("bus"))?;
     // What never changes stays.
     if !path.ends_with("p0") && !path.ends_with("p1") {
         return None;
     }
     let value = call.get("value") as u32;
-    let _ = match call.get("what") {
-        0 => fs::remove_file(path),
-        1 => fs::set_permissions(path, fs::Permissions::from_mode(value & 0o777)),
-        2 => chown(path, Some(value), Some(value)),
-        3 => fs::rename(&path, address::path(3)?),
-        _ => Ok(()),
+    let _ = match call.word("what") {
+        "unlink" => fs::remove_file(path),
+        "chmod" => fs::set_permissions(path, fs::Permissions::from_mode(value & 0o777)),
+        "chown" => chown(path, Some(value), Some(value)),
+        _ => fs::rename(&path, address::path("p1")?),
     };
     Some(Ok(0))
 }
@@ -127,9 +123,9 @@ pub fn path(call: &Call) -> Option<Ret> {
 pub fn sandbox(call: &Call) -> Ret {
     // SAFETY: The filter lives until the call has returned, and allows all.
     ret(unsafe {
-        match call.get("what") {
-            0 => libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
-            1 => {
+        match call.word("what") {
+            "no_new_privs" => libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+            "seccomp" => {
                 let mut allow = libc::sock_filter {
                     code: 6,
                     jt: 0,

@@ -13,6 +13,7 @@ use crate::address;
 use crate::machine::Fd;
 use crate::machine::Machine;
 use crate::machine::World;
+use crate::perform::give_up;
 use crate::program::Call;
 use crate::words::SOCKETS;
 
@@ -59,16 +60,13 @@ fn leave_everything(machine: &Machine) {
 /// The one socket that is left: each of its requests has one answer, and nothing is reserved or held when it has been read.
 fn last_socket(machine: &Machine, s: usize, fd: &Fd) {
     // It may have been made anything: a queue that holds back, a reader that is told nothing.
-    machine.perform(&Call::make(
-        "set",
-        &[("s", s as i64), ("option", uapi::KBUS_RECV_INFO.into())],
-    ));
-    let read = Call::make("recv", &[("s", s as i64), ("control", 1400)]);
+    machine.perform(&Call::text(&format!("set s={s} option=RECV_INFO")));
+    let read = Call::text(&format!("recv s={s} control=1400"));
     loop {
         let mut before = machine.state().slots[s].owed.len();
         while let Some(Ok(_)) = machine.perform(&read) {
             // Shut for reading, a socket reads nothing for ever.
-            if unread(fd).is_none_or(|count| count == 0) {
+            if machine.number(fd, uapi::KBUS_UNREAD) == 0 {
                 break;
             }
         }
@@ -81,17 +79,8 @@ fn last_socket(machine: &Machine, s: usize, fd: &Fd) {
             let mut state = machine.state();
             state.slots[s].owed.pop_front()
         } {
-            let id = id.to_ne_bytes();
-            // SAFETY: The value is readable for its length. It may be answered already.
-            unsafe {
-                libc::setsockopt(
-                    fd.as_raw_fd(),
-                    uapi::SOL_KBUS as i32,
-                    uapi::KBUS_IGNORE as i32,
-                    id.as_ptr().cast(),
-                    8,
-                )
-            };
+            // It may be answered already.
+            let _ = give_up(fd, id);
         }
     }
     let unsure = machine.state().slots[s].unsure;
@@ -131,22 +120,6 @@ fn last_socket(machine: &Machine, s: usize, fd: &Fd) {
             "socket {s}: its request with cookie {cookie} has no answer"
         ));
     }
-}
-
-fn unread(fd: &Fd) -> Option<u32> {
-    let mut value = 0_u32;
-    let mut len = 4;
-    // SAFETY: There is room for the value and its length.
-    let r = unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            uapi::SOL_KBUS as i32,
-            uapi::KBUS_UNREAD as i32,
-            (&raw mut value).cast(),
-            &mut len,
-        )
-    };
-    (r == 0).then_some(value)
 }
 
 /// Nobody holds the pipe whose end was passed around.
@@ -218,7 +191,7 @@ fn buses_are_empty(machine: &Machine) {
         if unsafe { libc::setns(namespace, libc::CLONE_NEWNET) } != 0 {
             return;
         }
-        for bus in 0..4 {
+        for bus in ["a0", "a1", "p0", "p1"] {
             let path = address::path(bus);
             if path.is_some_and(|path| fs::metadata(path).is_err()) {
                 continue;

@@ -179,8 +179,7 @@ impl Machine {
                 line + 1
             ));
         }
-        let waits = ["send", "recv"].contains(&call.op().name)
-            && call.get("msg") & i64::from(libc::MSG_DONTWAIT) == 0;
+        let waits = ["send", "recv"].contains(&call.op().name) && !call.has("msg", "DONTWAIT");
         if errno == libc::EINTR && ["send", "recv"].contains(&call.op().name) && !waits {
             self.find(&format!(
                 "line {}: {call}: EINTR, and it must not have slept",
@@ -191,12 +190,8 @@ impl Machine {
 
     /// Makes a call in a process that is killed while it is at it.
     fn make_and_kill(&self, call: &Call, line: usize) {
-        let s = call
-            .op()
-            .args
-            .iter()
-            .any(|arg| arg.key == "s")
-            .then(|| call.get("s") as usize);
+        let on_socket = call.op().args.iter().any(|arg| arg.key == "s");
+        let last = on_socket && call.word("in") == "kill-last";
         let guard = self.state();
         // SAFETY: The child goes on with what is there: it has this thread, and the lock is held by it.
         let pid = unsafe { libc::fork() };
@@ -215,7 +210,7 @@ impl Machine {
         if pid < 0 {
             return;
         }
-        if let Some(s) = s.filter(|s| call.get("in") == 3 && *s < SOCKETS) {
+        if let Some(s) = last.then(|| call.socket("s")).flatten() {
             self.close(s);
         }
         // Some die before the call, some in it, some after it.
@@ -266,18 +261,18 @@ impl Machine {
     }
 
     fn run(&self, program: &Program) {
-        let two = program.calls.iter().any(|call| call.get("in") == 1);
+        let two = program.calls.iter().any(|call| call.word("in") == "b");
         thread::scope(|scope| {
             let (send, calls) = mpsc::channel();
             let second = two.then(|| scope.spawn(move || self.second_thread(&calls)));
             tick(TICK);
             for (line, call) in program.calls.iter().enumerate() {
-                match call.get("in") {
-                    1 => {
+                match call.word("in") {
+                    "b" => {
                         // The receiver is there as long as the thread is.
                         let _ = send.send((call.clone(), line));
                     }
-                    2 | 3 => self.make_and_kill(call, line),
+                    "kill" | "kill-last" => self.make_and_kill(call, line),
                     _ => self.make(call, line, 0),
                 }
             }
@@ -345,7 +340,7 @@ pub fn run(world: &'static World, programs: &[Program]) -> ! {
         world.shared.note(&program.to_string());
         let paths = |call: &Call| call.op().args.iter().any(|arg| arg.key == "bus");
         if program.calls.iter().any(paths) {
-            for bus in [2, 3] {
+            for bus in ["p0", "p1"] {
                 let _ = fs::remove_file(address::path(bus).expect("it is at a path"));
             }
         }

@@ -13,9 +13,8 @@ use crate::machine::Machine;
 use crate::perform::new;
 use crate::perform::ret;
 use crate::perform::Ret;
+use crate::perform::SOL_KBUS;
 use crate::program::Call;
-
-const SOL_KBUS: i32 = uapi::SOL_KBUS as i32;
 
 /// Adds a control message; `len` is what its header says, beyond the header's own length.
 fn push(control: &mut Vec<u8>, level: i32, kind: i32, data: &[u8], len: usize) {
@@ -27,21 +26,21 @@ fn push(control: &mut Vec<u8>, level: i32, kind: i32, data: &[u8], len: usize) {
 }
 
 /// Buffers of a message in the pieces that a shape asks for.
-fn pieces(machine: &Machine, shape: i64, len: usize) -> Vec<libc::iovec> {
+fn pieces(machine: &Machine, shape: &str, len: usize) -> Vec<libc::iovec> {
     let at = machine.buffers.whole();
     let piece = |at: *mut u8, len: usize| libc::iovec {
         iov_base: at.cast(),
         iov_len: len,
     };
     match shape {
-        1 => vec![
+        "pieces" => vec![
             piece(at, len / 3),
             piece(at, 0),
             piece(at.wrapping_add(len / 3), len - len / 3),
         ],
-        2 => Vec::new(),
-        4 => vec![piece(machine.buffers.fault(), len)],
-        7 => vec![piece(machine.buffers.half_fault(len), len)],
+        "none" => Vec::new(),
+        "fault" => vec![piece(machine.buffers.fault(), len)],
+        "half-fault" => vec![piece(machine.buffers.half_fault(len), len)],
         _ => vec![piece(at, len)],
     }
 }
@@ -49,73 +48,70 @@ fn pieces(machine: &Machine, shape: i64, len: usize) -> Vec<libc::iovec> {
 impl Machine {
     /// The control data of a send, and what must stay open until it is done.
     fn control(&self, call: &Call, cookie: u64) -> (Vec<u8>, Vec<Fd>) {
-        let mut with = call.get("with");
+        let with = |word: &str| call.has("with", word);
         let (flags, max) = (call.get("flags") as u32, call.get("max") as u32);
-        if flags != 0 || max != 0 {
-            with |= 1;
-        }
         let mut control = Vec::new();
-        let mut add = |bit: i64, level: i32, kind: u32, mut data: Vec<u8>| {
-            if with & bit == 0 {
+        let mut add = |wanted: bool, level: i32, kind: u32, mut data: Vec<u8>| {
+            if !wanted {
                 return;
             }
-            // short, zeroes, trail, bad-len.
-            if with & 128 != 0 {
+            if with("short") {
                 data.truncate(data.len() / 2);
             }
-            if with & 256 != 0 {
+            if with("zeroes") {
                 data.extend_from_slice(&[0; 8]);
             }
-            if with & 512 != 0 {
+            if with("trail") {
                 data.push(1);
             }
-            let len = if with & 1024 != 0 { 9999 } else { data.len() };
+            let len = if with("bad-len") { 9999 } else { data.len() };
             push(&mut control, level, kind as i32, &data, len);
-            if with & 64 != 0 {
+            if with("twice") {
                 push(&mut control, level, kind as i32, &data, data.len());
             }
         };
         let send = [flags.to_ne_bytes(), max.to_ne_bytes()].concat();
         add(
-            1,
+            with("send") || flags != 0 || max != 0,
             SOL_KBUS,
             uapi::SCM_KBUS_SEND,
             [send, cookie.to_ne_bytes().to_vec()].concat(),
         );
-        add(
-            2,
-            SOL_KBUS,
-            uapi::SCM_KBUS_NAME,
-            address::name(call.get("name")),
-        );
-        add(4, SOL_KBUS, uapi::SCM_KBUS_VIA, vec![7; 32]);
-        let (files, held) = if with & 8 != 0 {
-            self.files(call.get("files"))
+        let name = address::name(call.word("name"));
+        add(with("name"), SOL_KBUS, uapi::SCM_KBUS_NAME, name);
+        add(with("via"), SOL_KBUS, uapi::SCM_KBUS_VIA, vec![7; 32]);
+        let (files, held) = if with("rights") {
+            self.files(call.word("files"))
         } else {
             Default::default()
         };
         let bytes = files.iter().flat_map(|fd| fd.to_ne_bytes()).collect();
-        add(8, libc::SOL_SOCKET, libc::SCM_RIGHTS as u32, bytes);
+        let (sol, rights, cred) = (libc::SOL_SOCKET, libc::SCM_RIGHTS, libc::SCM_CREDENTIALS);
+        add(with("rights"), sol, rights as u32, bytes);
         // SAFETY: Always safe.
         let ids = unsafe { [libc::getpid(), libc::getuid() as i32, libc::getgid() as i32] };
-        let ids = if with & 2048 != 0 { [1, 4711, -1] } else { ids };
+        let ids = if with("wrong-cred") {
+            [1, 4711, -1]
+        } else {
+            ids
+        };
         let ids = ids.iter().flat_map(|id| id.to_ne_bytes()).collect();
-        add(16, libc::SOL_SOCKET, libc::SCM_CREDENTIALS as u32, ids);
-        add(32, SOL_KBUS, 99, vec![0; 8]);
+        add(with("cred"), sol, cred as u32, ids);
+        add(with("unknown"), SOL_KBUS, 99, vec![0; 8]);
         (control, held)
     }
 
     /// Numbers to be passed, and what must stay open for them: those beside the pipe's and sockets' are made for it.
-    fn files(&self, which: i64) -> (Vec<i32>, Vec<Fd>) {
+    fn files(&self, which: &str) -> (Vec<i32>, Vec<Fd>) {
         let pipe = self.pipe[1];
         // SAFETY: The sizes are those of what is pointed to.
         let number = unsafe {
             match which {
-                0 => return (vec![pipe], Vec::new()),
-                1 => libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC),
-                2 => return (vec![pipe, pipe, pipe], Vec::new()),
-                3 => return Default::default(),
-                4 => {
+                "pipe" => return (vec![pipe], Vec::new()),
+                "null" => libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC),
+                "three" => return (vec![pipe, pipe, pipe], Vec::new()),
+                "none" => return Default::default(),
+                "kbus" => {
                     let both = [self.open(0), self.open(1)];
                     let number = |fd: &Option<Fd>| fd.as_ref().map_or(-1, |fd| fd.as_raw_fd());
                     return (
@@ -123,15 +119,15 @@ impl Machine {
                         both.into_iter().flatten().collect(),
                     );
                 }
-                5 => libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0),
-                6 => libc::epoll_create1(0),
-                7 => {
+                "unix" => libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0),
+                "epoll" => libc::epoll_create1(0),
+                "io_uring" => {
                     let mut params = [0_u64; 15];
                     libc::syscall(libc::SYS_io_uring_setup, 1, params.as_mut_ptr()) as i32
                 }
-                8 => return (vec![pipe, -1], Vec::new()),
-                9 => libc::open(c"/tmp".as_ptr(), libc::O_PATH | libc::O_CLOEXEC),
-                10 => return (vec![pipe; 253], Vec::new()),
+                "closed" => return (vec![pipe, -1], Vec::new()),
+                "path" => libc::open(c"/tmp".as_ptr(), libc::O_PATH | libc::O_CLOEXEC),
+                "many" => return (vec![pipe; 253], Vec::new()),
                 _ => return (vec![pipe; 254], Vec::new()),
             }
         };
@@ -155,13 +151,13 @@ impl Machine {
     fn send_once(&self, call: &Call, sock: &Fd) -> Ret {
         let fd = sock.as_raw_fd();
         let s = call.get("s") as usize;
-        let (shape, how) = (call.get("shape"), call.get("how"));
+        let (to, shape, how) = (call.word("to"), call.word("shape"), call.word("how"));
         let context = self.context(call);
         let reply = context.owed[0].clone();
         let name = match shape {
-            3 => None,
-            6 => Some(address::FAULT.to_vec()),
-            _ => address::dest(call.get("to"), call.get("name"), &context),
+            "no-name" => None,
+            "name-fault" => Some(address::FAULT.to_vec()),
+            _ => address::dest(to, call.word("name"), &context),
         };
         let cookie = {
             let mut state = self.state();
@@ -185,14 +181,14 @@ impl Machine {
             header.msg_iovlen = iov.len();
             if !control.is_empty() {
                 header.msg_control = match shape {
-                    5 => self.buffers.fault().cast(),
+                    "control-fault" => self.buffers.fault().cast(),
                     _ => control.as_ptr().cast_mut().cast(),
                 };
                 header.msg_controllen = control.len();
             }
             match how {
-                0 => ret(libc::sendmsg(fd, &header, flags) as i64),
-                1 => ret(libc::sendto(
+                "msg" => ret(libc::sendmsg(fd, &header, flags) as i64),
+                "to" => ret(libc::sendto(
                     fd,
                     self.buffers.whole().cast(),
                     len,
@@ -200,7 +196,7 @@ impl Machine {
                     name_at.cast(),
                     name_len,
                 ) as i64),
-                2 => ret(libc::write(fd, self.buffers.whole().cast(), len) as i64),
+                "plain" => ret(libc::write(fd, self.buffers.whole().cast(), len) as i64),
                 _ => {
                     // The second one has no control data, and so no cookie.
                     let mut second = header;
@@ -220,15 +216,14 @@ impl Machine {
         let mut state = self.state();
         let slot = &mut state.slots[s];
         let reply = reply.and_then(|from| slot.owed.iter().position(|(_, owed)| *owed == from));
-        let is_reply = [1, 4, 8].contains(&call.get("to"));
+        let is_reply = ["reply", "bare-reply", "misnamed-reply"].contains(&to);
         match result {
             Ok(_) => {
-                let asks = call.get("flags") & i64::from(uapi::KBUS_REQUEST) != 0
-                    && (how == 0 || how == 3);
+                let asks = call.has("flags", "REQUEST") && (how == "msg" || how == "mmsg");
                 let before = mem::replace(&mut slot.last_sent, last);
                 if asks && !is_reply {
                     state.asked.push((cookie, s));
-                } else if let Some(at) = reply.filter(|_| is_reply && how != 2) {
+                } else if let Some(at) = reply.filter(|_| is_reply && how != "plain") {
                     slot.old = slot.owed.remove(at);
                 }
                 drop(state);
@@ -263,7 +258,8 @@ impl Machine {
 
     fn recv_once(&self, call: &Call, sock: &Fd) -> Ret {
         let fd = sock.as_raw_fd();
-        let (s, shape, how) = (call.get("s") as usize, call.get("shape"), call.get("how"));
+        let s = call.get("s") as usize;
+        let (shape, how) = (call.word("shape"), call.word("how"));
         let room = (call.get("room").clamp(0, 1 << 20)) as usize;
         let control_len = (call.get("control").clamp(0, 4096)) as usize;
         let mut iov = pieces(self, shape, room);
@@ -276,9 +272,9 @@ impl Machine {
             let mut both: [libc::mmsghdr; 2] = mem::zeroed();
             for (n, entry) in both.iter_mut().enumerate() {
                 let header = &mut entry.msg_hdr;
-                if shape != 3 {
+                if shape != "no-name" {
                     header.msg_name = match shape {
-                        6 => self.buffers.fault().cast(),
+                        "name-fault" => self.buffers.fault().cast(),
                         _ => names[n].as_mut_ptr().cast(),
                     };
                     header.msg_namelen = 128;
@@ -287,7 +283,7 @@ impl Machine {
                 header.msg_iovlen = iov.len();
                 if control_len > 0 {
                     header.msg_control = match shape {
-                        5 => self.buffers.fault().cast(),
+                        "control-fault" => self.buffers.fault().cast(),
                         _ => controls[n].as_mut_ptr().cast(),
                     };
                     header.msg_controllen = control_len;
@@ -295,8 +291,8 @@ impl Machine {
             }
             let header = &mut both[0].msg_hdr;
             let result = match how {
-                0 => ret(libc::recvmsg(fd, header, flags) as i64),
-                1 => {
+                "msg" => ret(libc::recvmsg(fd, header, flags) as i64),
+                "to" => {
                     header.msg_controllen = 0;
                     let at = header.msg_name.cast();
                     ret(libc::recvfrom(
@@ -308,7 +304,7 @@ impl Machine {
                         &mut header.msg_namelen,
                     ) as i64)
                 }
-                2 => {
+                "plain" => {
                     header.msg_controllen = 0;
                     header.msg_namelen = 0;
                     ret(libc::recv(fd, self.buffers.whole().cast(), room, flags) as i64)
@@ -324,9 +320,9 @@ impl Machine {
             (result, both)
         };
         let count = match (result, how) {
-            (Ok(count), 3) => count as usize,
+            (Ok(count), "mmsg") => count as usize,
             (Ok(_), _) => 1,
-            (Err(libc::EFAULT), _) if shape == 6 => {
+            (Err(libc::EFAULT), _) if shape == "name-fault" => {
                 // The core writes the address when the message has been read.
                 self.state().slots[s].unsure = true;
                 0
@@ -335,12 +331,16 @@ impl Machine {
         };
         for n in 0..count {
             let header = &headers[n].msg_hdr;
-            let control = if shape == 5 { 0 } else { header.msg_controllen };
+            let control = if shape == "control-fault" {
+                0
+            } else {
+                header.msg_controllen
+            };
             // SAFETY: The kernel has written so much of the buffer.
             let control = unsafe {
                 std::slice::from_raw_parts(controls[n].as_ptr().cast::<u8>(), control.min(4096))
             };
-            let name = if shape == 6 || shape == 3 {
+            let name = if shape == "name-fault" || shape == "no-name" {
                 0
             } else {
                 header.msg_namelen as usize

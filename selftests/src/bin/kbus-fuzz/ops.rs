@@ -7,6 +7,7 @@ use crate::words::Kind;
 use crate::words::Op;
 use crate::words::Word;
 use crate::words::ANCILLARY;
+use crate::words::BINDINGS;
 use crate::words::BUSES;
 use crate::words::DESTS;
 use crate::words::FILES;
@@ -27,6 +28,10 @@ const fn sock(key: &'static str) -> Arg {
     arg(key, SOCK, 0)
 }
 
+const fn choice(key: &'static str, words: &'static [&'static str], usual: usize) -> Arg {
+    arg(key, Kind::Choice(words, usual), 0)
+}
+
 const fn word(key: &'static str, words: &'static [Word], usual: usize) -> Arg {
     arg(key, Kind::Word(words, usual), words[0].1)
 }
@@ -42,30 +47,30 @@ pub const OPS: &[Op] = &[
         6,
         &[
             sock("s"),
-            word(
+            choice(
                 "form",
                 &[
-                    ("literal", 0),
-                    ("family", 1),
-                    ("named", 2),
-                    ("stream", 3),
-                    ("raw", 4),
-                    ("protocol", 5),
-                    ("literal-stream", 6),
-                    ("literal-raw", 7),
+                    "literal",
+                    "family",
+                    "named",
+                    "stream",
+                    "raw",
+                    "protocol",
+                    "literal-stream",
+                    "literal-raw",
                 ],
                 2,
             ),
             word("nonblock", ON, 2),
         ],
     ),
-    op("bind", 6, &[sock("s"), word("bus", BUSES, 4)]),
+    op("bind", 6, &[sock("s"), choice("bus", BUSES, 4)]),
     op(
         "connect",
         3,
         &[
             sock("s"),
-            word("to", DESTS, 1),
+            choice("to", DESTS, 1),
             arg("name", NAME, 0),
             sock("peer"),
         ],
@@ -75,18 +80,9 @@ pub const OPS: &[Op] = &[
         16,
         &[
             sock("s"),
-            word(
-                "option",
-                &[
-                    ("LISTEN", 1),
-                    ("REPLIER", 3),
-                    ("UNLISTEN", 2),
-                    ("UNREPLIER", 4),
-                ],
-                4,
-            ),
+            word("option", BINDINGS, 4),
             arg("name", NAME, 0),
-            word("nul", &[("0", 0), ("1", 1), ("fault", 2)], 2),
+            choice("nul", &["0", "1", "fault"], 2),
         ],
     ),
     op(
@@ -129,10 +125,7 @@ pub const OPS: &[Op] = &[
     op(
         "ignore",
         2,
-        &[
-            sock("s"),
-            word("id", &[("owed", 0), ("old", 1), ("last", 2), ("0", 3)], 1),
-        ],
+        &[sock("s"), choice("id", &["owed", "old", "last", "0"], 1)],
     ),
     op(
         "setsol",
@@ -158,7 +151,7 @@ pub const OPS: &[Op] = &[
         30,
         &[
             sock("s"),
-            word("to", DESTS, 3),
+            choice("to", DESTS, 3),
             arg("name", NAME, 0),
             sock("peer"),
             arg(
@@ -185,15 +178,15 @@ pub const OPS: &[Op] = &[
             ),
             arg("msg", Kind::Bits(MSG), 0),
             arg("flags", Kind::Bits(FLAGS), 0),
-            arg("with", Kind::Bits(ANCILLARY), 0),
-            word("files", FILES, 3),
+            arg("with", Kind::Set(ANCILLARY), 0),
+            choice("files", FILES, 3),
             arg(
                 "max",
                 Kind::Number(&[0, 1, 100, 8192, 65536, 1 << 24, 0xffff_ffff], 3),
                 0,
             ),
-            word("shape", SHAPES, 2),
-            word("how", HOWS, 4),
+            choice("shape", SHAPES, 2),
+            choice("how", HOWS, 4),
             arg("times", Kind::Number(&[1, 2, 5, 20, 120], 2), 1),
         ],
     ),
@@ -213,8 +206,8 @@ pub const OPS: &[Op] = &[
                 Kind::Number(&[512, 0, 1, 15, 16, 20, 24, 72, 80, 88, 96, 1400], 3),
                 512,
             ),
-            word("shape", SHAPES, 2),
-            word("how", HOWS, 4),
+            choice("shape", SHAPES, 2),
+            choice("how", HOWS, 4),
             arg("times", Kind::Number(&[1, 2, 5, 20, 120], 4), 1),
         ],
     ),
@@ -229,7 +222,7 @@ pub const OPS: &[Op] = &[
                 5,
             ),
             arg("ms", Kind::Number(&[0, 1, 20, 50], 2), 0),
-            word("how", &[("poll", 0), ("epoll", 1), ("edge", 2)], 3),
+            choice("how", &["poll", "epoll", "edge"], 3),
         ],
     ),
     op(
@@ -274,16 +267,16 @@ pub const OPS: &[Op] = &[
         1,
         &[
             sock("s"),
-            word(
+            choice(
                 "call",
                 &[
-                    ("listen", 0),
-                    ("accept", 1),
-                    ("mmap", 2),
-                    ("splice", 3),
-                    ("sendfile", 4),
-                    ("lseek", 5),
-                    ("socketpair", 6),
+                    "listen",
+                    "accept",
+                    "mmap",
+                    "splice",
+                    "sendfile",
+                    "lseek",
+                    "socketpair",
                 ],
                 7,
             ),
@@ -297,17 +290,13 @@ pub const OPS: &[Op] = &[
     op(
         "namespace",
         2,
-        &[word(
-            "to",
-            &[("a", 0), ("b", 1), ("new", 2), ("user", 3), ("pid", 4)],
-            2,
-        )],
+        &[choice("to", &["a", "b", "new", "user", "pid"], 2)],
     ),
     op(
         "sysctl",
         2,
         &[
-            word("file", SYSCTLS, SYSCTLS.len()),
+            choice("file", SYSCTLS, SYSCTLS.len()),
             arg(
                 "value",
                 Kind::Number(
@@ -323,16 +312,7 @@ pub const OPS: &[Op] = &[
         "proc",
         2,
         &[
-            word(
-                "file",
-                &[
-                    ("kbus", 0),
-                    ("kbus_bindings", 1),
-                    ("fdinfo", 2),
-                    ("unix", 3),
-                ],
-                3,
-            ),
+            choice("file", &["kbus", "kbus_bindings", "fdinfo", "unix"], 3),
             sock("s"),
             arg("step", Kind::Number(&[4096, 1, 60, 300], 1), 4096),
             arg("seek", Kind::Number(&[0, 1, 100, 5000, -1], 2), 0),
@@ -342,12 +322,8 @@ pub const OPS: &[Op] = &[
         "path",
         2,
         &[
-            word(
-                "what",
-                &[("unlink", 0), ("chmod", 1), ("chown", 2), ("rename", 3)],
-                4,
-            ),
-            word("bus", BUSES, 4),
+            choice("what", &["unlink", "chmod", "chown", "rename"], 4),
+            choice("bus", BUSES, 4),
             arg("value", Kind::Number(&[0, 0o600, 0o777, 1000], 4), 0),
         ],
     ),
@@ -359,11 +335,7 @@ pub const OPS: &[Op] = &[
     op(
         "sandbox",
         1,
-        &[word(
-            "what",
-            &[("no_new_privs", 0), ("seccomp", 1), ("nofile", 2)],
-            3,
-        )],
+        &[choice("what", &["no_new_privs", "seccomp", "nofile"], 3)],
     ),
     op("wait", 2, &[arg("ms", Kind::Number(&[1, 5, 20], 3), 1)]),
 ];

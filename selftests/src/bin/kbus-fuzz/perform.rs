@@ -36,18 +36,20 @@ pub fn new(number: i32) -> Fd {
     Arc::new(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-const SOL_KBUS: i32 = uapi::SOL_KBUS as i32;
+/// `KBUS_IGNORE`.
+pub fn give_up(fd: &Fd, id: u64) -> Ret {
+    let (at, len) = ((&raw const id).cast(), size_of::<u64>() as u32);
+    // SAFETY: The id is readable.
+    ret(unsafe { libc::setsockopt(fd.as_raw_fd(), SOL_KBUS, uapi::KBUS_IGNORE as i32, at, len) })
+}
+
+/// The level of our options and control messages.
+pub const SOL_KBUS: i32 = uapi::SOL_KBUS as i32;
 
 impl Machine {
     /// The descriptor of the socket that a call is about; `None` if it is not open.
     pub fn fd(&self, call: &Call, key: &str) -> Option<Fd> {
-        self.open(self.slot(call, key)?)
-    }
-
-    /// Its number.
-    pub fn slot(&self, call: &Call, key: &str) -> Option<usize> {
-        let s = usize::try_from(call.get(key)).ok()?;
-        (s < SOCKETS).then_some(s)
+        self.open(call.socket(key)?)
     }
 
     /// Makes a call; `None` if there is nothing to make it on.
@@ -57,7 +59,7 @@ impl Machine {
             "bind" => {
                 let fd = self.fd(call, "s")?;
                 let family = self.state().slots[call.get("s") as usize].family;
-                let bytes = address::bus(call.get("bus"), family);
+                let bytes = address::bus(call.word("bus"), family);
                 // SAFETY: The address is readable, or cannot be touched at all.
                 ret(unsafe {
                     libc::bind(
@@ -69,7 +71,7 @@ impl Machine {
             }
             "connect" => {
                 let fd = self.fd(call, "s")?;
-                let bytes = address::dest(call.get("to"), call.get("name"), &self.context(call))?;
+                let bytes = address::dest(call.word("to"), call.word("name"), &self.context(call))?;
                 // SAFETY: As above.
                 ret(unsafe {
                     libc::connect(
@@ -112,7 +114,7 @@ impl Machine {
                         &mut len,
                     )
                 });
-                if r.is_ok() && option == 77 && len == 4 {
+                if r.is_ok() && call.word("option") == "SO_PEERPIDFD" && len == 4 {
                     drop(new(value[0] as i32));
                 }
                 r
@@ -137,7 +139,7 @@ impl Machine {
                 ret(unsafe { libc::shutdown(fd.as_raw_fd(), how as i32) })
             }
             "dup" => self.dup(call)?,
-            "close" => self.close(self.slot(call, "s")?)?,
+            "close" => self.close(call.socket("s")?)?,
             "getname" => {
                 let fd = self.fd(call, "s")?;
                 let mut bytes = [0_u64; 16];
@@ -178,18 +180,18 @@ impl Machine {
     }
 
     fn socket(&self, call: &Call) -> Option<Ret> {
-        let s = self.slot(call, "s")?;
+        let s = call.socket("s")?;
         self.close(s);
         let (kbus, protocol) = (uapi::AF_KBUS as i32, uapi::PROTO_KBUS as i32);
         let (unix, datagram) = (libc::AF_UNIX, libc::SOCK_DGRAM);
-        let (family, kind, protocol) = match call.get("form") {
-            0 => (unix, datagram, protocol),
-            1 => (kbus, datagram, 0),
-            2 => (kbus, datagram, protocol),
-            3 => (kbus, libc::SOCK_STREAM, 0),
-            4 => (kbus, libc::SOCK_RAW, 0),
-            5 => (kbus, datagram, 7),
-            6 => (unix, libc::SOCK_STREAM, protocol),
+        let (family, kind, protocol) = match call.word("form") {
+            "literal" => (unix, datagram, protocol),
+            "family" => (kbus, datagram, 0),
+            "named" => (kbus, datagram, protocol),
+            "stream" => (kbus, libc::SOCK_STREAM, 0),
+            "raw" => (kbus, libc::SOCK_RAW, 0),
+            "protocol" => (kbus, datagram, 7),
+            "literal-stream" => (unix, libc::SOCK_STREAM, protocol),
             _ => (unix, libc::SOCK_RAW, protocol),
         };
         let nonblock = if call.get("nonblock") != 0 {
@@ -251,12 +253,12 @@ impl Machine {
 
     fn name_option(&self, call: &Call) -> Option<Ret> {
         let fd = self.fd(call, "s")?;
-        let mut name = address::name(call.get("name"));
-        let nul = call.get("nul");
-        if nul == 1 {
+        let mut name = address::name(call.word("name"));
+        let nul = call.word("nul");
+        if nul == "1" {
             name.push(0);
         }
-        let at = if nul == 2 {
+        let at = if nul == "fault" {
             self.buffers.fault()
         } else {
             name.as_mut_ptr()
@@ -282,11 +284,11 @@ impl Machine {
         } else {
             4
         };
-        let len = match call.get("len") {
-            -1 | -2 => own,
-            len => len as u32,
+        let len = match call.word("len") {
+            "own" | "fault" => own,
+            _ => call.get("len") as u32,
         };
-        let at = if call.get("len") == -2 {
+        let at = if call.word("len") == "fault" {
             self.buffers.fault().cast_const()
         } else {
             value.as_ptr().cast()
@@ -307,7 +309,7 @@ impl Machine {
         let mut len = call.get("len") as u32;
         let mut bytes = vec![0_u8; 2048];
         if option == i64::from(uapi::KBUS_REPLIER) {
-            let name = address::name(call.get("name"));
+            let name = address::name(call.word("name"));
             bytes[..name.len()].copy_from_slice(&name);
         }
         let at = if call.get("fault") != 0 {
@@ -326,36 +328,25 @@ impl Machine {
         let s = call.get("s") as usize;
         let id = {
             let slot = &mut self.state().slots[s];
-            match call.get("id") {
-                0 => {
+            match call.word("id") {
+                "owed" => {
                     let owed = slot.owed.pop_front()?;
                     let id = owed.0;
                     slot.old = Some(owed);
                     id
                 }
-                1 => slot.old.as_ref()?.0,
-                2 => slot.last_sent,
+                "old" => slot.old.as_ref()?.0,
+                "last" => slot.last_sent,
                 _ => 0,
             }
         };
-        let value = id.to_ne_bytes();
-        // SAFETY: The value is readable.
-        let r = ret(unsafe {
-            libc::setsockopt(
-                fd.as_raw_fd(),
-                SOL_KBUS,
-                uapi::KBUS_IGNORE as i32,
-                value.as_ptr().cast(),
-                8,
-            )
-        });
-        Some(r)
+        Some(give_up(&fd, id))
     }
 
     fn poll(&self, call: &Call) -> Option<Ret> {
         let fd = self.fd(call, "s")?;
         let (events, ms) = (call.get("events"), call.get("ms").clamp(0, 50) as i32);
-        if call.get("how") == 0 {
+        if call.word("how") == "poll" {
             let mut entry = libc::pollfd {
                 fd: fd.as_raw_fd(),
                 events: events as i16,
@@ -364,7 +355,7 @@ impl Machine {
             // SAFETY: One entry, and it is ours.
             return Some(ret(unsafe { libc::poll(&mut entry, 1, ms) }));
         }
-        let edge = if call.get("how") == 2 {
+        let edge = if call.word("how") == "edge" {
             libc::EPOLLET as u32
         } else {
             0
@@ -388,7 +379,7 @@ impl Machine {
 
     fn dup(&self, call: &Call) -> Option<Ret> {
         let fd = self.fd(call, "s")?;
-        let (from, to) = (self.slot(call, "s")?, self.slot(call, "to")?);
+        let (from, to) = (call.socket("s")?, call.socket("to")?);
         if from == to {
             return None;
         }
@@ -411,14 +402,14 @@ impl Machine {
         let fd = self.fd(call, "s")?;
         // SAFETY: No memory of ours is given away; what comes into being is given back.
         Some(unsafe {
-            match call.get("call") {
-                0 => ret(libc::listen(fd.as_raw_fd(), 5)),
-                1 => ret(libc::accept(
+            match call.word("call") {
+                "listen" => ret(libc::listen(fd.as_raw_fd(), 5)),
+                "accept" => ret(libc::accept(
                     fd.as_raw_fd(),
                     ptr::null_mut(),
                     ptr::null_mut(),
                 )),
-                2 => {
+                "mmap" => {
                     let at = libc::mmap(
                         ptr::null_mut(),
                         4096,
@@ -429,7 +420,7 @@ impl Machine {
                     );
                     ret(if at == libc::MAP_FAILED { -1 } else { 0 })
                 }
-                3 => {
+                "splice" => {
                     let mut pipe = [0; 2];
                     ret(libc::pipe2(pipe.as_mut_ptr(), libc::O_NONBLOCK)).ok()?;
                     libc::write(pipe[1], pipe.as_ptr().cast(), 8);
@@ -458,14 +449,14 @@ impl Machine {
                     // Its errors are those of a send, too.
                     return out.ok().map(Ok);
                 }
-                4 => {
+                "sendfile" => {
                     let file =
                         libc::open(c"/proc/self/exe".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
                     let r = libc::sendfile(fd.as_raw_fd(), file, ptr::null_mut(), 100);
                     libc::close(file);
                     return (r >= 0).then_some(Ok(0));
                 }
-                5 => ret(libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_SET)),
+                "lseek" => ret(libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_SET)),
                 _ => {
                     let mut pair = [0; 2];
                     ret(libc::socketpair(

@@ -13,6 +13,8 @@ use crate::words::Kind;
 use crate::words::Op;
 use crate::words::Word;
 use crate::words::COMMON;
+use crate::words::NAMES;
+use crate::words::SOCKETS;
 
 /// Calls that a program has at most.
 const LONGEST: usize = 40;
@@ -30,19 +32,9 @@ impl Call {
         Call { op, values }
     }
 
-    /// A call of this name with some arguments.
-    pub fn make(name: &str, set: &[(&str, i64)]) -> Call {
-        let op = OPS.iter().position(|op| op.name == name);
-        let mut call = Call::new(op.expect("a name of OPS"));
-        for (key, value) in set {
-            call.set(key, *value);
-        }
-        call
-    }
-
-    fn set(&mut self, key: &str, value: i64) {
-        let at = args(self.op).position(|arg| arg.key == key);
-        self.values[at.expect("a key of the call")] = value;
+    /// A call that this program itself makes, in the words of a text.
+    pub fn text(line: &str) -> Call {
+        Call::parse(line).expect("a call")
     }
 
     /// What kind of call it is.
@@ -55,10 +47,35 @@ impl Call {
         self.op
     }
 
+    fn argument(&self, key: &str) -> (&'static Arg, i64) {
+        let mut all = args(self.op).zip(&self.values);
+        let (arg, value) = all
+            .find(|(arg, _)| arg.key == key)
+            .expect("a key of the call");
+        (arg, *value)
+    }
+
     /// An argument.
     pub fn get(&self, key: &str) -> i64 {
-        let at = args(self.op).position(|arg| arg.key == key);
-        self.values[at.expect("a key of the call")]
+        self.argument(key).1
+    }
+
+    /// The socket that an argument names.
+    pub fn socket(&self, key: &str) -> Option<usize> {
+        let s = usize::try_from(self.get(key)).ok()?;
+        (s < SOCKETS).then_some(s)
+    }
+
+    /// An argument that is one of some words.
+    pub fn word(&self, key: &str) -> &'static str {
+        let (arg, value) = self.argument(key);
+        arg.kind.word(value).expect("a word of the argument")
+    }
+
+    /// Whether an argument that is a set of words has this one.
+    pub fn has(&self, key: &str, word: &str) -> bool {
+        let (arg, value) = self.argument(key);
+        value & arg.kind.number(word).expect("a word of the argument") != 0
     }
 
     fn random(rng: &mut Rng) -> Call {
@@ -111,14 +128,14 @@ fn args(op: usize) -> impl Iterator<Item = &'static Arg> {
 
 fn show_value(kind: &Kind, value: i64) -> String {
     match kind {
-        Kind::Word(words, _) => match words.iter().find(|(_, number)| *number == value) {
-            Some((word, _)) => (*word).to_string(),
-            None => format!("#{value}"),
-        },
-        Kind::Bits(words) => {
-            let set = words.iter().filter(|(_, bit)| value & bit == *bit);
-            let mut parts: Vec<String> = set.map(|(word, _)| (*word).to_string()).collect();
-            let rest = words.iter().fold(value, |rest, (_, bit)| rest & !bit);
+        Kind::Choice(..) | Kind::Word(..) => {
+            let word = kind.word(value);
+            word.expect("a word of the argument").to_string()
+        }
+        Kind::Set(_) | Kind::Bits(_) => {
+            let set = kind.words().filter(|(_, bit)| value & bit == *bit);
+            let mut parts: Vec<String> = set.map(|(word, _)| word.to_string()).collect();
+            let rest = kind.words().fold(value, |rest, (_, bit)| rest & !bit);
             if rest != 0 || parts.is_empty() {
                 parts.push(format!("{rest}"));
             }
@@ -129,17 +146,10 @@ fn show_value(kind: &Kind, value: i64) -> String {
 }
 
 fn parse_value(kind: &Kind, text: &str) -> Option<i64> {
-    let find = |words: &[Word], text: &str| {
-        let found = words.iter().find(|(word, _)| *word == text);
-        found.map(|(_, number)| *number)
-    };
     match kind {
-        Kind::Word(words, _) => match text.strip_prefix('#') {
-            Some(number) if find(words, text).is_none() => number.parse().ok(),
-            _ => find(words, text),
-        },
-        Kind::Bits(words) => text.split('+').try_fold(0, |sum, part| {
-            let bit = find(words, part).or_else(|| part.parse().ok())?;
+        Kind::Choice(..) | Kind::Word(..) => kind.number(text),
+        Kind::Set(_) | Kind::Bits(_) => text.split('+').try_fold(0, |sum, part| {
+            let bit = kind.number(part).or_else(|| part.parse().ok())?;
             Some(sum | bit)
         }),
         Kind::Number(..) => text.parse().ok(),
@@ -147,29 +157,20 @@ fn parse_value(kind: &Kind, text: &str) -> Option<i64> {
 }
 
 fn random_value(arg: &Arg, rng: &mut Rng, common: bool) -> i64 {
+    let words: Vec<Word> = arg.kind.words().collect();
+    // What is not usual is rare, or no program would come far.
+    let mut among = |usual: usize, all: usize| {
+        let rare = !rng.chance(if common { 96 } else { 90 });
+        rng.below(if rare { all } else { usual })
+    };
     match &arg.kind {
-        // What is not usual is rare, or no program would come far.
-        Kind::Word(words, usual) => {
-            let among = if rng.chance(if common { 96 } else { 90 }) {
-                *usual
-            } else {
-                words.len()
-            };
-            rng.pick(&words[..among]).1
-        }
-        Kind::Number(numbers, usual) => {
-            let among = if rng.chance(if common { 96 } else { 90 }) {
-                *usual
-            } else {
-                numbers.len()
-            };
-            *rng.pick(&numbers[..among])
-        }
-        Kind::Bits(words) => match rng.below(10) {
+        Kind::Choice(_, usual) | Kind::Word(_, usual) => words[among(*usual, words.len())].1,
+        Kind::Number(numbers, usual) => numbers[among(*usual, numbers.len())],
+        Kind::Set(_) | Kind::Bits(_) => match rng.below(10) {
             0..5 => arg.default,
-            5..8 => rng.pick(words).1,
-            8 => arg.default ^ rng.pick(words).1,
-            _ => rng.pick(words).1 | rng.pick(words).1 | rng.pick(words).1,
+            5..8 => rng.pick(&words).1,
+            8 => arg.default ^ rng.pick(&words).1,
+            _ => rng.pick(&words).1 | rng.pick(&words).1 | rng.pick(&words).1,
         },
     }
 }
@@ -232,20 +233,20 @@ impl Program {
     pub fn random(rng: &mut Rng) -> Program {
         let mut calls = Vec::new();
         let sockets = 2 + rng.below(3);
-        let bus = *rng.pick(&[0, 0, 0, 1, 2]);
-        for s in 0..sockets as i64 {
-            let form = rng.below(2) as i64;
-            calls.push(Call::make("socket", &[("s", s), ("form", form)]));
-            calls.push(Call::make("bind", &[("s", s), ("bus", bus)]));
+        let bus = *rng.pick(&["a0", "a0", "a0", "a1", "p0"]);
+        for s in 0..sockets {
+            let form = *rng.pick(&["literal", "family"]);
+            calls.push(Call::text(&format!("socket s={s} form={form}")));
+            calls.push(Call::text(&format!("bind s={s} bus={bus}")));
             if rng.chance(60) {
-                let option = *rng.pick(&[1, 3]);
-                let name = rng.below(9) as i64;
-                let set = [("s", s), ("option", option), ("name", name)];
-                calls.push(Call::make("name", &set));
+                let option = *rng.pick(&["LISTEN", "REPLIER"]);
+                let name = *rng.pick(&NAMES[..9]);
+                calls.push(Call::text(&format!(
+                    "name s={s} option={option} name={name}"
+                )));
             }
             if rng.chance(20) {
-                let set = [("s", s), ("option", 12 - 1), ("value", 15)];
-                calls.push(Call::make("set", &set));
+                calls.push(Call::text(&format!("set s={s} option=PASS value=15")));
             }
         }
         for _ in 0..3 + rng.below(15) {

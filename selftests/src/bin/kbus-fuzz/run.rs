@@ -130,10 +130,7 @@ impl Runner {
         }));
         Runner {
             world,
-            limits: SYSCTLS
-                .iter()
-                .map(|(file, _)| (*file, limit(file)))
-                .collect(),
+            limits: SYSCTLS.iter().map(|file| (*file, limit(file))).collect(),
             runs: 0,
             processes: 0,
         }
@@ -267,7 +264,7 @@ impl Runner {
             };
             become_user(user);
             let sock = Sock::raw(uapi::AF_KBUS as i32, libc::SOCK_DGRAM, 0).expect("socket()");
-            sock.bind_raw(&address::bus(1, address::family(false)))
+            sock.bind_raw(&address::bus("a1", address::family(false)))
                 .expect("bind()");
             sock.set(uapi::KBUS_LISTEN, b"$.A").expect("KBUS_LISTEN");
             let to = [&address::family(false).to_ne_bytes()[..], b"$.A"].concat();

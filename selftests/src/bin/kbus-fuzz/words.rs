@@ -9,9 +9,13 @@ pub type Word = (&'static str, i64);
 /// What an argument may be.
 #[derive(Debug)]
 pub enum Kind {
-    /// One of these words; the first so many are the usual ones.
+    /// One of these words, as its place among them; the first so many are the usual ones.
+    Choice(&'static [&'static str], usize),
+    /// One of these words, for what the kernel is given.
     Word(&'static [Word], usize),
-    /// Any set of these bits.
+    /// Any set of these words, one bit for each.
+    Set(&'static [&'static str]),
+    /// Any set of these bits of the kernel's.
     Bits(&'static [Word]),
     /// A number; these are interesting, the first so many usual.
     Number(&'static [i64], usize),
@@ -44,10 +48,32 @@ pub const fn arg(key: &'static str, kind: Kind, default: i64) -> Arg {
     Arg { key, kind, default }
 }
 
-/// The word for a number.
-pub fn word(words: &[Word], value: i64) -> &'static str {
-    let found = words.iter().find(|(_, number)| *number == value);
-    found.map_or("empty", |(word, _)| word)
+impl Kind {
+    /// Words and what they stand for, the usual ones first.
+    pub fn words(&self) -> impl Iterator<Item = Word> {
+        let (plain, given): (&[&str], &[Word]) = match self {
+            Kind::Choice(words, _) | Kind::Set(words) => (words, &[]),
+            Kind::Word(words, _) | Kind::Bits(words) => (&[], words),
+            Kind::Number(..) => (&[], &[]),
+        };
+        let set = matches!(self, Kind::Set(_));
+        let number = move |n| if set { 1_i64 << n } else { n as i64 };
+        let plain = plain.iter().enumerate();
+        let plain = plain.map(move |(n, word)| (*word, number(n)));
+        plain.chain(given.iter().copied())
+    }
+
+    /// What a word stands for.
+    pub fn number(&self, word: &str) -> Option<i64> {
+        let mut words = self.words();
+        words.find(|(known, _)| *known == word).map(|(_, n)| n)
+    }
+
+    /// The word that stands for a number.
+    pub fn word(&self, number: i64) -> Option<&'static str> {
+        let mut words = self.words();
+        words.find(|(_, n)| *n == number).map(|(word, _)| word)
+    }
 }
 
 /// Sockets that a program has at most.
@@ -60,117 +86,109 @@ pub const SOCK: Kind = Kind::Number(&[0, 1, 2, 3, 4, 5], 4);
 pub const COMMON: &[Arg] = &[
     // `b`: in a second thread; `kill`: in a process that is killed in the middle of it, maybe as the only one that still
     // has the socket.
-    arg(
-        "in",
-        Kind::Word(&[("a", 0), ("b", 1), ("kill", 2), ("kill-last", 3)], 1),
-        0,
-    ),
+    arg("in", Kind::Choice(&["a", "b", "kill", "kill-last"], 1), 0),
     // The allocation that fails, 0 for none.
     arg("nth", Kind::Number(&[0, 1, 2, 3, 4, 5, 6, 8, 12], 1), 0),
 ];
 
 /// The words `from` names that are made up.
-pub const NAMES: &[Word] = &[
-    ("$.A", 0),
-    ("$.A.B", 1),
-    ("$.A.B.C", 2),
-    ("$.B", 3),
-    ("$.*", 4),
-    ("$.%", 5),
-    ("$.A.*", 6),
-    ("$.A.%", 7),
-    ("$.A.B.*", 8),
-    ("$.KBUS.ReplierBindEvent", 9),
-    ("$.KBUS.UnbindEventsLost", 10),
-    ("$.KBUS.*", 11),
-    ("$.KBUS", 12),
-    ("long73", 13),
-    ("long74", 14),
-    ("long1000", 15),
-    ("long1001", 16),
-    ("deep", 17),
-    ("int0", 18),
-    ("int1", 19),
-    ("int2", 20),
-    ("empty", 21),
-    ("$.", 22),
-    ("$", 23),
-    ("A", 24),
-    ("$.A..B", 25),
-    ("$.A.", 26),
-    ("$.*.A", 27),
-    ("$.A-b", 28),
-    ("$.A@1", 29),
-    ("$.A#1", 30),
-    ("byte255", 31),
+pub const NAMES: &[&str] = &[
+    "$.A",
+    "$.A.B",
+    "$.A.B.C",
+    "$.B",
+    "$.*",
+    "$.%",
+    "$.A.*",
+    "$.A.%",
+    "$.A.B.*",
+    "$.KBUS.ReplierBindEvent",
+    "$.KBUS.UnbindEventsLost",
+    "$.KBUS.*",
+    "$.KBUS",
+    "long73",
+    "long74",
+    "long1000",
+    "long1001",
+    "deep",
+    "int0",
+    "int1",
+    "int2",
+    "empty",
+    "$.",
+    "$",
+    "A",
+    "$.A..B",
+    "$.A.",
+    "$.*.A",
+    "$.A-b",
+    "$.A@1",
+    "$.A#1",
+    "byte255",
 ];
 
 /// A name or wildcard.
-pub const NAME: Kind = Kind::Word(NAMES, 18);
+pub const NAME: Kind = Kind::Choice(NAMES, 18);
 
 /// Buses: abstract ones, those at paths, and what is none.
-pub const BUSES: &[Word] = &[
-    ("a0", 0),
-    ("a1", 1),
-    ("p0", 2),
-    ("p1", 3),
-    ("link", 4),
-    ("dangling", 5),
-    ("folder", 6),
-    ("file", 7),
-    ("missing", 8),
-    ("closed", 9),
-    ("empty", 10),
-    ("nul", 11),
-    ("long", 12),
-    ("longer", 13),
-    ("family", 14),
-    ("short", 15),
-    ("loop", 16),
-    ("fault", 17),
+pub const BUSES: &[&str] = &[
+    "a0", "a1", "p0", "p1", "link", "dangling", "folder", "file", "missing", "closed", "empty",
+    "nul", "long", "longer", "family", "short", "loop", "fault",
 ];
 
 /// Limits, each a file of `/proc/sys/net/kbus`. What comes new comes last.
-pub const SYSCTLS: &[Word] = &[
-    ("literal", 0),
-    ("user_bytes", 1),
-    ("bus_bytes", 2),
-    ("max_queue_len", 3),
-    ("user_bindings", 4),
-    ("user_wide", 5),
-    ("user_waits", 6),
-    ("user_buses", 7),
-    ("user_messages", 8),
+pub const SYSCTLS: &[&str] = &[
+    "literal",
+    "user_bytes",
+    "bus_bytes",
+    "max_queue_len",
+    "user_bindings",
+    "user_wide",
+    "user_waits",
+    "user_buses",
+    "user_messages",
 ];
 
 /// On or off.
 pub const ON: &[Word] = &[("0", 0), ("1", 1), ("2", 2), ("-1", -1)];
 
 /// Where a message goes.
-pub const DESTS: &[Word] = &[
-    ("name", 0),
-    ("reply", 1),
-    ("peer", 2),
-    ("none", 3),
-    ("bare-reply", 4),
-    ("bare-peer", 5),
-    ("others-reply", 6),
-    ("old-reply", 7),
-    ("misnamed-reply", 8),
-    ("peer0", 9),
-    ("bad-peer", 10),
-    ("bad-request", 11),
-    ("upper", 12),
-    ("zeroes", 13),
-    ("unspec", 14),
-    ("family", 15),
-    ("short", 16),
-    ("longer", 17),
-    ("no-nul", 18),
-    ("fault", 19),
+pub const DESTS: &[&str] = &[
+    "name",
+    "reply",
+    "peer",
+    "none",
+    "bare-reply",
+    "bare-peer",
+    "others-reply",
+    "old-reply",
+    "misnamed-reply",
+    "peer0",
+    "bad-peer",
+    "bad-request",
+    "upper",
+    "zeroes",
+    "unspec",
+    "family",
+    "short",
+    "longer",
+    "no-nul",
+    "fault",
 ];
 
-/// Options that take a number, with the bytes they take.
+/// Options that take a name, too.
+pub const LISTEN: Word = ("LISTEN", uapi::KBUS_LISTEN as i64);
+pub const REPLIER: Word = ("REPLIER", uapi::KBUS_REPLIER as i64);
+
+/// Options that bind and unbind.
+pub const BINDINGS: &[Word] = &[
+    LISTEN,
+    REPLIER,
+    ("UNLISTEN", uapi::KBUS_UNLISTEN as i64),
+    ("UNREPLIER", uapi::KBUS_UNREPLIER as i64),
+];
+
+/// Options that take a number, or none.
 pub const OPTIONS: &[Word] = &[
     ("SEND_FLAGS", uapi::KBUS_SEND_FLAGS as i64),
     ("ONCE", uapi::KBUS_ONCE as i64),
@@ -194,11 +212,18 @@ pub const OPTIONS: &[Word] = &[
     ("BUS_INFO", uapi::KBUS_BUS_INFO as i64),
     ("SYNC", uapi::KBUS_SYNC as i64),
     ("IGNORE", uapi::KBUS_IGNORE as i64),
-    ("REPLIER", uapi::KBUS_REPLIER as i64),
-    ("LISTEN", uapi::KBUS_LISTEN as i64),
+    REPLIER,
+    LISTEN,
     ("none", 0),
     ("beyond", 26),
 ];
+
+/// What libc does not have.
+const SO_PASSPIDFD: i64 = 76;
+const SO_PEERPIDFD: i64 = 77;
+const SO_PASSRIGHTS: i64 = 83;
+const SO_TIMESTAMP_NEW: i64 = 63;
+const SO_TIMESTAMPNS_NEW: i64 = 64;
 
 /// Options of `SOL_SOCKET`.
 pub const SOL_SOCKET: &[Word] = &[
@@ -207,11 +232,11 @@ pub const SOL_SOCKET: &[Word] = &[
     ("SO_SNDTIMEO", libc::SO_SNDTIMEO as i64),
     ("SO_PASSCRED", libc::SO_PASSCRED as i64),
     ("SO_PASSSEC", libc::SO_PASSSEC as i64),
-    ("SO_PASSRIGHTS", 83),
+    ("SO_PASSRIGHTS", SO_PASSRIGHTS),
     ("SO_TIMESTAMP", libc::SO_TIMESTAMP as i64),
     ("SO_TIMESTAMPNS", libc::SO_TIMESTAMPNS as i64),
-    ("SO_TIMESTAMP_NEW", 63),
-    ("SO_TIMESTAMPNS_NEW", 64),
+    ("SO_TIMESTAMP_NEW", SO_TIMESTAMP_NEW),
+    ("SO_TIMESTAMPNS_NEW", SO_TIMESTAMPNS_NEW),
     ("SO_RXQ_OVFL", libc::SO_RXQ_OVFL as i64),
     ("SO_SNDBUF", libc::SO_SNDBUF as i64),
     ("SO_RCVBUFFORCE", libc::SO_RCVBUFFORCE as i64),
@@ -221,10 +246,10 @@ pub const SOL_SOCKET: &[Word] = &[
     ("SO_PROTOCOL", libc::SO_PROTOCOL as i64),
     ("SO_PEERCRED", libc::SO_PEERCRED as i64),
     ("SO_PEERGROUPS", libc::SO_PEERGROUPS as i64),
-    ("SO_PEERPIDFD", 77),
+    ("SO_PEERPIDFD", SO_PEERPIDFD),
     ("SO_ACCEPTCONN", libc::SO_ACCEPTCONN as i64),
     ("SO_LINGER", libc::SO_LINGER as i64),
-    ("SO_PASSPIDFD", 76),
+    ("SO_PASSPIDFD", SO_PASSPIDFD),
     ("SO_KEEPALIVE", libc::SO_KEEPALIVE as i64),
 ];
 
@@ -284,48 +309,38 @@ pub const FLAGS: &[Word] = &[
 ];
 
 /// Control messages of a send, and what is wrong with them.
-pub const ANCILLARY: &[Word] = &[
-    ("send", 1),
-    ("name", 2),
-    ("via", 4),
-    ("rights", 8),
-    ("cred", 16),
-    ("unknown", 32),
-    ("twice", 64),
-    ("short", 128),
-    ("zeroes", 256),
-    ("trail", 512),
-    ("bad-len", 1024),
-    ("wrong-cred", 2048),
+pub const ANCILLARY: &[&str] = &[
+    "send",
+    "name",
+    "via",
+    "rights",
+    "cred",
+    "unknown",
+    "twice",
+    "short",
+    "zeroes",
+    "trail",
+    "bad-len",
+    "wrong-cred",
 ];
 
 /// Files that are passed.
-pub const FILES: &[Word] = &[
-    ("pipe", 0),
-    ("null", 1),
-    ("three", 2),
-    ("none", 3),
-    ("kbus", 4),
-    ("unix", 5),
-    ("epoll", 6),
-    ("io_uring", 7),
-    ("closed", 8),
-    ("path", 9),
-    ("many", 10),
-    ("too-many", 11),
+pub const FILES: &[&str] = &[
+    "pipe", "null", "three", "none", "kbus", "unix", "epoll", "io_uring", "closed", "path", "many",
+    "too-many",
 ];
 
 /// Buffers of a call.
-pub const SHAPES: &[Word] = &[
-    ("whole", 0),
-    ("pieces", 1),
-    ("none", 2),
-    ("no-name", 3),
-    ("fault", 4),
-    ("control-fault", 5),
-    ("name-fault", 6),
-    ("half-fault", 7),
+pub const SHAPES: &[&str] = &[
+    "whole",
+    "pieces",
+    "none",
+    "no-name",
+    "fault",
+    "control-fault",
+    "name-fault",
+    "half-fault",
 ];
 
 /// By which system call.
-pub const HOWS: &[Word] = &[("msg", 0), ("to", 1), ("plain", 2), ("mmsg", 3)];
+pub const HOWS: &[&str] = &["msg", "to", "plain", "mmsg"];
