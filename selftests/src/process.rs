@@ -131,7 +131,13 @@ impl Child {
     }
 
     /// Waits for the end and insists that it was a good one; passes a skip on.
+    #[track_caller]
     pub fn join(mut self) {
+        self.expect_good_end();
+    }
+
+    #[track_caller]
+    fn expect_good_end(&mut self) {
         let status = self.wait_raw();
         if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == SKIPPED {
             process::exit(SKIPPED);
@@ -205,6 +211,20 @@ impl Gate {
         // SAFETY: One entry, and it is ours.
         let r = unsafe { libc::poll(&mut entry, 1, 0) };
         r > 0
+    }
+
+    /// Waits until a child has opened the gate; one that ends before fails the test, or skips it.
+    #[track_caller]
+    pub fn opened_by(&self, child: &mut Child) -> u64 {
+        while !self.is_open() {
+            // In this order: who has ended opens nothing any more.
+            if child.has_ended() && !self.is_open() {
+                child.expect_good_end();
+                panic!("the child ended and has not opened the gate");
+            }
+            thread::sleep(Duration::from_micros(100));
+        }
+        self.pass()
     }
 
     /// Waits until the other side has opened the gate.

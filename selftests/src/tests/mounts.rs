@@ -101,26 +101,30 @@ fn owner_follows_chown() {
 /// does, whoever was the first to bind.
 fn owner_s_repliers_are_protected() {
     let path = left_over(1000, 1000, 0o777);
-    let (bound, go, done) = (Gate::new(), Gate::new(), Gate::new());
-    let first = Child::fork(|| {
+    let (bound, go) = (Gate::new(), Gate::new());
+    let mut first = Child::fork(|| {
         process::become_user(1001, 1001);
         let sock = Sock::at(&path);
         sock.replier("$.First.*").unwrap();
         bound.open(1);
         go.pass();
         fails!(EACCES, sock.replier("$.Ask"));
-        done.open(1);
     });
-    bound.pass();
-    let owner = Child::fork(|| {
+    bound.opened_by(&mut first);
+    let (taken, done) = (Gate::new(), Gate::new());
+    let mut owner = Child::fork(|| {
         process::become_user(1000, 1000);
         let sock = Sock::at(&path);
         sock.replier("$.First.Ask").unwrap();
         sock.replier("$.*").unwrap();
-        go.open(1);
+        taken.open(1);
         done.pass();
     });
+    // Neither waits for one that has failed.
+    taken.opened_by(&mut owner);
+    go.open(1);
     first.join();
+    done.open(1);
     owner.join();
 }
 
@@ -133,19 +137,14 @@ fn owner_by_privilege() {
 /// A process in a user namespace of its own, that acts there as root.
 fn in_user_namespace(user: u32, outside: u32, count: u32, act: impl FnOnce()) {
     let (made, mapped) = (Gate::new(), Gate::new());
-    let child = Child::fork(|| {
+    let mut child = Child::fork(|| {
         process::become_user(user, user);
         files::new_user_ns();
         made.open(1);
         mapped.pass();
         act();
     });
-    // A child that skips opens nothing.
-    while !made.is_open() {
-        if child.has_ended() {
-            return child.join();
-        }
-    }
+    made.opened_by(&mut child);
     files::map_ids(child.pid(), outside, count);
     mapped.open(1);
     child.join();
