@@ -77,14 +77,14 @@ fn last_reference_counts() {
 }
 
 /// Sends a descriptor through an AF_UNIX socket.
-fn pass(through: &UnixDatagram, sock: &Sock) {
+pub(super) fn pass(through: &UnixDatagram, sock: &Sock) {
     let copy = OwnedFd::from(through.try_clone().unwrap());
     let out = Out::nowhere(b"x").with(Cmsg::rights(sock.as_raw_fd()));
     Sock::from(copy).send_msg(&out).unwrap();
 }
 
 /// Receives it.
-fn take(through: &UnixDatagram) -> Sock {
+pub(super) fn take(through: &UnixDatagram) -> Sock {
     let copy = OwnedFd::from(through.try_clone().unwrap());
     let msg = Sock::from(copy).recv_wait().unwrap();
     let rights = msg

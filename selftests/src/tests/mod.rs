@@ -46,6 +46,7 @@ mod merge;
 mod messages;
 mod model;
 mod mounts;
+mod namespaces;
 mod once;
 mod options;
 mod order;
@@ -183,6 +184,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         buses::TESTS,
         paths::TESTS,
         mounts::TESTS,
+        namespaces::TESTS,
         addresses::TESTS,
         bindings::TESTS,
         messages::TESTS,
