@@ -106,7 +106,7 @@ fn with_everything_pending() {
         |([_, _, server, _], _)| close(server),
         |scene, _| after_the_server(scene),
     );
-    trial.end();
+    trial.end_of_modest();
 }
 
 /// Nor does that of who asked, and what it asked stays to be read.
@@ -171,6 +171,7 @@ fn of_the_last_on_a_bus() {
         |[sock], _| plug(sock),
     );
     fs::remove_dir_all(&dir).expect("the folder");
+    trial.end();
 }
 
 /// A send in a thread of its own.
@@ -211,6 +212,7 @@ fn while_others_wait() {
     trial.without("close() that is waited for", waited_for, call, |s, done| {
         after(s, done.last)
     });
+    trial.end_of_modest();
 }
 
 /// A process that dies where there is no memory leaves nothing unanswered.

@@ -119,7 +119,7 @@ fn messages() {
             assert_eq!(client.recv().expect("the answer").data, b"answer");
         },
     );
-    trial.end();
+    trial.end_of_modest();
 }
 
 /// Descriptors that find no memory stay with their message.

@@ -370,7 +370,7 @@ fn namespaces() {
         // A thread may leave its namespace without the others.
         let leave = |which| {
             thread::spawn(move || {
-                let faults = Faults::here();
+                let faults = Faults::filtered();
                 // SAFETY: Always safe.
                 let call = || result(unsafe { libc::unshare(libc::CLONE_NEWNET) }.into());
                 let (result, used) = faults.nth(which, call);
