@@ -478,6 +478,16 @@ impl Ready {
     pub fn by(&self, sock: &Sock) -> Res<usize> {
         sock.send_msg_raw(&self.out, &self.control)
     }
+
+    /// Sends several in one call.
+    pub fn several<const N: usize>(all: &[Ready; N], sock: &Sock) -> Res<usize> {
+        sock.send_several(all.each_ref().map(|one| (&one.out, &one.control[..])))
+    }
+
+    /// The header for `sendmsg()`, which points at it and at `part`.
+    pub fn header(&self, part: &mut libc::iovec) -> libc::msghdr {
+        self.out.header(&self.control, part)
+    }
 }
 
 /// Closes a socket, which stays an open file: of `/dev/null`.

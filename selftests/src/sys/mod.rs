@@ -29,4 +29,5 @@ pub use message::Msg;
 pub use message::Out;
 pub use message::RecvOptions;
 pub use sock::Sock;
+pub use transfer::empty_part;
 pub use transfer::Room;

@@ -3,6 +3,7 @@
 
 use std::mem;
 use std::os::fd::AsRawFd;
+use std::ptr;
 
 use kbus_uapi::kbus_info;
 
@@ -53,25 +54,24 @@ impl Sock {
 
     /// `sendmsg()` with these very bytes as the control buffer.
     pub fn send_msg_raw(&self, out: &Out, control: &[u8]) -> Res<usize> {
-        let mut iov = libc::iovec {
-            iov_base: out.data.as_ptr().cast_mut().cast(),
-            iov_len: out.data.len(),
-        };
-        // SAFETY: All zeros is a valid `msghdr`.
-        let mut header: libc::msghdr = unsafe { mem::zeroed() };
-        if let Some(address) = &out.address {
-            header.msg_name = address.as_ptr().cast_mut().cast();
-            header.msg_namelen = address.len() as u32;
-        }
-        header.msg_iov = &mut iov;
-        header.msg_iovlen = 1;
-        if !control.is_empty() {
-            header.msg_control = control.as_ptr().cast_mut().cast();
-            header.msg_controllen = control.len();
-        }
+        let mut iov = empty_part();
+        let header = out.header(control, &mut iov);
         // SAFETY: Everything the header points at lives until the call returns,
         // and the kernel only reads it.
         check(unsafe { libc::sendmsg(self.as_raw_fd(), &header, out.flags) })
+    }
+
+    /// `sendmmsg()`, each with these very bytes as the control buffer; returns how many were sent.
+    pub fn send_several<const N: usize>(&self, all: [(&Out, &[u8]); N]) -> Res<usize> {
+        let mut parts = [(); N].map(|()| empty_part());
+        let mut headers = [(); N].map(|()| empty_header());
+        for ((part, header), (out, control)) in parts.iter_mut().zip(&mut headers).zip(all) {
+            header.msg_hdr = out.header(control, part);
+        }
+        // SAFETY: Everything the headers point at lives until the call returns,
+        // and the kernel only reads it.
+        let sent = unsafe { libc::sendmmsg(self.as_raw_fd(), headers.as_mut_ptr(), N as u32, 0) };
+        check(sent as isize)
     }
 
     /// Sends with these flags in `SCM_KBUS_SEND` and returns the message's id.
@@ -165,25 +165,72 @@ impl Sock {
 
     /// `recvmsg()` into buffers that are there already: nothing is allocated.
     pub fn recv_into(&self, room: &mut Room) -> Res<usize> {
-        let mut iov = libc::iovec {
-            iov_base: room.data.as_mut_ptr().cast(),
-            iov_len: room.data.len(),
-        };
-        // SAFETY: All zeros is a valid `msghdr`.
-        let mut header: libc::msghdr = unsafe { mem::zeroed() };
-        header.msg_name = room.address.as_mut_ptr().cast();
-        header.msg_namelen = room.address.len() as u32;
-        header.msg_iov = &mut iov;
-        header.msg_iovlen = 1;
-        header.msg_control = room.control.as_mut_ptr().cast();
-        header.msg_controllen = room.options.control;
+        let mut iov = empty_part();
+        let mut header = room.header(&mut iov);
         let flags = room.options.flags;
         // SAFETY: Everything the header points at is ours, and as long as said.
         let len = check(unsafe { libc::recvmsg(self.as_raw_fd(), &mut header, flags) })?;
-        room.address_len = header.msg_namelen as usize;
-        room.control_len = header.msg_controllen;
-        room.flags = header.msg_flags;
+        // SAFETY: The call has succeeded.
+        unsafe { room.filled(&header) };
         Ok(len)
+    }
+
+    /// `recvmmsg()`, without waiting; returns how many were received.
+    pub fn recv_several<const N: usize>(&self, rooms: &mut [Room; N]) -> Res<usize> {
+        let mut parts = [(); N].map(|()| empty_part());
+        let mut headers = [(); N].map(|()| empty_header());
+        for ((part, header), room) in parts.iter_mut().zip(&mut headers).zip(&mut *rooms) {
+            header.msg_hdr = room.header(part);
+        }
+        // SAFETY: Everything the headers point at is ours, and as long as said.
+        let count = unsafe {
+            libc::recvmmsg(
+                self.as_raw_fd(),
+                headers.as_mut_ptr(),
+                N as u32,
+                libc::MSG_DONTWAIT,
+                ptr::null_mut(),
+            )
+        };
+        let count = check(count as isize)?;
+        for (room, header) in rooms.iter_mut().zip(&headers).take(count) {
+            // SAFETY: The call has received so many.
+            unsafe { room.filled(&header.msg_hdr) };
+        }
+        Ok(count)
+    }
+}
+
+/// A part of a message that is to be filled in.
+pub fn empty_part() -> libc::iovec {
+    libc::iovec {
+        iov_base: ptr::null_mut(),
+        iov_len: 0,
+    }
+}
+
+fn empty_header() -> libc::mmsghdr {
+    // SAFETY: All zeros is a valid `mmsghdr`.
+    unsafe { mem::zeroed() }
+}
+
+impl Out {
+    /// The header for `sendmsg()`, which points at the message, at `control` and at `part`.
+    pub fn header(&self, control: &[u8], part: &mut libc::iovec) -> libc::msghdr {
+        part.iov_base = self.data.as_ptr().cast_mut().cast();
+        part.iov_len = self.data.len();
+        let mut header = empty_header().msg_hdr;
+        if let Some(address) = &self.address {
+            header.msg_name = address.as_ptr().cast_mut().cast();
+            header.msg_namelen = address.len() as u32;
+        }
+        header.msg_iov = part;
+        header.msg_iovlen = 1;
+        if !control.is_empty() {
+            header.msg_control = control.as_ptr().cast_mut().cast();
+            header.msg_controllen = control.len();
+        }
+        header
     }
 }
 
@@ -219,6 +266,31 @@ impl Room {
         self.data.fill(0xaa);
         self.control.fill(0xaa);
         self
+    }
+
+    /// The header for `recvmsg()`, which points into these buffers and at `part`.
+    pub fn header(&mut self, part: &mut libc::iovec) -> libc::msghdr {
+        part.iov_base = self.data.as_mut_ptr().cast();
+        part.iov_len = self.data.len();
+        let mut header = empty_header().msg_hdr;
+        header.msg_name = self.address.as_mut_ptr().cast();
+        header.msg_namelen = self.address.len() as u32;
+        header.msg_iov = part;
+        header.msg_iovlen = 1;
+        header.msg_control = self.control.as_mut_ptr().cast();
+        header.msg_controllen = self.options.control;
+        header
+    }
+
+    /// Takes note of what the kernel has written to the header.
+    ///
+    /// # Safety
+    ///
+    /// It must be one of [`Room::header`], and a call has received a message by it.
+    pub unsafe fn filled(&mut self, header: &libc::msghdr) {
+        self.address_len = header.msg_namelen as usize;
+        self.control_len = header.msg_controllen;
+        self.flags = header.msg_flags;
     }
 
     /// The message that was received last, of which the call said that it has `len` bytes.

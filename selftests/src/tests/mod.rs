@@ -30,6 +30,7 @@ mod fail_nth_closing;
 mod fail_nth_options;
 mod fail_nth_reading;
 mod fail_nth_sending;
+mod fail_nth_several;
 mod fail_nth_sockets;
 mod fdinfo;
 mod full;
@@ -238,6 +239,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         fail_nth_options::TESTS,
         fail_nth_sending::TESTS,
         fail_nth_reading::TESTS,
+        fail_nth_several::TESTS,
         fail_nth_closing::TESTS,
         memory::TESTS,
         stall::TESTS,
