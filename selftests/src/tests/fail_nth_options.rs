@@ -2,6 +2,10 @@
 //! Each allocation fails once: socket options.
 
 use std::cell::RefCell;
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::fd::FromRawFd;
+use std::os::fd::OwnedFd;
 
 use kbus_selftests::fault::Trial;
 use kbus_selftests::sys::fresh_bus;
@@ -12,6 +16,8 @@ use kbus_selftests::sys::Sock;
 super::tests! { bindings bindings_with_events giving_up settings telling }
 
 const KBUS: i32 = uapi::SOL_KBUS as i32;
+const SO_PASSRIGHTS: i32 = 83;
+const SO_PEERPIDFD: i32 = 77;
 
 /// A socket on a bus of its own, and others.
 fn socks<const N: usize>() -> [Sock; N] {
@@ -185,7 +191,20 @@ fn giving_up() {
     trial.end();
 }
 
-/// A setting is made or, where it finds no memory, left.
+/// What a socket says of an option of `SOL_SOCKET`: of those that the core does not tell, in our own words.
+fn told(sock: &Sock, option: i32) -> Vec<u8> {
+    let option = match option {
+        libc::SO_RCVBUFFORCE => libc::SO_RCVBUF,
+        libc::SO_PASSCRED | libc::SO_PASSSEC | SO_PASSRIGHTS => {
+            return sock.get(uapi::KBUS_PASS, 4).expect("KBUS_PASS");
+        }
+        other => other,
+    };
+    sock.get_at(libc::SOL_SOCKET, option, &[0; 16])
+        .expect("getsockopt()")
+}
+
+/// To set an option needs no memory.
 fn settings() {
     let mut trial = Trial::new();
     let one = 1_u32.to_ne_bytes();
@@ -224,20 +243,29 @@ fn settings() {
         (libc::SO_SNDTIMEO, &time),
         (libc::SO_PASSCRED, &one),
         (libc::SO_PASSSEC, &one),
-        (83, &one), // SO_PASSRIGHTS
+        (SO_PASSRIGHTS, &one),
         (libc::SO_TIMESTAMP, &one),
         (libc::SO_TIMESTAMPNS, &one),
         (libc::SO_RXQ_OVFL, &one),
     ];
     for (option, value) in of_socket {
-        trial.every(
+        let set = {
+            let [sock] = socks();
+            let new = told(&sock, option);
+            sock.set_at(libc::SOL_SOCKET, option, value)
+                .expect("setsockopt()");
+            let set = told(&sock, option);
+            assert_ne!(set, new, "option {option}");
+            set
+        };
+        trial.without(
             &format!("setsockopt() of SOL_SOCKET {option}"),
             socks,
             |[sock]| sock.set_at(libc::SOL_SOCKET, option, value).map(|()| 0),
-            |[_], _| {},
+            |[sock], _| assert_eq!(told(sock, option), set),
         );
     }
-    trial.every(
+    trial.without(
         "KBUS_QUEUE_LEN that others wait for",
         || {
             let [sender, full] = socks();
@@ -251,12 +279,6 @@ fn settings() {
         |[_, full]| full.set_u32(uapi::KBUS_QUEUE_LEN, 2).map(|()| 0),
         |[sender, _], _| assert_eq!(sender.poll(libc::POLLOUT, 0), libc::POLLOUT),
     );
-    // None of the calls above needs any.
-    let [sock] = socks();
-    let names = [long_name(900)];
-    for name in &names {
-        sock.replier(name).expect("a replier");
-    }
     trial.end();
 }
 
@@ -294,6 +316,20 @@ fn telling() {
             |_, done| assert!(done.value >= 4),
         );
     }
+    trial.every(
+        "SO_PEERPIDFD",
+        connected,
+        |[sock]| sock.get_into(libc::SOL_SOCKET, SO_PEERPIDFD, &mut room.borrow_mut()[..4]),
+        |_, done| {
+            assert_eq!(done.value, 4);
+            let fd = room.borrow()[..4].try_into().map(i32::from_ne_bytes);
+            // SAFETY: The call has just made it for us.
+            let maker = unsafe { OwnedFd::from_raw_fd(fd.expect("4 bytes")) };
+            let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", maker.as_raw_fd()));
+            let own = format!("Pid:\t{}\n", std::process::id());
+            assert!(info.expect("fdinfo").contains(&own), "it is the maker's");
+        },
+    );
     for len in [8, 1001] {
         trial.every(
             &format!("who replies, in {len} bytes"),
