@@ -12,6 +12,9 @@ use std::os::unix::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::net::UnixStream;
 use std::process;
+use std::ptr;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -45,53 +48,99 @@ const PROGRAMS: [Traffic; 5] = [
     Traffic::Unix,
 ];
 
+/// How long the slowest kernel may take until each program has come round.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often a program came round, in memory that it shares with who unloads the module.
+#[derive(Debug, Default)]
+struct Rounds {
+    /// With the module.
+    with: AtomicU64,
+    /// There was none.
+    without: AtomicU64,
+}
+
+impl Rounds {
+    /// One for each program.
+    fn shared() -> &'static [Rounds; PROGRAMS.len()] {
+        let (len, prot) = (
+            size_of::<[Rounds; PROGRAMS.len()]>(),
+            libc::PROT_READ | libc::PROT_WRITE,
+        );
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // SAFETY: A new mapping, which is zeroed, as long as said, and stays. Zeros are valid counters.
+        unsafe {
+            let at = libc::mmap(ptr::null_mut(), len, prot, flags, -1, 0);
+            assert_ne!(at, libc::MAP_FAILED, "mmap: {:?}", Errno::last());
+            &*at.cast()
+        }
+    }
+}
+
 /// Loads and unloads the module so many times under traffic, and prints one line of KTAP.
 ///
 /// The rule: the module cannot go while there is a socket, does when there is none, and neither a socket that was
 /// made nor an AF_UNIX socket of anybody ever notices.
+///
+/// Every second time it stays until each program has come round with it; else it goes as soon as it can.
 pub fn reload(cycles: u64) {
     let stop = Gate::new();
-    let programs = PROGRAMS.map(|traffic| {
-        let counts = Gate::new();
-        let child = Child::fork(|| keep_going(traffic, &stop, &counts));
-        (traffic, child, counts)
-    });
-    let (mut done, mut refused) = (0, 0);
-    while done < cycles {
-        match unload() {
-            Ok(()) => {
-                load().expect("load the module");
-                done += 1;
-            }
-            Err(Errno(libc::EAGAIN)) => {
-                refused += 1;
-                thread::sleep(Duration::from_micros(100));
-            }
-            Err(error) => panic!("unload the module: {error}"),
-        }
-        for (traffic, child, _) in &programs {
+    let rounds = Rounds::shared();
+    let programs: Vec<Child> = PROGRAMS
+        .iter()
+        .zip(rounds)
+        .map(|(traffic, rounds)| Child::fork(|| keep_going(*traffic, &stop, rounds)))
+        .collect();
+    let all_go_on = || {
+        for (traffic, child) in PROGRAMS.iter().zip(&programs) {
             assert!(!child.has_ended(), "a program of {traffic:?} has ended");
         }
+    };
+    let (mut done, mut refused) = (0, 0);
+    while done < cycles {
+        if done % 2 == 1 {
+            let before = rounds.each_ref().map(|one| one.with.load(Relaxed));
+            let come_round = || {
+                rounds
+                    .iter()
+                    .zip(before)
+                    .all(|(now, before)| now.with.load(Relaxed) > before)
+            };
+            let begun = Instant::now();
+            while !come_round() {
+                all_go_on();
+                assert!(begun.elapsed() < PATIENCE, "{rounds:?} after {before:?}");
+                thread::sleep(Duration::from_micros(200));
+            }
+        }
+        while let Err(error) = unload() {
+            assert_eq!(error, Errno(libc::EAGAIN), "unload the module");
+            refused += 1;
+            all_go_on();
+            thread::sleep(Duration::from_micros(100));
+        }
+        load().expect("load the module");
+        done += 1;
     }
+    all_go_on();
     stop.open(0);
     println!("# refused {refused} times, as there was a socket");
-    for (traffic, child, counts) in programs {
+    for ((traffic, child), rounds) in PROGRAMS.iter().zip(programs).zip(rounds) {
         child.join();
-        let (rounds, absent) = (counts.pass(), counts.pass());
-        println!("# {traffic:?}: {rounds} rounds, and {absent} without the module");
-        assert!(rounds > 0, "there was no traffic");
+        let (with, without) = (rounds.with.load(Relaxed), rounds.without.load(Relaxed));
+        println!("# {traffic:?}: {with} rounds, and {without} without the module");
+        assert!(with >= cycles / 2, "there was too little traffic");
     }
     assert!(refused > 0, "the module was never in use");
     println!("ok 1 reload::unload_under_traffic # {done} times");
 }
 
-/// Makes sockets until the gate opens; then says how often it did, and how often there was no module.
-fn keep_going(traffic: Traffic, stop: &Gate, counts: &Gate) {
+/// Makes sockets until the gate opens, and counts how often it did, and how often there was no module.
+fn keep_going(traffic: Traffic, stop: &Gate, rounds: &Rounds) {
     if matches!(traffic, Traffic::Family) {
         Form::Family.choose();
     }
     let mut random = Random::new(u64::from(process::id()));
-    let (mut rounds, mut absent) = (0, 0);
     while !stop.is_open() {
         let begun = Instant::now();
         let there = match traffic {
@@ -99,15 +148,13 @@ fn keep_going(traffic: Traffic, stop: &Gate, counts: &Gate) {
             Traffic::Literal | Traffic::Family => round_of_kbus(),
         };
         match there {
-            true => rounds += 1,
-            false => absent += 1,
-        }
+            true => rounds.with.fetch_add(1, Relaxed),
+            false => rounds.without.fetch_add(1, Relaxed),
+        };
         // However slow the kernel is, there has to be a time without sockets now and then.
         let longest = 1000 + 6 * begun.elapsed().as_micros() as u64;
         thread::sleep(Duration::from_micros(random.below(longest)));
     }
-    counts.open(rounds);
-    counts.open(absent);
 }
 
 /// Asks, answers, owes, is heard, and closes; or returns `false`, as there is no module.
