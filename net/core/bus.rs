@@ -249,8 +249,8 @@ pub struct Bus<M: Member> {
     members: u32,
     pub(super) bindings: u32,
     pub(super) last_binding: u64,
-    /// How many copies have been planned: what a try has cost.
-    pub(super) copies: u64,
+    /// How many listeners have been looked at for a plan: what a try has cost.
+    pub(super) looked: u64,
     /// Every wait, by ticket.
     pub(super) waits: Tree<Wait<M>>,
     /// What waits and is to be tried.
@@ -285,7 +285,7 @@ impl<M: Member> Bus<M> {
             members: 0,
             bindings: 0,
             last_binding: BEFORE_FIRST,
-            copies: 0,
+            looked: 0,
             waits: Tree::new(),
             todo: Todo::new(),
             last_ticket: BEFORE_FIRST,

@@ -136,6 +136,8 @@ pub(super) struct Plan<M: Member> {
     len: usize,
     /// Whether the first copy is a request to be answered.
     asked: bool,
+    /// How many listeners have been looked at, of whom some get no copy.
+    looked: u64,
     bill: Bill,
 }
 
@@ -306,7 +308,7 @@ impl<M: Member> Bus<M> {
     /// cannot pay for the replier's copy; [`Error::NoMem`].
     pub(super) fn plan(&mut self, target: &Target<'_, M>) -> Result<Plan<M>, Refusal<M>> {
         let mut plan = self.recipients(target)?;
-        self.copies = self.copies.saturating_add(plan.list.len() as u64);
+        self.looked = self.looked.saturating_add(plan.looked);
         let mut bill = Bill::new(match target.policy {
             Policy::Event { .. } => 0,
             _ => target.len,
@@ -416,6 +418,7 @@ impl<M: Member> Bus<M> {
             list: Vec::new(),
             len: target.len,
             asked: target.replier.is_some(),
+            looked: 0,
             bill: Bill::new(target.len),
         };
         let last = self.last_binding;
@@ -452,6 +455,7 @@ impl<M: Member> Bus<M> {
         })?;
         mem::reserve(&mut plan.list, copies)?;
         self.routes.listeners(target.name, |listener, tail| {
+            plan.looked = plan.looked.saturating_add(1);
             if listener.peer == target.served {
                 return Ok(());
             }
@@ -474,6 +478,7 @@ impl<M: Member> Bus<M> {
                 };
             if !once {
                 let id = listener.binding;
+                plan.looked = plan.looked.saturating_add(u64::from(listener.count));
                 return Ok((0..listener.count).try_for_each(|nth| {
                     plan.push(&listener.member, Cause::Binding { id, nth }, must, version)
                 })?);

@@ -378,7 +378,7 @@ impl<M: Member> Bus<M> {
         let Some(parked) = self.todo.ready.pop_first() else {
             return false;
         };
-        let before = self.copies;
+        let before = self.looked;
         let still = self.retry(parked, next_id, wakes);
         self.pay(left, before);
         if let Some((parked, full)) = still {

@@ -9,7 +9,7 @@
 //! pays for a step of its own, those who wait pay for the rest, and nobody sleeps for ever as long as
 //! something is to be tried.
 //!
-//! What a try costs depends on how many copies it is about, so that a step is no longer than a few sends are.
+//! What a try costs depends on how many listeners it looks at, so that a step is no longer than a few sends are.
 //!
 //! What waits for a queue that has got room is tried in *rounds*, oldest first. If a round is too long
 //! for one step it goes on from where it was, whatever happens meanwhile, or the first few could keep
@@ -32,8 +32,8 @@ use super::wakes::Wakes;
 use super::wakes::WRITE;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// So many copies may be planned in a try at the price of another one.
-const COPIES: u64 = 256;
+/// So many listeners may be looked at in a try at the price of another one.
+const LISTENERS: u64 = 256;
 
 /// A socket's place in a list of those with something to do; the value is its peer id.
 type Turn = Box<Node<u64>>;
@@ -306,12 +306,12 @@ impl<M: Member> Bus<M> {
         while *left > 0 && self.retry_ready(left, next_id, wakes) {}
     }
 
-    /// Takes from what is `left` of a step what a try has cost: one, and one more for each so many copies.
+    /// Takes from what is `left` of a step what a try has cost: one, and one more for each so many listeners.
     ///
-    /// `before` is [`Bus::copies`] before it. So a step is some fan-outs of one copy, or one of thousands.
+    /// `before` is [`Bus::looked`] before it. So a step is some fan-outs of one copy, or one of thousands.
     pub(super) fn pay(&self, left: &mut u32, before: u64) {
-        let copies = self.copies.saturating_sub(before) / COPIES;
-        let price = copies.saturating_add(1).min(u64::from(u32::MAX));
+        let listeners = self.looked.saturating_sub(before) / LISTENERS;
+        let price = listeners.saturating_add(1).min(u64::from(u32::MAX));
         *left = left.saturating_sub(price as u32);
     }
 
@@ -345,7 +345,7 @@ impl<M: Member> Bus<M> {
             let Some(parked) = untried.pop_first() else {
                 break;
             };
-            let before = self.copies;
+            let before = self.looked;
             let still = self.retry(parked, next_id, wakes);
             self.pay(left, before);
             if let Some((parked, full)) = still {
