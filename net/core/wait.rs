@@ -49,7 +49,7 @@ pub(super) struct Letter<M: Member> {
     via: Option<Via>,
     from: Option<M::Sender>,
     files: Option<M::Files>,
-    /// The message, once it has gone: for its own thread to drop.
+    /// The message, once it has gone, if whoever has tried it keeps too many already: its own thread drops it.
     sent: Option<Arc<Message<M>>>,
 }
 
@@ -270,7 +270,11 @@ impl<M: Member> Bus<M> {
         let result = match &mut parked.value.what {
             What::Bind => Ok(0),
             What::Send(letter) => match self.resend(&member, letter, next_id, wakes) {
-                Ok(id) => Ok(id),
+                Ok(id) => {
+                    // Who tries it drops the message, and not who has waited, to whom the bytes might seem his own.
+                    letter.sent = letter.sent.take().and_then(|sent| wakes.keep(sent));
+                    Ok(id)
+                }
                 Err(Refusal::Error(Error::NoMem)) if parked.value.starved < STARVED => {
                     self.starve(parked, wakes);
                     return None;

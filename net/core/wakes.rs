@@ -5,8 +5,12 @@
 //! The list is threaded through the queues of those it holds, so that it needs no memory, not even
 //! when a socket dies; and a socket that is on the list of somebody who has not yet come to it is
 //! not put on another one: what was queued meanwhile is told by the same wake-up.
+//!
+//! It also has what is to be dropped then.
 
 use super::bus::Member;
+use super::mem::Arc;
+use super::message::Message;
 
 /// Why a socket is woken up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +57,12 @@ impl<M> Link<M> {
 /// Whoever has one takes everybody out of it, under no lock of the bus, and wakes them.
 pub struct Wakes<M: Member> {
     head: Option<M>,
+    /// Messages that have gone meanwhile and may have no other owner when this is dropped.
+    sent: [Option<Arc<Message<M>>>; KEPT],
 }
+
+/// As many as may go in one step.
+const KEPT: usize = 16;
 
 impl<M: Member> Default for Wakes<M> {
     fn default() -> Self {
@@ -64,7 +73,10 @@ impl<M: Member> Default for Wakes<M> {
 impl<M: Member> Wakes<M> {
     /// Nobody.
     pub const fn new() -> Self {
-        Wakes { head: None }
+        Wakes {
+            head: None,
+            sent: [const { None }; KEPT],
+        }
     }
 
     /// Adds a socket whose `link` is at hand, as its queue is locked.
@@ -74,6 +86,14 @@ impl<M: Member> Wakes<M> {
         if !link.linked {
             link.linked = true;
             link.next = self.head.replace(member.clone());
+        }
+    }
+
+    /// Keeps a message until the lock has been released, as its payload may be large; gives it back if there is no place.
+    pub(super) fn keep(&mut self, message: Arc<Message<M>>) -> Option<Arc<Message<M>>> {
+        match self.sent.iter_mut().find(|place| place.is_none()) {
+            Some(place) => place.replace(message),
+            None => Some(message),
         }
     }
 
