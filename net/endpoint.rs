@@ -41,6 +41,7 @@ use kernel::{
         flags::GFP_KERNEL_ACCOUNT,
         AllocError, //
     },
+    current,
     new_condvar,
     new_mutex,
     prelude::*,
@@ -262,18 +263,24 @@ impl Endpoint {
     }
 
     /// Changes a setting of the queue, which may let those go who wait for room in it.
-    pub(crate) fn change(this: &Arc<Self>, change: impl FnOnce(&mut Queue<Arc<Self>>)) {
-        let waited_for = {
-            let mut queue = this.queue.lock();
-            change(&mut queue);
+    pub(crate) fn change(this: &Arc<Self>, change: impl Fn(&mut Queue<Arc<Self>>)) {
+        let change = |queue: &mut Queue<Arc<Self>>| {
+            change(queue);
             queue.is_waited_for()
         };
-        let bus = match this.bus() {
-            Ok(bus) if waited_for => bus,
-            _ => return,
+        let Ok(bus) = this.bus() else {
+            change(&mut this.queue.lock());
+            return;
         };
         let mut wakes = Wakes::new();
-        bus.state.lock().settings_changed(this, &mut wakes);
+        {
+            // Not in the midst of a send, for the bindings of which this would hold one by one.
+            let mut state = bus.state.lock();
+            if !change(&mut this.queue.lock()) {
+                return;
+            }
+            state.settings_changed(this, &mut wakes);
+        }
         wake_all(wakes);
         Self::settle(this, &bus);
     }
@@ -320,6 +327,8 @@ impl Endpoint {
         left: &mut Jiffies,
     ) -> Result<u64> {
         let mut next = || bus.order.next_message();
+        // What has been tried until now may have given bytes back, and this may sleep for long.
+        Users::answer_bell(&this.users);
         let mut state = bus.state.lock();
         loop {
             let mut wakes = Wakes::new();
@@ -348,7 +357,6 @@ impl Endpoint {
                 }
                 drop(state);
                 wake_all(wakes);
-                // What was tried may have given bytes back, and this call may sleep for long.
                 Users::answer_bell(&this.users);
                 state = bus.state.lock();
                 continue;
@@ -357,12 +365,15 @@ impl Endpoint {
             if state.carry_on(this, &mut next, &mut wakes) {
                 drop(state);
                 wake_all(wakes);
-                // What was tried may have given bytes back, and this call may sleep for long.
                 Users::answer_bell(&this.users);
                 state = bus.state.lock();
-                continue;
+                // There may always be more to be tried; a signal ends that too.
+                if !current!().signal_pending() {
+                    continue;
+                }
             }
             if let Err(error) = sleep(&this.sendable, &mut state, left) {
+                let mut wakes = Wakes::new();
                 // It may have been sent at the last moment.
                 let ended = state.give_up(this, ticket);
                 state.stop_carrying(this, &mut wakes);

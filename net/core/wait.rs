@@ -521,5 +521,11 @@ fn watch<M: Member>(full: &Full<M>) -> Result<bool, AllocError> {
         return Ok(same);
     };
     full.member.await_budget()?;
-    Ok(same && full.member.payer().version() == version)
+    let payer = full.member.payer();
+    if payer.version() != version {
+        // There may be more than was seen. It is not tried again at once, or its user could keep that up for ever by
+        // what he reads elsewhere: he is told as if something came back now.
+        payer.ring();
+    }
+    Ok(same)
 }

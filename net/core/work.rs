@@ -405,6 +405,10 @@ impl<M: Member> Bus<M> {
     /// Something about a socket has changed, or it goes: whoever waits for it is to be tried
     /// again, by [`Bus::settle_step`] of `by`.
     pub(super) fn release(&mut self, on: u64, by: u64, wakes: &mut Wakes<M>) {
+        if let Some(sock) = self.socks.get(on) {
+            // What waits for bytes of its user may have lacked only those that a copy for this one needed.
+            sock.member.payer().ring();
+        }
         self.release_to(on, by, self.refused(), wakes);
     }
 
