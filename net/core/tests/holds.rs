@@ -5,16 +5,25 @@
 
 mod peer;
 
+use kbus_core::bus::Bus;
 use kbus_core::bus::Dest;
 use kbus_core::bus::Member;
 use kbus_core::bus::Outgoing;
 use kbus_core::bus::Sent;
 use kbus_core::error::Error::*;
+use kbus_core::hash::Key;
+use kbus_core::mem::AllocError;
 use kbus_core::message::KBUS_ALL_OR_WAIT;
+use kbus_core::name::Pattern;
+use kbus_core::payer::Payer;
+use kbus_core::queue::Queue;
 use kbus_core::wakes::Wakes;
 use peer::looks;
 use peer::Peer;
+use peer::Users;
 use peer::World;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -167,9 +176,9 @@ fn a_payload_is_the_sender_s_to_drop() {
     );
 }
 
-/// So it is with what has waited.
+/// What has waited is dropped by whoever let it go, without the lock too: so its bytes do not depend on when its sender runs.
 #[test]
-fn a_payload_that_waited_is_the_waiter_s_to_drop() {
+fn a_payload_that_waited_is_dropped_by_who_let_it_go() {
     let mut w = World::new(0, 1 << 20);
     let (a, b) = (w.join(1, 1), w.join(2, 1));
     w.listen(&b, "$.A").unwrap();
@@ -185,15 +194,113 @@ fn a_payload_that_waited_is_the_waiter_s_to_drop() {
     let Ok(Sent::Wait(ticket)) = sent else {
         panic!("{sent:?}");
     };
-    w.read(&b).unwrap();
+    let token = b.with(|q| q.front()).unwrap().token;
+    let consumed = b.with(|q| q.consume(token)).unwrap();
+    let mut wakes = Wakes::new();
+    drop(w.bus.after_read(&b, consumed.back, &mut || 8, &mut wakes));
     let view = w.read(&b).unwrap();
     let message = view.message().unwrap().clone();
     drop(view);
-    let ended = w.bus.finished(&a, ticket).unwrap();
+    assert_eq!(Arc::strong_count(&message), 2);
+    drop(wakes);
     assert_eq!(
-        (ended.result.is_ok(), Arc::strong_count(&message)),
-        (true, 2)
+        (Arc::strong_count(&message), message.payload.len()),
+        (1, 1000)
     );
-    drop(ended);
-    assert_eq!(Arc::strong_count(&message), 1);
+    drop(message);
+    assert_eq!(w.bus.account().used(), 0);
+    assert!(w.bus.finished(&a, ticket).unwrap().result.is_ok());
+}
+
+/// What lacks a byte of a user whose sockets elsewhere are read all the while waits like all else: its thread does not try for
+/// as long as they are.
+#[test]
+fn a_user_who_reads_elsewhere_keeps_nobody_trying() {
+    let users = Users::new(0);
+    let mut bus = Bus::new(0, 1 << 20, users.limits, Key(1, 2)).unwrap();
+    let [sender, listener] = [1, 2].map(|id| {
+        Restless(Rc::new((
+            id,
+            users.payer(id as u32),
+            RefCell::new(Queue::new()),
+        )))
+    });
+    bus.join(&sender).unwrap();
+    bus.join(&listener).unwrap();
+    bus.listen(&listener, &Pattern::parse(b"$.A").unwrap())
+        .unwrap();
+    let mut out = Outgoing {
+        dest: Some(Dest::Name(b"$.A")),
+        flags: KBUS_ALL_OR_WAIT,
+        payload: vec![0],
+        ..Default::default()
+    };
+    let sent = bus.send(&sender, &mut out, true, &mut || 7, &mut Wakes::new());
+    assert!(matches!(sent, Ok(Sent::Wait(_))), "{sent:?}");
+    assert!(!bus.carry_on(&sender, &mut || 7, &mut Wakes::new()));
+    // And yet it is told that there may be some.
+    assert!(listener.payer().take_ring());
+}
+
+/// A socket whose user gets something back whenever somebody begins to wait for it.
+#[derive(Clone)]
+struct Restless(Rc<(u64, Arc<Payer>, RefCell<Queue<Restless>>)>);
+
+impl Member for Restless {
+    type Sender = ();
+    type Files = ();
+
+    fn now() -> i64 {
+        0
+    }
+
+    fn id(&self) -> u64 {
+        self.0 .0
+    }
+
+    fn user(&self) -> u32 {
+        self.0 .1.id()
+    }
+
+    fn payer(&self) -> &Arc<Payer> {
+        &self.0 .1
+    }
+
+    fn await_budget(&self) -> Result<(), AllocError> {
+        self.payer().await_budget();
+        self.payer().ring();
+        // Somebody was told of that in this very moment.
+        self.payer().take_ring();
+        self.payer().await_budget();
+        Ok(())
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Queue<Self>) -> R) -> R {
+        f(&mut self.0 .2.borrow_mut())
+    }
+}
+
+/// A send that lacks the place that a copy for another socket of that user needs is told when the other one listens no more.
+#[test]
+fn a_copy_that_is_not_wanted_any_more_leaves_its_place() {
+    let mut w = World::new(0, 1 << 20);
+    let (a, l0, l1, l2) = (w.join(1, 1), w.join(2, 7), w.join(3, 7), w.join(4, 8));
+    for peer in [&l0, &l1, &l2] {
+        w.listen(peer, "$.A").unwrap();
+    }
+    w.listen(&l2, "$.B").unwrap();
+    l2.with(|q| q.set_limit(1));
+    w.announce(&a, "$.B", b"").unwrap();
+    w.users
+        .messages
+        .store(1, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(w.announce_all(&a, "$.A", false), Err(Again));
+    w.unlisten(&l0, "$.A").unwrap();
+    w.read(&l2).unwrap();
+    for peer in w.users.rung() {
+        w.bus.budget_released(&peer, &mut Wakes::new());
+        while w.bus.budget_step(&peer, &mut Wakes::new()) {}
+    }
+    assert!(a.with(|q| q.is_writable()));
+    assert!(w.announce_all(&a, "$.A", false).unwrap().is_some());
 }
