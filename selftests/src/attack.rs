@@ -4,14 +4,28 @@
 //! The victim has the first processor and the attackers share the second, so
 //! that their own work is not counted as the bus's fault. Calm and attacked
 //! rounds take turns, and in the calm ones something else keeps the second
-//! processor as busy: so neither the load of the host nor that of the machine
-//! is in the ratio, which is that of the medians.
+//! processor as busy, with sockets that are of no bus: so neither the load of the
+//! host nor that of the machine is in the ratio.
+//!
+//! The number of rounds is fixed. If what the victim keeps seems too little,
+//! there are five times as many, once, and all of them count, the first ones too. Of each
+//! kind of rounds an eighth at either end is left out, the best and the worst;
+//! the ratio is that of the means of the rest.
+//!
+//! An attack that fails is none. A step that does not do what it is for makes its
+//! process end, and that the test; what it did is counted, and must be enough.
 //!
 //! Two who use one bus as fast as they can share its lock: nobody can have all
 //! of his throughput then. So there are two questions: what such a victim
 //! keeps, and whether one that takes less than its half is slowed down.
 
 use std::cell::Cell;
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::ptr;
+use std::slice;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -30,15 +44,18 @@ pub const VICTIM: u32 = 4100;
 /// The first of the attackers' users; the others follow.
 pub const ATTACKER: u32 = 4200;
 
-/// Length of a round.
-const ROUND: Duration = Duration::from_millis(40);
-/// Rounds of each kind in one measurement.
-const ROUNDS: usize = 7;
-/// Measurements before a ratio that is too low is believed: noise can only lower it.
-const TRIES: usize = 8;
+/// Length of a round of a victim that does all it can.
+const ROUND: Duration = Duration::from_millis(30);
+/// Rounds of each kind in a measurement, and in all where the ratio of these is too low.
+const ROUNDS: [usize; 2] = [16, 80];
+/// Length of a round of one that takes its steps at their times. It may be some milliseconds late in the end, as it may
+/// at any time: that must be little of the round.
+const PACED_ROUND: Duration = Duration::from_millis(160);
+/// As above.
+const PACED_ROUNDS: [usize; 2] = [8, 40];
 
 /// Gives this process one processor only.
-fn stay_on(cpu: usize) {
+pub fn stay_on(cpu: usize) {
     // SAFETY: The set is ours and whole.
     let r = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
@@ -49,7 +66,7 @@ fn stay_on(cpu: usize) {
 }
 
 /// Has this process die with its parent.
-fn die_with_parent() {
+pub fn die_with_parent() {
     // SAFETY: Always safe.
     let r = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     assert_eq!(r, 0, "PR_SET_PDEATHSIG: {:?}", Errno::last());
@@ -77,22 +94,75 @@ pub fn take(sock: &Sock) -> Msg {
     sock.recv_with(options).expect("what was promised")
 }
 
+/// Has the kernel treat this process in this way when there are several.
+pub fn schedule(policy: i32, priority: i32) {
+    let param = libc::sched_param {
+        sched_priority: priority,
+    };
+    // SAFETY: The structure is ours.
+    let r = unsafe { libc::sched_setscheduler(0, policy, &param) };
+    assert_eq!(r, 0, "sched_setscheduler: {:?}", Errno::last());
+}
+
+/// Counters that processes share with the one that made them.
+#[derive(Debug)]
+pub struct Counters(pub &'static [AtomicU64]);
+
+impl Counters {
+    /// So many, all of them 0.
+    pub fn new(n: u32) -> Counters {
+        let len = size_of::<AtomicU64>() * n as usize;
+        // SAFETY: New memory, zeros, which are valid counters; it is never unmapped.
+        let counters = unsafe {
+            let at = libc::mmap(
+                ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            );
+            assert_ne!(at, libc::MAP_FAILED, "mmap: {:?}", Errno::last());
+            slice::from_raw_parts(at.cast(), n as usize)
+        };
+        Counters(counters)
+    }
+
+    fn read(&self) -> Vec<u64> {
+        let counters = self.0.iter();
+        counters.map(|c| c.load(Ordering::Relaxed)).collect()
+    }
+}
+
 /// Processes that attack, all on the second processor.
 #[derive(Debug)]
 pub struct Attackers {
     children: Vec<Child>,
     idler: Child,
-    /// Whether they are let and held; else they have done their worst before.
-    moving: bool,
+    /// Those who are let and held; the others have done their worst before.
+    moving: Option<Moving>,
 }
 
-/// A process that would only use its processor, and is stopped.
+/// What attackers have done while they were let.
+#[derive(Debug)]
+struct Moving {
+    /// Of each of them.
+    done: Counters,
+    /// How much all of them must do in a second.
+    pace: f64,
+}
+
+/// A process that would use its processor as much as an attacker does, and talks to itself without any bus; it is
+/// stopped.
 fn idler() -> Child {
     let idler = Child::fork(|| {
         stay_on(1);
         die_with_parent();
+        let (near, far) = UnixDatagram::pair().expect("a pair of sockets");
+        let mut word = [0; 64];
         loop {
-            std::hint::spin_loop();
+            near.send(&word).expect("room");
+            far.recv(&mut word).expect("what was sent");
         }
     });
     idler.stop();
@@ -102,9 +172,18 @@ fn idler() -> Child {
 impl Attackers {
     /// Makes `n` processes of so many users. Each makes its step with `prepare` and, while it is let, takes it again
     /// and again.
-    pub fn start<S: FnMut()>(n: u32, users: u32, prepare: impl Fn(u32) -> S) -> Attackers {
+    ///
+    /// A step says whether it has done what it is for; if it can not go on, it panics. All of them together must do it
+    /// `pace` times a second while they are let.
+    pub fn start<S: FnMut() -> bool>(
+        n: u32,
+        users: u32,
+        pace: u32,
+        prepare: impl Fn(u32) -> S,
+    ) -> Attackers {
         let idler = idler();
         let ready = Gate::new();
+        let done = Counters::new(n);
         let children = (0..n)
             .map(|i| {
                 let child = Child::fork(|| {
@@ -113,8 +192,12 @@ impl Attackers {
                     die_with_parent();
                     let mut step = prepare(i);
                     ready.open(0);
+                    // SAFETY: Always safe. It goes on when it is let.
+                    unsafe { libc::raise(libc::SIGSTOP) };
                     loop {
-                        step();
+                        if step() {
+                            done.0[i as usize].fetch_add(1, Ordering::Relaxed);
+                        }
                     }
                 });
                 ready.pass();
@@ -126,20 +209,24 @@ impl Attackers {
         Attackers {
             children,
             idler,
-            moving: true,
+            moving: Some(Moving {
+                done,
+                pace: f64::from(pace),
+            }),
         }
     }
 
     /// The same of those who have done their worst when they are ready, and then only are there.
     pub fn there<R>(n: u32, users: u32, prepare: impl Fn(u32) -> R) -> Attackers {
-        let mut attackers = Attackers::start(n, users, |i| {
+        let mut attackers = Attackers::start(n, users, 0, |i| {
             let kept = prepare(i);
             move || {
-                let _ = &kept;
+                let _kept = &kept;
                 std::hint::spin_loop();
+                false
             }
         });
-        attackers.moving = false;
+        attackers.moving = None;
         attackers
     }
 
@@ -164,8 +251,17 @@ impl Attackers {
         Attackers {
             children,
             idler,
-            moving: false,
+            moving: None,
         }
+    }
+
+    /// Where in the kernel each of them sleeps: names of functions.
+    pub fn where_they_sleep(&self) -> Vec<String> {
+        let places = self.children.iter().map(|child| {
+            let path = format!("/proc/{}/wchan", child.pid());
+            fs::read_to_string(path).expect("/proc")
+        });
+        places.collect()
     }
 
     /// Lets them attack.
@@ -176,7 +272,7 @@ impl Attackers {
         }
     }
 
-    /// Holds them still; something else is busy then.
+    /// Holds them still; something else is busy then. Insists that none has ended.
     pub fn hold(&self) {
         for child in &self.children {
             child.signal(libc::SIGSTOP);
@@ -187,12 +283,19 @@ impl Attackers {
         self.idler.signal(libc::SIGCONT);
     }
 
-    /// Insists that a victim that does nothing else keeps `least` of its undisturbed throughput, and says how much it does.
+    /// How often each has done what it is for, so far.
+    fn done(&self) -> Vec<u64> {
+        let moving = self.moving.as_ref();
+        moving.map(|moving| moving.done.read()).unwrap_or_default()
+    }
+
+    /// Insists that a victim that does nothing else keeps `least` of its undisturbed throughput, and says how much it
+    /// does.
     ///
     /// `step` is told whether it is attacked. With attackers who only are there, that chooses between two victims.
     #[track_caller]
-    pub fn leave(&self, what: &str, least: f64, step: impl FnMut(bool)) {
-        self.measure(what, least, None, step);
+    pub fn leave(&self, what: &str, least: f64, step: impl FnMut(bool)) -> f64 {
+        self.measure(what, least, None, step)
     }
 
     /// Insists that a victim that takes so many steps a second keeps nine tenths of them.
@@ -202,14 +305,23 @@ impl Attackers {
     }
 
     #[track_caller]
-    fn measure(&self, what: &str, least: f64, pace: Option<u32>, mut step: impl FnMut(bool)) {
+    fn measure(
+        &self,
+        what: &str,
+        least: f64,
+        pace: Option<u32>,
+        mut step: impl FnMut(bool),
+    ) -> f64 {
         let longest = Cell::new(Duration::ZERO);
+        let attacking = Cell::new(Duration::ZERO);
         let mut round = |attacked: bool| {
-            match (self.moving, attacked) {
-                (false, _) => {}
-                (true, true) => self.go(),
-                (true, false) => self.hold(),
+            if self.moving.is_some() {
+                match attacked {
+                    true => self.go(),
+                    false => self.hold(),
+                }
             }
+            let begun = Instant::now();
             let mut timed = || {
                 let start = Instant::now();
                 step(attacked);
@@ -217,45 +329,72 @@ impl Attackers {
                     longest.set(longest.get().max(start.elapsed()));
                 }
             };
-            match pace {
+            let rate = match pace {
                 None => saturated(&mut timed),
                 Some(pace) => paced(pace, &mut timed),
+            };
+            if attacked {
+                attacking.set(attacking.get() + begun.elapsed());
             }
+            rate
         };
-        round(false);
         round(true);
+        round(false);
         longest.set(Duration::ZERO);
-        let mut best = (0.0, 0.0, 0.0);
-        for _ in 0..TRIES {
-            let (mut calm, mut attacked) = (Vec::new(), Vec::new());
-            for _ in 0..ROUNDS {
-                calm.push(round(false));
-                attacked.push(round(true));
+        attacking.set(Duration::ZERO);
+        let before = self.done();
+        let (mut calm, mut attacked) = (Vec::new(), Vec::new());
+        let mut kept = 0.0;
+        for most in if pace.is_none() { ROUNDS } else { PACED_ROUNDS } {
+            while calm.len() < most {
+                // Now the one kind first, now the other: so what grows or shrinks meanwhile is in neither.
+                match calm.len() % 2 {
+                    0 => {
+                        calm.push(round(false));
+                        attacked.push(round(true));
+                    }
+                    _ => {
+                        attacked.push(round(true));
+                        calm.push(round(false));
+                    }
+                }
             }
-            let (calm, attacked) = (median(calm), median(attacked));
-            let kept = attacked / calm;
-            if kept > best.0 {
-                best = (kept, calm, attacked);
-            }
+            kept = middle(&attacked) / middle(&calm);
             if kept >= least {
                 break;
             }
         }
-        if self.moving {
-            self.hold();
-        }
-        let (kept, calm, attacked) = best;
         let how = match pace {
             Some(pace) => format!(", {pace} a second"),
             None => String::new(),
         };
+        let did = match &self.moving {
+            Some(moving) => {
+                self.hold();
+                let done = moving.done.read();
+                let done = done.iter().zip(before).map(|(now, before)| now - before);
+                let rate = done.clone().sum::<u64>() as f64 / attacking.get().as_secs_f64();
+                assert!(
+                    rate >= moving.pace && done.clone().min() > Some(0),
+                    "{what}{how}: this is no attack, {rate:.0} a second of {:.0}: {:?}",
+                    moving.pace,
+                    done.collect::<Vec<_>>()
+                );
+                format!("; {rate:.0} attacks a second")
+            }
+            None => String::new(),
+        };
         eprintln!(
-            "# {what}{how}: the victim keeps {:.0} % ({calm:.0} steps a second, {attacked:.0} attacked; the longest took \
-             {:.1} ms)",
+            "# {what}{how}: the victim keeps {:.0} % ({:.0} steps a second, {:.0} attacked, {} rounds; the longest took \
+             {:.1} ms{did})",
             kept * 100.0,
+            middle(&calm),
+            middle(&attacked),
+            calm.len(),
             longest.get().as_secs_f64() * 1000.0
         );
         assert!(kept >= least, "{what}{how}: {kept:.2} of {least:.2}");
+        kept
     }
 }
 
@@ -273,7 +412,7 @@ fn saturated(step: &mut dyn FnMut()) -> f64 {
 /// Steps at their times, `pace` a second; one that is late is made up for. How many were begun in a second.
 fn paced(pace: u32, step: &mut dyn FnMut()) -> f64 {
     let every = Duration::from_secs(1) / pace;
-    let steps = (pace / 10).max(10);
+    let steps = (PACED_ROUND.as_millis() as u32 * pace).div_ceil(1000);
     let start = Instant::now();
     let mut last = start;
     for n in 0..=steps {
@@ -285,9 +424,13 @@ fn paced(pace: u32, step: &mut dyn FnMut()) -> f64 {
     f64::from(steps) / (last - start).as_secs_f64()
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The mean of the middle three quarters.
+fn middle(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    let out = values.len() / 8;
+    let rest = &values[out..values.len() - out];
+    rest.iter().sum::<f64>() / rest.len() as f64
 }
 
 /// A user who asks, answers, announces and listens, and insists on what the bus promises.

@@ -25,15 +25,20 @@ super::tests! {
 const EVENT: &str = "$.KBUS.ReplierBindEvent";
 
 /// Measures a victim whose bus has these attackers' bindings, next to one whose bus has none.
-fn with_bindings(what: &str, users: u32, bind: impl Fn(&Sock, u32)) {
+fn with_bindings(what: &str, users: u32, each: u32, bind: impl Fn(&Sock, u32)) {
     let (bus, clean) = (fresh_bus(), fresh_bus());
-    let _owners = [Sock::on(&bus), Sock::on(&clean)];
+    let owners = [Sock::on(&bus), Sock::on(&clean)];
     let (mut victim, mut spared) = (Victim::on(&bus), Victim::on(&clean));
     let attackers = Attackers::there(users, users, |i| {
         let sock = Sock::on(&bus);
         bind(&sock, i);
         sock
     });
+    // The victim has two.
+    let bindings = owners
+        .each_ref()
+        .map(|sock| sock.bus_info().unwrap().bindings);
+    assert_eq!(bindings, [2 + users * each, 2]);
     attackers.leave(what, 0.9, |attacked| match attacked {
         true => victim.step(),
         false => spared.step(),
@@ -52,31 +57,28 @@ fn to_the_limit(sock: &Sock, i: u32) {
 /// One user binds all it may, below the victim's names.
 fn bindings_to_the_limit() {
     assert_eq!(Sysctl::get("user_bindings"), 4096);
-    with_bindings("4096 bindings", 1, to_the_limit);
+    with_bindings("4096 bindings", 1, 4096, to_the_limit);
 }
 
 /// Sixteen users do.
 fn bindings_to_the_limit_of_16_users() {
-    with_bindings("65536 bindings of 16 users", 16, to_the_limit);
+    with_bindings("65536 bindings of 16 users", 16, 4096, to_the_limit);
 }
 
 /// Wildcards of 499 words, and thousands that differ in their last word, all within the victim's first ones.
 fn deep_and_wide_wildcards() {
-    with_bindings("deep and wide wildcards", 1, |sock, _| {
+    const DEEP: u32 = 488_u32.div_ceil(16) * 2;
+    with_bindings("deep and wide wildcards", 1, DEEP + 2000, |sock, _| {
         let deep = ".A".repeat(498);
-        let mut bound = 0;
         for depth in (2..490).step_by(16) {
             let name = format!("${}.*", &deep[..2 * depth]);
             sock.listen(&name).unwrap();
             sock.replier(&name).unwrap();
-            bound += 2;
         }
         for n in 0..1000 {
             sock.listen(&format!("$.Victim.X{n:03}.%")).unwrap();
             sock.listen(&format!("$.Victim.Ask.X{n:03}.*")).unwrap();
-            bound += 2;
         }
-        assert!(bound > 2000);
     });
 }
 
@@ -85,14 +87,16 @@ fn sends_to_deep_names() {
     let bus = fresh_bus();
     let _owner = Sock::on(&bus);
     let mut victim = Victim::on(&bus);
-    let attackers = Attackers::start(1, 1, |_| {
+    let attackers = Attackers::start(1, 1, 500, |_| {
         let (sender, sock) = (Sock::on(&bus), Sock::on(&bus));
         let name = format!("${}", ".A".repeat(499));
         sock.listen(&format!("${}.*", ".A".repeat(490))).unwrap();
         let out = Out::nowhere(b"").with(Cmsg::name(&name));
+        sender.send_msg(&out).unwrap();
+        assert_eq!(sock.unread(), 1, "it is found");
         move || {
             let _sock = &sock;
-            let _ = sender.send_msg(&out);
+            sender.send_msg(&out).unwrap() == 0
         }
     });
     attackers.leave("sends to names of 499 words", 0.15, |_| victim.step());
@@ -108,16 +112,19 @@ fn rapid_binds_with_events() {
     let watcher = as_user(VICTIM, || Sock::on(&bus));
     watcher.turn_on(uapi::KBUS_LOSSY);
     watcher.listen(EVENT).unwrap();
-    let attackers = Attackers::start(1, 1, |_| {
+    let attackers = Attackers::start(1, 1, 500, |_| {
         let sock = Sock::on(&bus);
         move || {
-            let _ = sock.replier("$.Attack.Here");
-            let _ = sock.unreplier("$.Attack.Here");
+            sock.replier("$.Attack.Here").unwrap();
+            sock.unreplier("$.Attack.Here").unwrap();
+            true
         }
     });
     attackers.leave("binds and unbinds with events", 0.1, |_| victim.step());
     attackers.leave_paced("binds and unbinds with events", 200, |_| victim.step());
-    assert!(watcher.unread() > 0);
+    // Each of them was an event, which was heard or missed.
+    assert_eq!(watcher.unread(), 88, "as many as one user's may be");
+    assert!(watcher.lost() > 1000);
 }
 
 /// A full listener of the events forbids nobody's bindings, and delays none.
@@ -140,15 +147,41 @@ fn full_listener_of_the_events() {
             assert_eq!(watcher.recv().unwrap().info.lost, 0);
         }
     }
-    assert!(full.lost() > 0);
-    // Nor does one that many users keep full.
-    let _many = Attackers::there(4, 4, |_| {
-        let full = Sock::on(&bus);
-        full.set_queue_len(1);
-        full.listen(EVENT).unwrap();
-        full
-    });
+    assert_eq!((full.unread(), full.lost()), (1, 2 * 400 - 1));
+    // Nor do those of many users, each of which has a full one of each kind; not where the binder would wait, either.
+    let many: Vec<Sock> = (1..=16)
+        .flat_map(|user| [EVENT, "$.KBUS.*", "$.*"].map(|name| (user, name)))
+        .map(|(user, name)| {
+            let full = as_user(ATTACKER + user, || Sock::on(&bus));
+            full.set_queue_len(1);
+            full.listen(name).unwrap();
+            full
+        })
+        .collect();
+    sock.replier("$.Victim.First").unwrap();
+    assert_eq!(watcher.recv().unwrap().info.lost, 0);
+    assert!(many
+        .iter()
+        .all(|full| full.unread() == 1 && full.lost() == 0));
+    let waits = as_user(VICTIM, || Sock::on(&bus));
+    for _ in 0..100 {
+        for sock in [&sock, &waits] {
+            sock.replier("$.Victim.Late").unwrap();
+            sock.unreplier("$.Victim.Late").unwrap();
+            for _ in 0..2 {
+                assert_eq!(watcher.recv().unwrap().info.lost, 0);
+            }
+        }
+    }
+    assert!(many
+        .iter()
+        .all(|full| full.unread() == 1 && full.lost() == 400));
+    // A listener of the binder's own user that has no room is another matter: so the events were there to be refused.
+    let own = as_user(VICTIM, || Sock::on(&bus));
+    own.set_queue_len(1);
+    own.listen(EVENT).unwrap();
     sock.replier("$.Victim.Late").unwrap();
+    fails!(EAGAIN, sock.unreplier("$.Victim.Late"));
 }
 
 /// Nobody but the bus speaks under `$.KBUS`, or is asked there.

@@ -5,12 +5,16 @@
 //! causes the allocation, by the limits of open files, and by those of the bus. The figures say what one object costs, and
 //! what all that one process may have would.
 
+use std::time::Duration;
+use std::time::Instant;
+
 use kbus_selftests::attack::raise_file_limit;
 use kbus_selftests::attack::Victim;
 use kbus_selftests::attack::ATTACKER;
 use kbus_selftests::cgroup::Group;
 use kbus_selftests::process::as_user;
 use kbus_selftests::process::become_user;
+use kbus_selftests::process::park;
 use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
 use kbus_selftests::process::Sysctl;
@@ -261,13 +265,15 @@ fn sockets_and_bindings() {
     assert!((1000..16384).contains(&replier), "{replier}");
 }
 
-/// All of it is charged to the attacker's memory cgroup, which ends it; the victim goes on.
+/// All of it is charged to the attacker's memory cgroup, which ends it; the victim goes on, meanwhile and after that.
 fn cgroup_bounds_the_attacker() {
     let bus = fresh_bus();
     let _owner = Sock::on(&bus);
     let mut victim = Victim::on(&bus);
     let group = Group::new("bounded");
     group.set_max(24 << 20);
+    // It ends itself, or the kernel does.
+    let ended = Gate::new();
     let mut attacker = Child::fork(|| {
         group.enter();
         raise_file_limit(4000);
@@ -280,19 +286,45 @@ fn cgroup_bounds_the_attacker() {
             sock.listen(&longest_name(i)).unwrap();
             let out = Out::nowhere(b"").with(Cmsg::name(&longest_name(i)));
             while sock.lost() == 0 {
-                if sender.send_msg(&out).is_err() {
-                    return;
+                if let Err(errno) = sender.send_msg(&out) {
+                    assert_eq!(errno.0, libc::ENOMEM);
+                    ended.open(0);
+                    park();
                 }
             }
             socks.push(sock);
         }
         panic!("nothing has stopped it");
     });
-    let status = attacker.wait_raw();
-    assert!(
-        status == 0 || libc::WIFSIGNALED(status),
-        "wait status {status:#x}"
+    let over = || ended.is_open() || attacker.has_ended();
+    let (mut steps, mut longest, mut bytes) = (0, Duration::ZERO, 0);
+    while !over() {
+        let begun = Instant::now();
+        victim.step();
+        longest = longest.max(begun.elapsed());
+        if steps % 32 == 0 {
+            bytes = group.kernel_bytes().max(bytes);
+        }
+        steps += 1;
+    }
+    eprintln!(
+        "# an attacker with 24 MiB was stopped when it had {bytes} bytes of the kernel's memory; the victim took {steps} \
+         steps meanwhile, the longest {longest:.1?}"
     );
+    assert!(bytes > 16 << 20, "{bytes}");
+    assert!(steps > 100, "{steps} steps");
+    // As long as the attacker holds all of it, and when it is dead.
+    for _ in 0..100 {
+        victim.step();
+    }
+    match ended.is_open() {
+        true => attacker.kill(),
+        false => {
+            let status = attacker.wait_raw();
+            let killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
+            assert!(killed, "wait status {status:#x}");
+        }
+    }
     for _ in 0..100 {
         victim.step();
     }

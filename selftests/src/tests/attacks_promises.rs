@@ -160,13 +160,15 @@ fn users_who_fill(len: u32) -> u32 {
                 users += 1;
                 for i in 0..users {
                     let sock = attacker(i, &bus);
-                    while sock
-                        .send_with("$.Victim.News", b"", uapi::KBUS_ALL_OR_FAIL)
-                        .is_ok()
-                    {}
+                    let send = || sock.send_with("$.Victim.News", b"", uapi::KBUS_ALL_OR_FAIL);
+                    while send().is_ok() {}
+                    fails!(EBUSY, send());
                 }
             }
-            Err(_) => return users,
+            Err(errno) => {
+                assert_eq!((errno.0, queue.unread()), (libc::EBUSY, len));
+                return users;
+            }
         }
     }
 }
@@ -203,12 +205,17 @@ fn colluders_on_a_bus() {
         while len > 0 {
             match reader.send_with(&name, &vec![0; len], uapi::KBUS_ALL_OR_FAIL) {
                 Ok(_) => {}
-                Err(_) => len /= 2,
+                Err(errno) => {
+                    assert!([libc::EDQUOT, libc::EBUSY].contains(&errno.0), "{errno}");
+                    len /= 2;
+                }
             }
         }
         let info = owner.bus_info().unwrap();
         let now = info.bytes_max - info.bytes;
+        // And it takes nearly that, or it attacks nobody.
         assert!(now >= left / 2, "user {i} left {now} of {left}");
+        assert!(now < left / 2 + 64, "user {i} left {now} of {left}");
         left = now;
         kept.push(reader);
         if i == 0 || i == 15 {
@@ -242,11 +249,15 @@ fn flood_to_all_listeners_of_a_user() {
         let sock = attacker(i, &bus);
         for n in 0..4 {
             for _ in 0..200 {
-                let _ = sock.send_to(&format!("$.Victim.N{n}"), &[0; 8 << 10]);
+                sock.send_to(&format!("$.Victim.N{n}"), &[0; 8 << 10])
+                    .unwrap();
             }
         }
     }
     assert!(flooded.iter().all(|sock| sock.lost() > 0));
+    // What they hold is as much as they may of the budget: of what the others leave, half each.
+    let held: u32 = flooded.iter().map(Sock::unread).sum();
+    assert!(held * (8 << 10) >= (1 << 20) / 4 * 3, "{held} messages");
     let (asker, honest) = (victim(&bus), victim(&bus));
     honest.replier("$.Victim.Ask").unwrap();
     for _ in 0..100 {

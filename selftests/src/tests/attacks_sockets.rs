@@ -16,6 +16,7 @@ use kbus_selftests::process::as_user;
 use kbus_selftests::process::become_user;
 use kbus_selftests::process::no_new_privs;
 use kbus_selftests::process::skip;
+use kbus_selftests::process::sleep_ms;
 use kbus_selftests::process::Child;
 use kbus_selftests::process::Sysctl;
 use kbus_selftests::sys::fresh_bus;
@@ -42,16 +43,32 @@ fn sockets_of_50_processes(what: &str, users: u32) {
     let attackers = Attackers::there(50, users, |i| {
         raise_file_limit(each);
         let mut socks = Vec::new();
-        while let Ok(sock) = Sock::open() {
+        let end = loop {
+            let sock = match Sock::open() {
+                Ok(sock) => sock,
+                Err(errno) => break errno,
+            };
             sock.bind(&bus).unwrap();
             // Up to the limit of bindings.
-            let _ = sock.listen(&format!("$.Attack.N{i}"));
+            if let Err(errno) = sock.listen(&format!("$.Attack.N{i}")) {
+                assert_eq!(errno.0, libc::EDQUOT);
+            }
             socks.push(sock);
-        }
+        };
+        assert_eq!(end.0, libc::EMFILE);
         assert!(socks.len() as u64 + 16 > each, "{} sockets", socks.len());
         socks
     });
-    let members = victim_sees(&bus);
+    let info = victim_sees(&bus);
+    let members = info.members;
+    assert!(u64::from(members) > 50 * (each - 16), "{members} sockets");
+    // Each user has one for each of its sockets, or as many as it may. Root has one socket, the victim five and two bindings.
+    let most = Sysctl::get("user_bindings") as u32;
+    let bindings = match users {
+        1 => most.min(members - 6),
+        _ => members - 6,
+    };
+    assert_eq!(info.bindings, bindings + 2);
     let slab = slab_bytes().saturating_sub(before);
     eprintln!(
         "# {members} sockets: {} bytes of slab each",
@@ -68,9 +85,9 @@ fn sockets_of_50_processes(what: &str, users: u32) {
     }
 }
 
-fn victim_sees(bus: &str) -> u32 {
+fn victim_sees(bus: &str) -> uapi::kbus_bus_info {
     let sock = as_user(VICTIM, || Sock::on(bus));
-    sock.bus_info().unwrap().members
+    sock.bus_info().unwrap()
 }
 
 /// Of one user.
@@ -88,13 +105,14 @@ fn storm_of_short_lived_sockets() {
     let bus = fresh_bus();
     let _owner = Sock::on(&bus);
     let mut victim = Victim::on(&bus);
-    let attackers = Attackers::start(4, 4, |i| {
+    let attackers = Attackers::start(4, 4, 200, |i| {
         let (listens, replies) = (format!("$.Attack.L{i}"), format!("$.Attack.R{i}"));
         let bus = bus.clone();
         move || {
             let sock = Sock::on(&bus);
-            let _ = sock.listen(&listens);
-            let _ = sock.replier(&replies);
+            sock.listen(&listens).unwrap();
+            sock.replier(&replies).unwrap();
+            true
         }
     });
     attackers.leave("short-lived sockets on the bus", 0.3, |_| victim.step());
@@ -106,7 +124,12 @@ fn storm_of_short_lived_buses() {
     let bus = fresh_bus();
     let _owner = Sock::on(&bus);
     let mut victim = Victim::on(&bus);
-    let attackers = Attackers::start(4, 4, |_| || drop(Sock::on(&fresh_bus())));
+    let attackers = Attackers::start(4, 4, 200, |_| {
+        || {
+            drop(Sock::on(&fresh_bus()));
+            true
+        }
+    });
     attackers.leave("short-lived buses", 0.9, |_| victim.step());
 }
 
@@ -204,10 +227,19 @@ fn copies_that_never_end() {
     let asked: Vec<u64> = (0..6)
         .map(|i| asker.request(&format!("$.Stalled.N{i}"), b"").unwrap())
         .collect();
+    // Where the kernel waits for somebody to answer the fault of a page, and not for a message or a lock.
+    let stuck = || {
+        let places = attackers.where_they_sleep();
+        places.iter().all(|place| place == "handle_userfault")
+    };
+    while !stuck() {
+        sleep_ms(1);
+    }
     attackers.leave("copies that never end", 0.9, |attacked| match attacked {
         true => victim.step(),
         false => spared.step(),
     });
+    assert!(stuck(), "{:?}", attackers.where_they_sleep());
     // And when they die, each request has its end.
     drop(attackers);
     let mut ends: Vec<u64> = asked

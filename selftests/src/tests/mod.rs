@@ -5,6 +5,7 @@ mod addresses;
 mod ancillary;
 mod attacks_bindings;
 mod attacks_closed;
+mod attacks_descriptors;
 mod attacks_leaks;
 mod attacks_memory;
 mod attacks_promises;
@@ -229,6 +230,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         fdinfo::TESTS,
         attacks_bindings::TESTS,
         attacks_closed::TESTS,
+        attacks_descriptors::TESTS,
         attacks_leaks::TESTS,
         attacks_memory::TESTS,
         attacks_promises::TESTS,
