@@ -28,13 +28,19 @@ deep_cycles() {
 	with debug boot cycles 1 "${CYCLES:-1000}"
 }
 
+# The search for leaks with more subjects than there is time for in 'make test'.
+deep_leaks() {
+	local leaky=(fail_nth_options fail_nth_reading fail_nth_several mounts namespaces credentials claims maker budgets_messages quotas)
+	with debug boot leaks ${#leaky[@]} "$(IFS=,; echo "${leaky[*]}")"
+}
+
 # The selftests under KCSAN, which finds data races.
 deep_kcsan() {
 	with kcsan boot sanitize 1
 	say "     $(tail -n 1 "$LOGS/sanitize.verdict")"
 }
 
-[ $# -gt 0 ] || set -- fuzz-core cycles kcsan
+[ $# -gt 0 ] || set -- fuzz-core cycles leaks kcsan
 for name; do
 	declare -F "deep_${name//-/_}" >/dev/null || die "there is no step '$name'"
 	say "Step $name"
