@@ -30,7 +30,7 @@ deep_cycles() {
 
 # The search for leaks with more subjects than there is time for in 'make test'.
 deep_leaks() {
-	local leaky=(fail_nth_options fail_nth_reading fail_nth_several mounts namespaces credentials claims maker budgets_messages quotas)
+	local leaky=(fail_nth_options claims maker budgets budgets_messages quotas)
 	with debug boot leaks ${#leaky[@]} "$(IFS=,; echo "${leaky[*]}")"
 }
 

@@ -63,7 +63,8 @@ if [ -z "$only" ] && [ -z "$stock" ]; then
 	say "     $(grep ' net/$' "$LOGS/coverage.log" | xargs)"
 	boot cycles 1 20
 	leaky=(guarantee events events_switching rights rights_in_flight rights_receiving)
-	leaky+=(paths fail_nth_sockets fail_nth_sending fail_nth_closing)
+	leaky+=(paths mounts namespaces credentials)
+	leaky+=(fail_nth_sockets fail_nth_sending fail_nth_reading fail_nth_several fail_nth_closing)
 	boot leaks ${#leaky[@]} "$(IFS=,; echo "${leaky[*]}")"
 fi
 if [ -z "$only" ]; then
