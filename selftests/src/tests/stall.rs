@@ -58,10 +58,10 @@ impl Pauses {
         Pauses { worst, _watchers }
     }
 
-    /// What the machine may have added to anything meanwhile: two pauses of either processor.
+    /// What the machine may have added to anything meanwhile: a pause of either processor.
     fn noise(self) -> Duration {
         let worst = self.worst.0.iter().map(|c| c.load(Ordering::Relaxed));
-        Duration::from_millis(10) + Duration::from_micros(2 * worst.sum::<u64>())
+        Duration::from_millis(10) + Duration::from_micros(worst.sum())
     }
 }
 
@@ -100,6 +100,19 @@ impl Times {
         self.of_100(50)
     }
 
+    /// Three quarters of all the time went into what took no longer. Who looks at one moment sees so much: few that take
+    /// long are many moments.
+    fn most_of_the_time(&self) -> Duration {
+        let mut left = self.sorted.iter().sum::<Duration>() * 3 / 4;
+        for time in &self.sorted {
+            match left.checked_sub(*time) {
+                Some(rest) => left = rest,
+                None => return *time,
+            }
+        }
+        self.worst()
+    }
+
     fn worst(&self) -> Duration {
         self.of_100(100)
     }
@@ -113,6 +126,16 @@ impl Times {
         );
     }
 
+    /// Insists that most of the time none took longer than this and what is added by then.
+    #[track_caller]
+    fn mostly_within(&self, bound: Duration) {
+        let most = self.most_of_the_time();
+        assert!(
+            most < bound + self.noise / 10,
+            "{self}; not mostly within {bound:.1?}"
+        );
+    }
+
     /// Insists that half of them took no longer than this.
     #[track_caller]
     fn half_within(&self, bound: Duration) {
@@ -123,10 +146,11 @@ impl Times {
 impl fmt::Display for Times {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let (half, most, worst) = (self.half(), self.of_100(99), self.worst());
-        let (count, noise) = (self.sorted.len(), self.noise);
+        let (time, count, noise) = (self.most_of_the_time(), self.sorted.len(), self.noise);
         write!(
             f,
-            "half within {half:.1?}, 99 % within {most:.1?}, the worst {worst:.1?} ({count} times; noise {noise:.1?})"
+            "half within {half:.1?}, 99 % within {most:.1?}, most of the time within {time:.1?}, the worst {worst:.1?} \
+             ({count} times; noise {noise:.1?})"
         )
     }
 }
@@ -178,8 +202,8 @@ impl Trips {
 }
 
 /// While a socket with 100,000 bindings closes, others' messages go on: it lets go of the lock after each sixteen
-/// bindings. A round trip takes the lock four times, and waits for no more than that each time, as half of them show; and
-/// none takes as long as a twentieth of the bindings do.
+/// bindings. A round trip takes the lock four times, and waits for no more than that each time, most of the time; and none
+/// takes as long as a twentieth of the bindings do.
 fn closing_with_100_000_bindings_stalls_nobody() {
     const BINDINGS: u32 = 100_000;
     let _limit = Sysctl::set("user_bindings", 200_000);
@@ -217,7 +241,7 @@ fn closing_with_100_000_bindings_stalls_nobody() {
     eprintln!(
         "# while {BINDINGS} on this bus go in {took:.1?}, 16 of them in {sixteen:.1?}: {during}"
     );
-    during.half_within(elsewhere.half() * 2 + 4 * sixteen);
+    during.mostly_within(elsewhere.most_of_the_time() * 2 + 4 * sixteen);
     during.all_within(took / 20);
 }
 
@@ -440,7 +464,7 @@ fn crowd(bindings: usize) {
     came.all_within(sent.worst());
     during.half_within(before.half() * 2);
     during.all_within(sent.worst());
-    closing.half_within(before.half() * 2 + 8 * took / SOCKETS as u32);
+    closing.mostly_within(before.most_of_the_time() * 2 + 16 * took / SOCKETS as u32);
     closing.all_within(took / 100);
 }
 
