@@ -191,7 +191,10 @@ fn copies_that_never_end() {
         become_user(ATTACKER, ATTACKER);
         let sock = Sock::on(&bus);
         sock.turn_on(uapi::KBUS_LOSSY);
-        sock.listen(NEWS).unwrap();
+        // Each copy costs the victim a little, and is not what this is about: for the two whom it catches.
+        if i < 2 {
+            sock.listen(NEWS).unwrap();
+        }
         sock.replier(&format!("$.Stalled.N{i}")).unwrap();
         let (fd, level) = (sock.as_raw_fd(), uapi::SOL_KBUS as i32);
         let mut len = 64;
