@@ -152,17 +152,23 @@ struct Moving {
     pace: f64,
 }
 
-/// A process that would use its processor as much as an attacker does, and talks to itself without any bus; it is
-/// stopped.
-fn idler() -> Child {
+/// What a process does that talks to itself without any bus.
+fn talk() -> impl FnMut() {
+    let (near, far) = UnixDatagram::pair().expect("a pair of sockets");
+    let mut word = [0; 64];
+    move || {
+        near.send(&word).expect("room");
+        far.recv(&mut word).expect("what was sent");
+    }
+}
+
+/// A process that would use its processor as much as an attacker does; it is stopped.
+fn idler(mut step: impl FnMut()) -> Child {
     let idler = Child::fork(|| {
         stay_on(1);
         die_with_parent();
-        let (near, far) = UnixDatagram::pair().expect("a pair of sockets");
-        let mut word = [0; 64];
         loop {
-            near.send(&word).expect("room");
-            far.recv(&mut word).expect("what was sent");
+            step();
         }
     });
     idler.stop();
@@ -181,7 +187,7 @@ impl Attackers {
         pace: u32,
         prepare: impl Fn(u32) -> S,
     ) -> Attackers {
-        let idler = idler();
+        let idler = idler(talk());
         let ready = Gate::new();
         let done = Counters::new(n);
         let children = (0..n)
@@ -216,6 +222,12 @@ impl Attackers {
         }
     }
 
+    /// Has something else keep their processor busy while they are held: what they do, without any bus.
+    pub fn beside(mut self, step: impl FnMut()) -> Attackers {
+        self.idler = idler(step);
+        self
+    }
+
     /// The same of those who have done their worst when they are ready, and then only are there.
     pub fn there<R>(n: u32, users: u32, prepare: impl Fn(u32) -> R) -> Attackers {
         let mut attackers = Attackers::start(n, users, 0, |i| {
@@ -233,7 +245,7 @@ impl Attackers {
     /// Processes that are caught in their preparation, which they say is as far as it will go.
     pub fn caught(n: u32, prepare: impl Fn(u32, &Gate)) -> Attackers {
         let ready = Gate::new();
-        let idler = idler();
+        let idler = idler(talk());
         let children = (0..n)
             .map(|i| {
                 let child = Child::fork(|| {

@@ -2,6 +2,9 @@
 //! Attacks by sockets, by copies that never end, and by way of namespaces.
 
 use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
 use std::ptr;
 
 use kbus_selftests::attack::raise_file_limit;
@@ -129,6 +132,11 @@ fn storm_of_short_lived_buses() {
             drop(Sock::on(&fresh_bus()));
             true
         }
+    });
+    // That the machine makes and frees sockets all the while is no fault of the buses.
+    let attackers = attackers.beside(|| {
+        let name = SocketAddr::from_abstract_name(fresh_bus()).unwrap();
+        drop(UnixDatagram::bind_addr(&name).unwrap());
     });
     attackers.leave("short-lived buses", 0.9, |_| victim.step());
 }
