@@ -271,7 +271,8 @@ impl<M: Member> Bus<M> {
             What::Bind => Ok(0),
             What::Send(letter) => match self.resend(&member, letter, next_id, wakes) {
                 Ok(id) => {
-                    // Who tries it drops the message, and not who has waited, to whom the bytes might seem his own.
+                    // For whoever tries it to drop: the thread that has waited may not run for long, and with it the
+                    // bus would lack the bytes.
                     letter.sent = letter.sent.take().and_then(|sent| wakes.keep(sent));
                     Ok(id)
                 }
