@@ -47,13 +47,13 @@ use kernel::{
 
 const MSG_OOB: u32 = 0x1;
 const MSG_DONTWAIT: u32 = 0x40;
-const MSG_EOR: u32 = 0x80;
-const MSG_NOSIGNAL: u32 = 0x4000;
-/// Set by `sendmmsg()` on all messages but its last.
-const MSG_BATCH: u32 = 0x40000;
-const MSG_CMSG_COMPAT: u32 = 0x8000_0000;
 
 /// Sends one message and returns its payload's length.
+///
+/// Of the `MSG_` flags two mean something here. All others are ignored, as AF_UNIX does with
+/// datagrams: programs set some of them for sockets of other kinds, and `sendfile()` and `splice()`
+/// set their own (`MSG_MORE`, `MSG_SPLICE_PAGES`). The latter says that the payload is in pages
+/// which the socket may keep. It need not, and ours is a copy always.
 ///
 /// # Errors
 ///
@@ -127,11 +127,6 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         // Comes later in the order of precedence.
         Err(e) if e == EDESTADDRREQ => {}
         other => other?,
-    }
-    const KNOWN: u32 =
-        MSG_OOB | MSG_DONTWAIT | MSG_EOR | MSG_NOSIGNAL | MSG_BATCH | MSG_CMSG_COMPAT;
-    if flags & !KNOWN != 0 {
-        return Err(EOPNOTSUPP);
     }
     if let Some(fds) = ancillary.rights {
         let refused = [i32::from(AF_UNIX), i32::from(Endpoint::number())];
