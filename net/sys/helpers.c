@@ -107,6 +107,41 @@ __rust_helper void rust_helper_kbus_lock_sock(struct sock *sk)
 	lock_sock(sk);
 }
 
+__rust_helper struct net *rust_helper_kbus_sock_net(const struct sock *sk)
+{
+	return sock_net(sk);
+}
+
+__rust_helper void
+rust_helper_kbus_sock_prot_inuse_add(const struct net *net,
+				     const struct proto *prot, int val)
+{
+	sock_prot_inuse_add(net, prot, val);
+}
+
+__rust_helper int rust_helper_kbus_sock_error(struct sock *sk)
+{
+	return sock_error(sk);
+}
+
+__rust_helper struct socket *
+rust_helper_kbus_sk_socket(const struct sock *sk)
+{
+	return sk->sk_socket;
+}
+
+__rust_helper void rust_helper_kbus_lock_sk_callback(struct sock *sk)
+	__acquires(&sk->sk_callback_lock)
+{
+	read_lock_bh(&sk->sk_callback_lock);
+}
+
+__rust_helper void rust_helper_kbus_unlock_sk_callback(struct sock *sk)
+	__releases(&sk->sk_callback_lock)
+{
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
 __rust_helper unsigned long rust_helper_kbus_totalram_pages(void)
 {
 	return totalram_pages();

@@ -312,8 +312,12 @@ impl<T: Operations> Adapter<T> {
             });
         match state {
             Ok(state) => {
-                // SAFETY: `sk` is valid. The reference of `sk_alloc()` now belongs to the socket.
-                unsafe { bindings::set_sk_user_data(sk, KBox::into_raw(state).cast()) };
+                // SAFETY: `sk` and `net` are valid. The reference of `sk_alloc()` now belongs to
+                // the socket, which counts in `/proc/net/protocols` until its release.
+                unsafe {
+                    bindings::set_sk_user_data(sk, KBox::into_raw(state).cast());
+                    bindings::sock_prot_inuse_add(net, tables.proto.get(), 1);
+                }
                 Ok(())
             }
             Err(e) => {
@@ -348,6 +352,7 @@ impl<T: Operations> Adapter<T> {
                 // Taken when the socket was made; the core holds a reference of its own during this call.
                 bindings::module_put(T::MODULE.as_ptr());
             }
+            bindings::sock_prot_inuse_add(bindings::sock_net(sk), T::tables().proto.get(), -1);
             bindings::sock_orphan(sk);
             (*sock).sk = core::ptr::null_mut();
             bindings::sock_put(sk);

@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use std::fs;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::net::UnixDatagram;
 
 use kbus_selftests::process;
 use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
 use kbus_selftests::process::Random;
 use kbus_selftests::sys::fresh_bus;
+use kbus_selftests::sys::uapi;
 use kbus_selftests::sys::Sock;
 
 super::tests! {
@@ -24,6 +26,7 @@ super::tests! {
     many_sockets_are_listed_once_each a_hundred_thousand_bindings_are_listed
     small_reads_give_the_same_text reading_while_sockets_come_and_go
     what_stays_is_listed_while_others_come_and_go files_cannot_be_written
+    protocols_counts_the_sockets
 }
 
 const SOCKETS: &str = "/proc/self/net/kbus";
@@ -583,4 +586,30 @@ fn files_cannot_be_written() {
         })
         .join();
     }
+}
+
+/// `/proc/net/protocols` says how many sockets there are in the network namespace, in either form,
+/// as long as they are open.
+fn protocols_counts_the_sockets() {
+    let sockets = |protocol: &str| -> i64 {
+        let text = text("/proc/self/net/protocols");
+        let mut lines = text.lines().map(|line| line.split_whitespace());
+        let line = lines.find_map(|mut words| (words.next() == Some(protocol)).then_some(words));
+        // The second column is the size of one.
+        line.unwrap().nth(1).unwrap().parse().unwrap()
+    };
+    Child::fork(|| {
+        process::new_netns();
+        assert_eq!(sockets("KBUS"), 0);
+        let five: Vec<Sock> = (0..5).map(|_| Sock::new()).collect();
+        assert_eq!(sockets("KBUS"), 5);
+        let unix = UnixDatagram::unbound().unwrap();
+        assert_eq!((sockets("KBUS"), sockets("UNIX")), (5, 1));
+        drop(unix);
+        // Not counted: what was refused.
+        Sock::raw(uapi::AF_KBUS as i32, libc::SOCK_STREAM, 0).unwrap_err();
+        drop(five);
+        assert_eq!((sockets("KBUS"), sockets("UNIX")), (0, 0));
+    })
+    .join();
 }
