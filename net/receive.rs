@@ -59,14 +59,18 @@ const SO_TIMESTAMPNS_NEW: i32 = 64;
 ///
 /// # Errors
 ///
-/// `EAGAIN` when there is nothing and it must not wait, or `SO_RCVTIMEO` is over; `EINTR`; `EFAULT`, which leaves the
-/// message where it is; `EOPNOTSUPP` for `MSG_OOB` and `MSG_ERRQUEUE`.
+/// `EOPNOTSUPP` for `MSG_OOB` and `MSG_ERRQUEUE`; what an earlier `recvmmsg()` has left
+/// (`SO_ERROR`); `EAGAIN` when there is nothing and it must not wait, or `SO_RCVTIMEO` is over;
+/// `EINTR`; `EFAULT`, which leaves the message where it is.
 pub(crate) fn receive(this: &Arc<Endpoint>, mut msg: RecvMsg<'_>, flags: u32) -> Result<usize> {
     if flags & (MSG_OOB | MSG_ERRQUEUE) != 0 {
         return Err(EOPNOTSUPP);
     }
     let mut left = this.sock.rcvtimeo(flags & MSG_DONTWAIT != 0) as Jiffies;
     loop {
+        // Before anything is read, as AF_UNIX does: else the error would outlive good reads and hit
+        // a later call.
+        this.sock.take_error()?;
         if !wait(this, &mut left)? {
             return Ok(0);
         }

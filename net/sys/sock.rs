@@ -4,6 +4,8 @@
 
 use super::bindings;
 use kernel::{
+    error::to_result,
+    prelude::*,
     sync::aref::{
         ARef,
         AlwaysRefCounted, //
@@ -123,6 +125,16 @@ impl Sock {
         if on {
             change(Flag::TimestampNew, form.new);
         }
+    /// Takes the error that the core keeps for the next call (`SO_ERROR`), if there is one.
+    ///
+    /// # Errors
+    ///
+    /// That error: a `recvmmsg()` that has received some messages keeps what made it end for later.
+    pub(crate) fn take_error(&self) -> Result {
+        // SAFETY: `self` is valid.
+        to_result(unsafe { bindings::sock_error(self.as_raw()) })
+    }
+
         // SAFETY: It was taken above.
         unsafe { bindings::release_sock(self.as_raw()) };
     }

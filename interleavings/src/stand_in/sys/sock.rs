@@ -2,6 +2,7 @@
 
 //! `struct sock`: time limits, and those who poll.
 
+use crate::prelude::Result;
 use crate::sync::none_held;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -88,6 +89,10 @@ impl Sock {
 
     pub(crate) fn rcvbuf(&self) -> u64 {
         u64::MAX
+    }
+
+    pub(crate) fn take_error(&self) -> Result {
+        Ok(())
     }
 
     pub(crate) fn set_timestamp(&self, _on: bool, _form: Timestamp) {}
