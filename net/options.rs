@@ -50,8 +50,42 @@ use kernel::{
 
 const SOL_SOCKET: i32 = 1;
 
-/// Options of `SOL_SOCKET` that mean something here and that the core handles: buffers, time limits, `SO_RXQ_OVFL`.
-const CORE_OPTIONS: [i32; 9] = [7, 8, 20, 21, 32, 33, 40, 66, 67];
+/// Options of `SOL_SOCKET` that mean something here and that the core handles.
+const CORE_OPTIONS: [i32; 9] = [
+    7,  // SO_SNDBUF
+    8,  // SO_RCVBUF
+    20, // SO_RCVTIMEO
+    21, // SO_SNDTIMEO
+    32, // SO_SNDBUFFORCE
+    33, // SO_RCVBUFFORCE
+    40, // SO_RXQ_OVFL
+    66, // SO_RCVTIMEO_NEW
+    67, // SO_SNDTIMEO_NEW
+];
+
+/// Options of `SOL_SOCKET` that socket libraries set unasked, and that have no effect on AF_UNIX
+/// datagrams either, so that no program can miss it here.
+///
+/// The core keeps their values, with its own checks (`SO_DEBUG` needs a privilege, `SO_REUSEPORT`
+/// can only be switched off), in the socket alone: none of them changes anything for the rest of
+/// the machine. An option that promises something which we do not do, such as a filter, does not
+/// belong here.
+const NEUTRAL_OPTIONS: [i32; 13] = [
+    1,  // SO_DEBUG
+    2,  // SO_REUSEADDR
+    5,  // SO_DONTROUTE
+    6,  // SO_BROADCAST
+    9,  // SO_KEEPALIVE
+    10, // SO_OOBINLINE
+    11, // SO_NO_CHECK
+    12, // SO_PRIORITY
+    13, // SO_LINGER
+    14, // SO_BSDCOMPAT
+    15, // SO_REUSEPORT
+    18, // SO_RCVLOWAT
+    36, // SO_MARK
+];
+
 const SO_RCVBUF: i32 = 8;
 const SO_PASSCRED: i32 = 16;
 const SO_TIMESTAMP: i32 = 29;
@@ -66,7 +100,8 @@ const SO_PASSRIGHTS: i32 = 83;
 ///
 /// # Errors
 ///
-/// `EOPNOTSUPP` for options of `SOL_SOCKET` that do nothing here, `ENOPROTOOPT` for unknown ones, and each option's own.
+/// `EOPNOTSUPP` for options of `SOL_SOCKET` that promise what is not done here, `ENOPROTOOPT` for
+/// unknown ones, and each option's own.
 pub(crate) fn set(this: &Arc<Endpoint>, level: i32, name: i32, value: &OptIn<'_>) -> Result {
     match level {
         SOL_SOCKET if CORE_OPTIONS.contains(&name) => {
@@ -80,6 +115,7 @@ pub(crate) fn set(this: &Arc<Endpoint>, level: i32, name: i32, value: &OptIn<'_>
             }
             Ok(())
         }
+        SOL_SOCKET if NEUTRAL_OPTIONS.contains(&name) => value.pass_on(level, name),
         SOL_SOCKET
             if matches!(
                 name,

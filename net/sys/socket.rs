@@ -108,6 +108,9 @@ pub(crate) trait Operations: Sized + Send + Sync + 'static {
     /// `FIONREAD`.
     fn next_len(&self) -> Result<i32>;
 
+    /// `SIOCOUTQ`: bytes that a send has taken and that have not left the socket.
+    fn unsent(&self) -> Result<i32>;
+
     /// `shutdown(2)`.
     fn shutdown(this: &Arc<Self>, how: Shutdown) -> Result;
 
@@ -444,11 +447,14 @@ impl<T: Operations> Adapter<T> {
     /// To be called by the socket layer only.
     unsafe extern "C" fn ioctl(sock: *mut bindings::socket, cmd: c_uint, arg: c_ulong) -> c_int {
         from_result(|| {
-            if cmd != bindings::FIONREAD {
-                return Err(ENOIOCTLCMD);
-            }
             // SAFETY: The socket layer's own call.
-            let len = unsafe { Self::state(sock) }.next_len()?;
+            let state = unsafe { Self::state(sock) };
+            let len = match cmd {
+                bindings::FIONREAD => state.next_len()?,
+                // Another name of `SIOCOUTQ`.
+                bindings::TIOCOUTQ => state.unsent()?,
+                _ => return Err(ENOIOCTLCMD),
+            };
             // SAFETY: `put_user()` checks the pointer.
             to_result(unsafe { bindings::put_user(len, arg as *mut c_int) }).map(|()| 0)
         })

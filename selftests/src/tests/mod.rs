@@ -3,6 +3,7 @@
 
 mod addresses;
 mod ancillary;
+mod as_af_unix;
 mod attacks_bindings;
 mod attacks_closed;
 mod attacks_descriptors;
@@ -198,6 +199,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         reading::TESTS,
         limits::TESTS,
         options::TESTS,
+        as_af_unix::TESTS,
         connect::TESTS,
         shut::TESTS,
         waiting::TESTS,

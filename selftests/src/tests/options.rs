@@ -11,7 +11,6 @@ super::tests! {
     unknown_option read_only_options wrong_value_sizes peer_id_is_unique
     peer_id_is_never_reused last_sent_starts_at_nothing last_sent_counts_replies
     send_flags_start_empty longer_buffers
-    options_without_effect_are_refused
 }
 
 /// An option that does not exist is `ENOPROTOOPT`, to set and to get.
@@ -112,19 +111,4 @@ fn longer_buffers() {
     assert_eq!(sock.get(uapi::KBUS_PEER_ID, 16).unwrap().len(), 8);
     let info = std::mem::size_of::<uapi::kbus_bus_info>();
     assert!(sock.get(uapi::KBUS_BUS_INFO, 1000).unwrap().len() >= info);
-}
-
-/// Options of `SOL_SOCKET` that mean nothing here are refused: `EOPNOTSUPP`.
-fn options_without_effect_are_refused() {
-    let sock = Sock::on(&fresh_bus());
-    for option in [
-        libc::SO_BROADCAST,
-        libc::SO_KEEPALIVE,
-        libc::SO_REUSEADDR,
-        libc::SO_OOBINLINE,
-        libc::SO_PRIORITY,
-        libc::SO_DONTROUTE,
-    ] {
-        fails!(EOPNOTSUPP, sock.set_socket(option, 1));
-    }
 }

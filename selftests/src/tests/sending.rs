@@ -16,7 +16,7 @@ use super::full_replier;
 use super::silent;
 
 super::tests! {
-    no_address_and_no_bus unknown_msg_flags harmless_msg_flags
+    no_address_and_no_bus harmless_msg_flags
     malformed_comes_before_all_else unsupported_comes_before_size
     size_comes_before_address size_comes_before_own_names address_comes_before_bus
     own_queue_full_of_reservations reading_frees_a_reservation
@@ -35,19 +35,6 @@ fn no_address_and_no_bus() {
     fails!(ENOTCONN, unbound.send_to("$.A@1f#2a", b""));
     let bound = Sock::on(&fresh_bus());
     fails!(EDESTADDRREQ, bound.send(b""));
-}
-
-/// An unknown `MSG_` flag is `EOPNOTSUPP`.
-fn unknown_msg_flags() {
-    let sock = Sock::on(&fresh_bus());
-    sock.listen("$.A").unwrap();
-    for flag in [libc::MSG_FASTOPEN, libc::MSG_CONFIRM, libc::MSG_ERRQUEUE] {
-        fails!(
-            EOPNOTSUPP,
-            sock.send_raw(&message_address("$.A"), b"", flag)
-        );
-    }
-    silent!(sock);
 }
 
 /// `MSG_DONTWAIT` and `MSG_NOSIGNAL` are welcome.

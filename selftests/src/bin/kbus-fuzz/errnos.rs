@@ -33,8 +33,8 @@ pub fn may(op: &str, errno: i32) -> bool {
             &[EBADMSG, ENOBUFS, EOPNOTSUPP, ENOPROTOOPT, ECONNREFUSED],
         ],
         "ignore" => &[&[ECONNREFUSED, ENOTCONN]],
-        // EDOM: the core's, for a time limit; EPERM: SO_RCVBUFFORCE.
-        "setsol" => &[&[EINVAL, EOPNOTSUPP, EDOM, EPERM]],
+        // EDOM: the core's, for a time limit; EPERM: SO_RCVBUFFORCE; EACCES: SO_DEBUG.
+        "setsol" => &[&[EINVAL, EOPNOTSUPP, EDOM, EPERM, EACCES]],
         "get" => &[NAME, &[EINVAL, ENOTCONN, ENOPROTOOPT]],
         "getsol" => &[
             &[EINVAL, EOPNOTSUPP, ENOPROTOOPT],

@@ -251,6 +251,11 @@ pub const SOL_SOCKET: &[Word] = &[
     ("SO_LINGER", libc::SO_LINGER as i64),
     ("SO_PASSPIDFD", SO_PASSPIDFD),
     ("SO_KEEPALIVE", libc::SO_KEEPALIVE as i64),
+    ("SO_DEBUG", libc::SO_DEBUG as i64),
+    ("SO_RCVLOWAT", libc::SO_RCVLOWAT as i64),
+    ("SO_REUSEADDR", libc::SO_REUSEADDR as i64),
+    ("SO_REUSEPORT", libc::SO_REUSEPORT as i64),
+    ("SO_ATTACH_FILTER", libc::SO_ATTACH_FILTER as i64),
 ];
 
 /// Values of options.
@@ -287,6 +292,7 @@ pub const MSG: &[Word] = &[
     ("EOR", libc::MSG_EOR as i64),
     ("MORE", libc::MSG_MORE as i64),
     ("CONFIRM", libc::MSG_CONFIRM as i64),
+    ("ZEROCOPY", libc::MSG_ZEROCOPY as i64),
 ];
 /// `msg_flags` of a read.
 pub const RECV_MSG: &[Word] = &[
