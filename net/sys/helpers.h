@@ -31,7 +31,6 @@
  * @bind unregister_net_sysctl_table
  * @bind proc_dointvec_minmax
  * @bind proc_doulongvec_minmax
- * @bind sk_net_capable
  * @bind in_egroup_p
  * @bind from_kgid_munged
  * @bind from_kuid_munged

@@ -13,7 +13,10 @@ use kernel::{
     types::Opaque, //
 };
 
-use core::ptr::NonNull;
+use core::ptr::{
+    null_mut,
+    NonNull, //
+};
 
 /// The network-layer half of a socket, `struct sock`.
 ///
@@ -75,9 +78,30 @@ impl Sock {
     }
 
     /// Whether the current task, and whoever opened the socket, have `CAP_NET_ADMIN` over its network namespace.
+    ///
+    /// False for a socket that nobody has opened, or that is closed. The kernel's own
+    /// `sk_net_capable()` may not be asked about these: it takes for granted that there is a file.
     pub(crate) fn is_net_admin(&self) -> bool {
-        // SAFETY: `self` is valid.
-        unsafe { bindings::sk_net_capable(self.as_raw(), bindings::CAP_NET_ADMIN as i32) }
+        const CAP: i32 = bindings::CAP_NET_ADMIN as i32;
+        // SAFETY: `self` is valid, and so are its namespace and that one's owner as long as it is.
+        let owner = unsafe { (*bindings::sock_net(self.as_raw())).user_ns };
+        // SAFETY: `self` is valid. `sock_orphan()` takes the same lock for writing, and comes
+        // before the `struct socket` and its file go: so what is found under the lock is valid
+        // under it. The file may be set meanwhile, hence the volatile read. The question does not
+        // sleep.
+        let opener = unsafe {
+            bindings::lock_sk_callback(self.as_raw());
+            let socket = bindings::sk_socket(self.as_raw());
+            let file = match socket.is_null() {
+                true => null_mut(),
+                false => (&raw const (*socket).file).read_volatile(),
+            };
+            let may = !file.is_null() && bindings::file_ns_capable(file, owner, CAP);
+            bindings::unlock_sk_callback(self.as_raw());
+            may
+        };
+        // SAFETY: The namespace is valid, as above.
+        opener && unsafe { bindings::ns_capable(owner, CAP) }
     }
 
     /// How long a read may block, in jiffies: 0 when it must not, `SO_RCVTIMEO` or for ever otherwise.
@@ -99,6 +123,16 @@ impl Sock {
         // SAFETY: `self` is valid.
         let doubled = unsafe { bindings::sk_rcvbuf(self.as_raw()) };
         (doubled / 2).try_into().unwrap_or(0)
+    }
+
+    /// Takes the error that the core keeps for the next call (`SO_ERROR`), if there is one.
+    ///
+    /// # Errors
+    ///
+    /// That error: a `recvmmsg()` that has received some messages keeps what made it end for later.
+    pub(crate) fn take_error(&self) -> Result {
+        // SAFETY: `self` is valid.
+        to_result(unsafe { bindings::sock_error(self.as_raw()) })
     }
 
     /// Whether a flag that `setsockopt()` switches is on.
@@ -125,16 +159,6 @@ impl Sock {
         if on {
             change(Flag::TimestampNew, form.new);
         }
-    /// Takes the error that the core keeps for the next call (`SO_ERROR`), if there is one.
-    ///
-    /// # Errors
-    ///
-    /// That error: a `recvmmsg()` that has received some messages keeps what made it end for later.
-    pub(crate) fn take_error(&self) -> Result {
-        // SAFETY: `self` is valid.
-        to_result(unsafe { bindings::sock_error(self.as_raw()) })
-    }
-
         // SAFETY: It was taken above.
         unsafe { bindings::release_sock(self.as_raw()) };
     }
