@@ -25,8 +25,8 @@ use crate::{
         random,
         sock::Sock,
         sysctl::{
-            IntSysctl,
-            Limits,
+            Folder,
+            Number,
             Range, //
         },
         task, //
@@ -86,10 +86,7 @@ pub(crate) struct Order {
 pub(crate) struct Domain {
     /// Of the buses that are made here.
     pub(crate) order: Arc<Order>,
-    #[pin]
-    literal: IntSysctl,
-    #[pin]
-    limits: Limits<{ users::SYSCTLS.len() }, Users>,
+    literal: Arc<Number>,
     /// The users of the machine.
     pub(crate) users: Arc<Users>,
     /// The abstract buses.
@@ -132,6 +129,7 @@ impl Machine {
 
 impl NetState for Domain {
     type Shared = Machine;
+    type Told = Users;
 
     fn cell() -> &'static NetCell {
         &CELL
@@ -151,8 +149,7 @@ impl NetState for Domain {
         Arc::pin_init(
             try_pin_init!(Self {
                 order: Arc::new(order, GFP_KERNEL)?,
-                literal <- IntSysctl::new(net, FOLDER, c"literal", literal, range),
-                limits <- Limits::new(net, FOLDER, &users::SYSCTLS, machine.users.clone()),
+                literal: Arc::new(Number::new(literal, range), GFP_KERNEL)?,
                 users: machine.users.clone(),
                 buses: Table::new()?,
                 paths: machine.paths.clone(),
@@ -160,6 +157,12 @@ impl NetState for Domain {
             }? Error),
             GFP_KERNEL,
         )
+    }
+
+    fn sysctls(&self, net: &Net) -> Result<Folder<Users>> {
+        Folder::new(FOLDER, self.users.clone())
+            .number(c"literal", self.literal.clone())?
+            .limits(net, &users::SYSCTLS)
     }
 
     fn files() -> &'static [FileOf<Self>] {

@@ -29,7 +29,7 @@
  * @bind unregister_pernet_subsys
  * @bind register_net_sysctl_sz
  * @bind unregister_net_sysctl_table
- * @bind proc_dointvec_minmax
+ * @bind proc_dointvec
  * @bind proc_doulongvec_minmax
  * @bind in_egroup_p
  * @bind from_kgid_munged

@@ -6,7 +6,12 @@
 
 use super::{
     bindings,
-    proc::FileOf, //
+    proc::FileOf,
+    sysctl::{
+        Files,
+        Folder,
+        Written, //
+    },
 };
 use kernel::{
     error::{
@@ -32,7 +37,8 @@ use kernel::{
 
 use core::{
     marker::PhantomData,
-    mem::ManuallyDrop, //
+    mem::ManuallyDrop,
+    ptr::null_mut, //
 };
 
 /// A network namespace, borrowed from something that keeps it alive.
@@ -67,14 +73,10 @@ impl Net {
         if cell.is_null() {
             return None;
         }
-        // SAFETY: The cell is a pointer, zeroed by the kernel or set by `init`.
-        let raw = unsafe { *cell.cast::<*const T>() };
-        if raw.is_null() {
-            return None;
-        }
-        // SAFETY: `init` put an `Arc` there, which stays until `exit`, when nobody has the namespace any more.
-        let borrowed = ManuallyDrop::new(unsafe { Arc::from_raw(raw) });
-        Some(Arc::clone(&borrowed))
+        // SAFETY: The cell is a pointer, zeroed by the kernel or set by `init`. What it points to
+        // stays until `exit`, when nobody has the namespace any more.
+        let own = unsafe { (*cell.cast::<*const Own<T>>()).as_ref() };
+        own.map(|own| own.state.clone())
     }
 }
 
@@ -83,6 +85,9 @@ pub(crate) trait NetState: Sized + Send + Sync + 'static {
     /// What all of them share.
     type Shared: Send + Sync + 'static;
 
+    /// Who is told of a limit that was written.
+    type Told: Written + 'static;
+
     /// Storage for the registration; always the same.
     fn cell() -> &'static NetCell;
 
@@ -90,8 +95,24 @@ pub(crate) trait NetState: Sized + Send + Sync + 'static {
     fn create(net: &Net, maker: Option<Arc<Self>>, shared: &Arc<Self::Shared>)
         -> Result<Arc<Self>>;
 
+    /// The files of `/proc/sys` of a state that was made for `net`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    fn sysctls(&self, net: &Net) -> Result<Folder<Self::Told>>;
+
     /// The files of `/proc/net` that show it; always the same.
     fn files() -> &'static [FileOf<Self>];
+}
+
+/// What a network namespace keeps until it ends.
+///
+/// The files of `/proc/sys` are here, and not in the state. Others may have a reference to the
+/// state and drop it when the namespace has gone, and the files must have gone before.
+struct Own<T: NetState> {
+    _sysctls: Files<T::Told>,
+    state: Arc<T>,
 }
 
 /// Storage for a registration, for a `static`.
@@ -140,7 +161,7 @@ impl<T: NetState> NetRegistration<T> {
             (*ops).init = Some(Self::init);
             (*ops).exit = Some(Self::exit);
             (*ops).id = T::cell().id.get();
-            (*ops).size = size_of::<*const T>();
+            (*ops).size = size_of::<*const Own<T>>();
             T::cell().shared.get().write(Arc::into_raw(shared).cast());
         }
         // SAFETY: It is filled in and, being static, stays.
@@ -177,14 +198,20 @@ impl<T: NetState> NetRegistration<T> {
                 Arc::from_raw((*T::cell().shared.get()).cast::<T::Shared>())
             });
             // SAFETY: The kernel's own call: `net` is valid.
-            let state = T::create(unsafe { Net::from_raw(net) }, maker, &shared)?;
+            let net = unsafe { Net::from_raw(net) };
+            let state = T::create(net, maker, &shared)?;
+            // SAFETY: It is dropped here or by `forget`, which is called before the namespace ends.
+            let sysctls = unsafe { state.sysctls(net)?.register(net)? };
+            let own = Own {
+                _sysctls: sysctls,
+                state,
+            };
+            let own = KBox::new(own, GFP_KERNEL)?;
             // SAFETY: The kernel's own call: `net` is valid and has a cell of `size` bytes.
             unsafe {
-                let cell = bindings::net_generic(net, *T::cell().id.get()).cast::<*const T>();
-                cell.write(Arc::into_raw(state));
+                let cell = bindings::net_generic(net.as_raw(), *T::cell().id.get());
+                cell.cast::<*mut Own<T>>().write(KBox::into_raw(own));
             }
-            // SAFETY: As above.
-            let net = unsafe { Net::from_raw(net) };
             for (made, file) in T::files().iter().enumerate() {
                 file.create(net).inspect_err(|_| {
                     T::files()
@@ -205,12 +232,12 @@ impl<T: NetState> NetRegistration<T> {
     ///
     /// Nobody may ask for it any more.
     unsafe fn forget(net: &Net) {
-        // SAFETY: The namespace has a cell, in which `init` put an `Arc` or nothing.
+        // SAFETY: The namespace has a cell, in which `init` put a `KBox` or nothing.
         unsafe {
-            let cell = bindings::net_generic(net.as_raw(), *T::cell().id.get()).cast::<*const T>();
-            let raw = cell.replace(core::ptr::null());
-            if !raw.is_null() {
-                drop(Arc::from_raw(raw));
+            let cell = bindings::net_generic(net.as_raw(), *T::cell().id.get());
+            let own = cell.cast::<*mut Own<T>>().replace(null_mut());
+            if !own.is_null() {
+                drop(KBox::from_raw(own));
             }
         }
     }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sysctls: one small number per network namespace, or limits of the whole machine.
+//! Sysctls: small numbers of a network namespace, and limits of the whole machine.
+//!
+//! A [`Folder`] says which files there are. The files exist while the namespace does:
+//! [`super::net_ns`] makes and removes them, as only that code knows when a namespace ends.
 //!
 //! C header: [`include/linux/sysctl.h`](srctree/include/linux/sysctl.h).
 
@@ -9,122 +12,89 @@ use super::{
     net_ns::Net, //
 };
 use kernel::{
+    ffi::{
+        c_int,
+        c_ulong,
+        c_void, //
+    },
     prelude::*,
-    sync::Arc,
-    types::Opaque, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
 };
 
 use core::{
-    ffi::{
-        c_int,
-        c_void, //
+    mem::ManuallyDrop,
+    ptr::{
+        null_mut,
+        NonNull, //
     },
-    ptr::null_mut,
-    sync::atomic::AtomicU64, //
+    sync::atomic::{
+        AtomicU64,
+        Ordering, //
+    },
 };
 
-/// Whether a setting may be raised again.
+/// What may be written to a [`Number`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Range {
     /// Any value from 0 to the most there is.
     UpTo(i32),
-    /// Only to a value not above the present one.
+    /// Only a value not above the present one.
     OnlyDown,
 }
 
-/// A registered sysctl and its value.
-///
-/// # Invariants
-///
-/// `header` is null or that of the registered `table`, which points into this structure.
-#[pin_data(PinnedDrop)]
-pub(crate) struct IntSysctl {
-    #[pin]
-    value: Opaque<i32>,
-    #[pin]
-    limits: Opaque<[i32; 2]>,
-    #[pin]
-    table: Opaque<[bindings::ctl_table; 1]>,
-    header: *mut bindings::ctl_table_header,
+/// A small number that is not negative, as a file of `/proc/sys`.
+pub(crate) struct Number {
+    value: Atomic<i32>,
+    range: Range,
 }
 
-// SAFETY: The sysctl code may be called from any thread; `value` is only read as a whole.
-unsafe impl Send for IntSysctl {}
-// SAFETY: As above.
-unsafe impl Sync for IntSysctl {}
-
-impl IntSysctl {
-    /// Registers the file `name` in the folder `path` of `/proc/sys`, as the namespace `net` sees it.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(crate) fn new<'a>(
-        net: &'a Net,
-        path: &'static CStr,
-        name: &'static CStr,
-        value: i32,
-        range: Range,
-    ) -> impl PinInit<Self, Error> + 'a {
-        let init = move |slot: *mut Self| {
-            // SAFETY: `slot` is valid for writes and pinned: the pointers into it stay good until `drop`.
-            unsafe {
-                let place = Opaque::cast_into(&raw const (*slot).value);
-                place.write(value);
-                let limits = Opaque::cast_into(&raw const (*slot).limits);
-                let max = if let Range::UpTo(max) = range {
-                    max
-                } else {
-                    value
-                };
-                limits.write([0, max]);
-                let table = Opaque::cast_into(&raw const (*slot).table);
-                table.write([bindings::ctl_table {
-                    procname: name.as_char_ptr(),
-                    data: place.cast(),
-                    maxlen: size_of::<i32>() as i32,
-                    mode: 0o644,
-                    proc_handler: Some(bindings::proc_dointvec_minmax),
-                    extra1: limits.cast(),
-                    extra2: match range {
-                        Range::UpTo(_) => limits.cast::<i32>().add(1).cast(),
-                        // The bound is the value itself.
-                        Range::OnlyDown => place.cast(),
-                    },
-                    poll: null_mut(),
-                }]);
-                (&raw mut (*slot).header).write(bindings::register_net_sysctl_sz(
-                    net.as_raw(),
-                    path.as_char_ptr(),
-                    table.cast(),
-                    1,
-                ));
-                if (*slot).header.is_null() {
-                    return Err(ENOMEM);
-                }
-            }
-            Ok(())
-        };
-        // SAFETY: On success all fields are initialised; on failure nothing is left that needs a destructor.
-        unsafe { pin_init::pin_init_from_closure(init) }
+impl Number {
+    /// One of this value.
+    pub(crate) fn new(value: i32, range: Range) -> Self {
+        Self {
+            value: Atomic::new(value),
+            range,
+        }
     }
 
     /// The present value.
     pub(crate) fn get(&self) -> i32 {
-        // SAFETY: The place is valid; the sysctl code stores whole numbers.
-        unsafe { self.value.get().read_volatile() }
+        self.value.load(Relaxed)
     }
-}
 
-#[pinned_drop]
-impl PinnedDrop for IntSysctl {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant. It waits for readers and writers of the file.
-        unsafe { bindings::unregister_net_sysctl_table(self.header) };
+    /// Sets the value, of several writers one after the other.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is not in the range.
+    fn set(&self, new: i32) -> Result {
+        let mut now = self.get();
+        loop {
+            let max = match self.range {
+                Range::UpTo(max) => max,
+                Range::OnlyDown => now,
+            };
+            if !(0..=max).contains(&new) {
+                return Err(EINVAL);
+            }
+            match self.value.cmpxchg(now, new, Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(other) => now = other,
+            }
+        }
     }
 }
 
 /// A limit of the whole machine, as a file of `/proc/sys`.
+///
+/// In the file it is an `unsigned long`: where that has 32 bits, what is more is shown as the most
+/// of these.
 pub(crate) struct Limit {
     /// The file's name.
     pub(crate) name: &'static CStr,
@@ -142,110 +112,184 @@ pub(crate) trait Written: Send + Sync {
     fn written(this: &Arc<Self>);
 }
 
-/// Limits of the whole machine, which can be written in the initial network namespace only.
+/// The files of one folder of `/proc/sys`, as a network namespace has them.
 ///
 /// # Invariants
 ///
-/// `header` is null or that of the registered `table`, which points into this structure and to what is static: `data` of
-/// each entry to `told`, `extra1` to its [`Limit`].
-#[pin_data(PinnedDrop)]
-pub(crate) struct Limits<const N: usize, T: Written> {
-    #[pin]
-    table: Opaque<[bindings::ctl_table; N]>,
+/// What the entries of `table` point to is static or owned by `numbers` and `told`: `data` is a
+/// [`Number`], or a `T` with a [`Limit`] in `extra1`.
+pub(crate) struct Folder<T: Written> {
+    path: &'static CStr,
+    table: KVec<bindings::ctl_table>,
+    numbers: KVec<Arc<Number>>,
     told: Arc<T>,
-    header: *mut bindings::ctl_table_header,
 }
 
-// SAFETY: The sysctl code may be called from any thread; the values are atomics, which it reads and writes as wholes, and
-// `told` may be used from any thread.
-unsafe impl<const N: usize, T: Written> Send for Limits<N, T> {}
-// SAFETY: As above.
-unsafe impl<const N: usize, T: Written> Sync for Limits<N, T> {}
+impl<T: Written> Folder<T> {
+    /// The folder `path` without files. `told` is told when a limit is written.
+    pub(crate) fn new(path: &'static CStr, told: Arc<T>) -> Self {
+        Self {
+            path,
+            table: KVec::new(),
+            numbers: KVec::new(),
+            told,
+        }
+    }
 
-/// Reads or writes a file.
+    /// Adds a file for a number, which whoever owns the namespace may write.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn number(mut self, name: &'static CStr, number: Arc<Number>) -> Result<Self> {
+        let entry = bindings::ctl_table {
+            procname: name.as_char_ptr(),
+            data: Arc::as_ptr(&number).cast_mut().cast(),
+            maxlen: size_of::<c_int>() as c_int,
+            mode: 0o644,
+            proc_handler: Some(access_number),
+            extra1: null_mut(),
+            extra2: null_mut(),
+            poll: null_mut(),
+        };
+        self.numbers.push(number, GFP_KERNEL)?;
+        // INVARIANT: The number is among `numbers`.
+        self.table.push(entry, GFP_KERNEL)?;
+        Ok(self)
+    }
+
+    /// Adds a file for each of these limits, which can be written in the initial network namespace
+    /// only.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn limits(mut self, net: &Net, limits: &'static [Limit]) -> Result<Self> {
+        for limit in limits {
+            let entry = bindings::ctl_table {
+                procname: limit.name.as_char_ptr(),
+                data: Arc::as_ptr(&self.told).cast_mut().cast(),
+                maxlen: size_of::<c_ulong>() as c_int,
+                mode: if net.is_initial() { 0o644 } else { 0o444 },
+                proc_handler: Some(access_limit::<T>),
+                extra1: core::ptr::from_ref(limit).cast_mut().cast(),
+                extra2: null_mut(),
+                poll: null_mut(),
+            };
+            // INVARIANT: The limit is static, and `told` is ours.
+            self.table.push(entry, GFP_KERNEL)?;
+        }
+        Ok(self)
+    }
+
+    /// Makes the files in the namespace `net`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    ///
+    /// # Safety
+    ///
+    /// The result must be dropped before the namespace ends.
+    pub(super) unsafe fn register(mut self, net: &Net) -> Result<Files<T>> {
+        // SAFETY: All of it is valid: the table stays where it is, also when `self` is moved, and
+        // what its entries point to is there as long as `self`, by the type invariant.
+        let header = unsafe {
+            bindings::register_net_sysctl_sz(
+                net.as_raw(),
+                self.path.as_char_ptr(),
+                self.table.as_mut_ptr(),
+                self.table.len(),
+            )
+        };
+        // INVARIANT: It was registered just now.
+        Ok(Files {
+            header: NonNull::new(header).ok_or(ENOMEM)?,
+            _folder: self,
+        })
+    }
+}
+
+/// The files of a [`Folder`], which are there.
+///
+/// # Invariants
+///
+/// `header` is that of the folder's table, which is registered.
+pub(super) struct Files<T: Written> {
+    header: NonNull<bindings::ctl_table_header>,
+    /// Dropped after the files have gone.
+    _folder: Folder<T>,
+}
+
+impl<T: Written> Drop for Files<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant. It waits for readers and writers of the files.
+        unsafe { bindings::unregister_net_sysctl_table(self.header.as_ptr()) };
+    }
+}
+
+/// Reads or writes the file of a [`Number`].
 ///
 /// # Safety
 ///
-/// To be called by the sysctl code alone, with an entry of a [`Limits`] of this type.
-unsafe extern "C" fn access<T: Written>(
+/// To be called by the sysctl code alone, with an entry that [`Folder::number`] has made.
+unsafe extern "C" fn access_number(
     table: *const bindings::ctl_table,
     write: c_int,
     buffer: *mut c_void,
     len: *mut usize,
     position: *mut bindings::loff_t,
 ) -> c_int {
-    // SAFETY: By the type invariant of `Limits` these are a `Limit` and an `Arc<T>`, which are there as long as the entry is.
+    // SAFETY: By the type invariant of `Folder` it is a number, which is there as long as the entry
+    // is.
+    let number = unsafe { &*(*table).data.cast::<Number>() };
+    let mut value: c_int = number.get();
+    // SAFETY: The entry is valid, and has no destructor.
+    let mut plain = unsafe { table.read() };
+    plain.data = (&raw mut value).cast();
+    // SAFETY: `plain` describes a number that is ours; the rest is the caller's.
+    let result = unsafe { bindings::proc_dointvec(&plain, write, buffer, len, position) };
+    if write == 0 || result != 0 {
+        return result;
+    }
+    number.set(value).map_or_else(Error::to_errno, |()| 0)
+}
+
+/// Reads or writes the file of a [`Limit`].
+///
+/// # Safety
+///
+/// To be called by the sysctl code alone, with an entry that [`Folder::limits`] has made, of a
+/// folder of this type.
+unsafe extern "C" fn access_limit<T: Written>(
+    table: *const bindings::ctl_table,
+    write: c_int,
+    buffer: *mut c_void,
+    len: *mut usize,
+    position: *mut bindings::loff_t,
+) -> c_int {
+    let word = |value: u64| c_ulong::try_from(value).unwrap_or(c_ulong::MAX);
+    // SAFETY: By the type invariant of `Folder` these are a limit and what an `Arc` points to that
+    // is there as long as the entry is.
     let (limit, told) = unsafe {
         (
             &*(*table).extra1.cast::<Limit>(),
-            &*(*table).data.cast::<Arc<T>>(),
+            ManuallyDrop::new(Arc::from_raw((*table).data.cast::<T>().cast_const())),
         )
     };
+    let mut value = word(limit.value.load(Ordering::Relaxed));
+    let (mut min, mut max) = (word(limit.min), word(limit.max));
     // SAFETY: The entry is valid, and has no destructor.
     let mut plain = unsafe { table.read() };
-    plain.data = limit.value.as_ptr().cast();
-    plain.extra1 = (&raw const limit.min).cast_mut().cast();
-    plain.extra2 = (&raw const limit.max).cast_mut().cast();
-    // SAFETY: `plain` describes a number that is static; the rest is the caller's.
+    plain.data = (&raw mut value).cast();
+    plain.extra1 = (&raw mut min).cast();
+    plain.extra2 = (&raw mut max).cast();
+    // SAFETY: `plain` describes numbers of the type `unsigned long` that are ours; the rest is the
+    // caller's.
     let result = unsafe { bindings::proc_doulongvec_minmax(&plain, write, buffer, len, position) };
     if write != 0 && result == 0 {
-        T::written(told);
+        limit.value.store(value as u64, Ordering::Relaxed);
+        T::written(&told);
     }
     result
-}
-
-impl<const N: usize, T: Written> Limits<N, T> {
-    /// Registers the files in the folder `path` of `/proc/sys`, as the namespace `net` sees it.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(crate) fn new<'a>(
-        net: &'a Net,
-        path: &'static CStr,
-        limits: &'static [Limit; N],
-        told: Arc<T>,
-    ) -> impl PinInit<Self, Error> + 'a
-    where
-        T: 'a,
-    {
-        let init = move |slot: *mut Self| {
-            // SAFETY: `slot` is valid for writes and pinned: the pointers into it stay good until `drop`.
-            unsafe {
-                (&raw mut (*slot).told).write(told);
-                let table = Opaque::cast_into(&raw const (*slot).table);
-                table.write(limits.each_ref().map(|limit| bindings::ctl_table {
-                    procname: limit.name.as_char_ptr(),
-                    data: (&raw mut (*slot).told).cast(),
-                    maxlen: size_of::<u64>() as i32,
-                    mode: if net.is_initial() { 0o644 } else { 0o444 },
-                    proc_handler: Some(access::<T>),
-                    extra1: core::ptr::from_ref::<Limit>(limit).cast_mut().cast(),
-                    extra2: null_mut(),
-                    poll: null_mut(),
-                }));
-                (&raw mut (*slot).header).write(bindings::register_net_sysctl_sz(
-                    net.as_raw(),
-                    path.as_char_ptr(),
-                    table.cast(),
-                    N,
-                ));
-                if (*slot).header.is_null() {
-                    (&raw mut (*slot).told).drop_in_place();
-                    return Err(ENOMEM);
-                }
-            }
-            Ok(())
-        };
-        // SAFETY: On success all fields are initialised; on failure nothing is left that needs a destructor.
-        unsafe { pin_init::pin_init_from_closure(init) }
-    }
-}
-
-#[pinned_drop]
-impl<const N: usize, T: Written> PinnedDrop for Limits<N, T> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant. It waits for readers and writers of the files.
-        unsafe { bindings::unregister_net_sysctl_table(self.header) };
-    }
 }

@@ -11,6 +11,8 @@ pub(crate) mod net_ns {
     //! The one network namespace of a test.
 
     use super::proc::FileOf;
+    use super::sysctl::Folder;
+    use super::sysctl::Written;
     use crate::prelude::Result;
     use crate::sync::Arc;
 
@@ -37,12 +39,14 @@ pub(crate) mod net_ns {
     #[expect(dead_code, reason = "nobody registers it")]
     pub(crate) trait NetState: Sized {
         type Shared;
+        type Told: Written;
         fn cell() -> &'static NetCell;
         fn create(
             net: &Net,
             maker: Option<Arc<Self>>,
             shared: &Arc<Self::Shared>,
         ) -> Result<Arc<Self>>;
+        fn sysctls(&self, net: &Net) -> Result<Folder<Self::Told>>;
         fn files() -> &'static [FileOf<Self>];
     }
 }
@@ -241,6 +245,7 @@ pub(crate) mod sysctl {
 
     use super::net_ns::Net;
     use crate::prelude::CStr;
+    use crate::prelude::Result;
     use crate::sync::Arc;
     use std::marker::PhantomData;
     use std::sync::atomic::AtomicU64;
@@ -263,19 +268,27 @@ pub(crate) mod sysctl {
         fn written(this: &Arc<Self>);
     }
 
-    pub(crate) struct Limits<const N: usize, T>(PhantomData<T>);
+    pub(crate) struct Folder<T>(PhantomData<T>);
 
-    impl<const N: usize, T: Written> Limits<N, T> {
-        pub(crate) fn new(_: &Net, _: &CStr, _: &[Limit; N], _: Arc<T>) -> Self {
-            Limits(PhantomData)
+    impl<T: Written> Folder<T> {
+        pub(crate) fn new(_: &CStr, _: Arc<T>) -> Self {
+            Folder(PhantomData)
+        }
+
+        pub(crate) fn number(self, _: &CStr, _: Arc<Number>) -> Result<Self> {
+            Ok(self)
+        }
+
+        pub(crate) fn limits(self, _: &Net, _: &[Limit]) -> Result<Self> {
+            Ok(self)
         }
     }
 
-    pub(crate) struct IntSysctl(i32);
+    pub(crate) struct Number(i32);
 
-    impl IntSysctl {
-        pub(crate) fn new(_: &Net, _: &CStr, _: &CStr, value: i32, _: Range) -> Self {
-            IntSysctl(value)
+    impl Number {
+        pub(crate) fn new(value: i32, _: Range) -> Self {
+            Number(value)
         }
 
         pub(crate) fn get(&self) -> i32 {
