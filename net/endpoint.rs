@@ -57,6 +57,7 @@ use kernel::{
         Mutex,
         MutexGuard, //
     },
+    task::MAX_SCHEDULE_TIMEOUT,
     time::{
         ClockSource,
         Jiffies,
@@ -413,8 +414,8 @@ pub(crate) fn sleep<T>(
     Ok(())
 }
 
-/// `MAX_SCHEDULE_TIMEOUT`.
-const MAX_SLEEP: Jiffies = i64::MAX as Jiffies;
+/// For ever.
+const MAX_SLEEP: Jiffies = MAX_SCHEDULE_TIMEOUT as Jiffies;
 
 /// The right to read from a socket.
 pub(crate) struct Reading<'a>(&'a Endpoint);

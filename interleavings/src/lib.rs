@@ -59,6 +59,7 @@ use stand_in::prelude;
 use stand_in::rbtree;
 use stand_in::sync;
 use stand_in::sys;
+use stand_in::task;
 use stand_in::time;
 use stand_in::workqueue;
 

@@ -25,6 +25,12 @@ pub(crate) mod time {
     impl ClockSource for RealTime {}
 }
 
+pub(crate) mod task {
+    //! Tasks, of which only the sleeps matter.
+
+    pub(crate) const MAX_SCHEDULE_TIMEOUT: isize = isize::MAX;
+}
+
 pub(crate) mod module {
     //! The module as the socket layer knows it.
 
