@@ -18,7 +18,8 @@ use crate::{
         proc::{
             FileOf,
             NetFile,
-            Out, //
+            Out,
+            Step, //
         },
     },
 };
@@ -150,15 +151,15 @@ impl NetFile for Sockets {
         out.bytes(b"bus peer pid uid unread limit bytes reserved owed lost\n");
     }
 
-    fn advance(domain: &Domain, item: &mut SocketItem) -> bool {
+    fn advance(domain: &Domain, item: &mut SocketItem) -> Step {
         let Some(endpoint) = domain.socket_from(item.owner.peer.saturating_add(1)) else {
-            return false;
+            return Step::End;
         };
         *item = SocketItem {
             owner: Owner::of(&endpoint),
             counts: Counts::of(&endpoint),
         };
-        true
+        Step::Item
     }
 
     fn show(item: &SocketItem, net: &Net, out: &Out<'_>) {
@@ -226,26 +227,24 @@ impl NetFile for Bindings {
         out.bytes(b"bus peer pid uid kind name\n");
     }
 
-    fn advance(domain: &Domain, item: &mut BindingItem) -> bool {
+    fn advance(domain: &Domain, item: &mut BindingItem) -> Step {
         if item.left > 0 {
             item.left = item.left.saturating_sub(1);
-            return true;
+            return Step::Item;
         }
-        let mut from = item.owner.peer;
-        let mut last = Some(item.binding).filter(|binding| *binding != 0);
-        while let Some(endpoint) = domain.socket_from(from) {
-            let peer = endpoint.peer_id();
-            if peer != from {
-                last = None;
-            }
-            if item.next_of(&endpoint, last) {
-                item.owner = Owner::of(&endpoint);
-                return true;
-            }
-            last = None;
-            from = peer.saturating_add(1);
+        let Some(endpoint) = domain.socket_from(item.owner.peer) else {
+            return Step::End;
+        };
+        let peer = endpoint.peer_id();
+        let last = Some(item.binding).filter(|last| *last != 0 && peer == item.owner.peer);
+        if item.next_of(&endpoint, last) {
+            item.owner = Owner::of(&endpoint);
+            return Step::Item;
         }
-        false
+        // The next socket, from its first binding on.
+        item.owner.peer = peer.saturating_add(1);
+        item.binding = 0;
+        Step::Between
     }
 
     fn show(item: &BindingItem, net: &Net, out: &Out<'_>) {

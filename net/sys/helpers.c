@@ -169,6 +169,17 @@ __rust_helper int rust_helper_kbus_seccomp_mode(struct seccomp *s)
 	return seccomp_mode(s);
 }
 
+__rust_helper int
+rust_helper_kbus_fatal_signal_pending(struct task_struct *task)
+{
+	return fatal_signal_pending(task);
+}
+
+__rust_helper void rust_helper_kbus_cond_resched(void)
+{
+	cond_resched();
+}
+
 __rust_helper const struct cred *rust_helper_kbus_current_cred(void)
 {
 	return current_cred();

@@ -104,6 +104,7 @@ int rust_helper_kbus_copy_from_sockptr_offset(void *dst, sockptr_t src,
 bool rust_helper_kbus_sock_flag(const struct sock *sk, enum sock_flags flag);
 void rust_helper_kbus_sock_valbool_flag(struct sock *sk, enum sock_flags flag,
 					bool on);
+void rust_helper_kbus_lock_sock(struct sock *sk);
 struct net *rust_helper_kbus_sock_net(const struct sock *sk);
 void rust_helper_kbus_sock_prot_inuse_add(const struct net *net,
 					  const struct proto *prot, int val);
@@ -111,12 +112,13 @@ int rust_helper_kbus_sock_error(struct sock *sk);
 struct socket *rust_helper_kbus_sk_socket(const struct sock *sk);
 void rust_helper_kbus_lock_sk_callback(struct sock *sk);
 void rust_helper_kbus_unlock_sk_callback(struct sock *sk);
-void rust_helper_kbus_lock_sock(struct sock *sk);
 unsigned long rust_helper_kbus_totalram_pages(void);
 long rust_helper_kbus_sock_rcvtimeo(const struct sock *sk, bool noblock);
 long rust_helper_kbus_sock_sndtimeo(const struct sock *sk, bool noblock);
 bool rust_helper_kbus_task_no_new_privs(struct task_struct *task);
 int rust_helper_kbus_seccomp_mode(struct seccomp *s);
+int rust_helper_kbus_fatal_signal_pending(struct task_struct *task);
+void rust_helper_kbus_cond_resched(void);
 const struct cred *rust_helper_kbus_current_cred(void);
 kuid_t rust_helper_kbus_current_uid(void);
 kuid_t rust_helper_kbus_current_suid(void);

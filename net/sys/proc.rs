@@ -11,9 +11,11 @@ use super::{
         Net,
         NetState, //
     },
+    task, //
 };
 use kernel::{
     cred::Credential,
+    error::from_err_ptr,
     ffi::{
         c_int,
         c_void, //
@@ -45,11 +47,22 @@ pub(crate) trait NetFile: Sized + 'static {
     /// Writes what comes before the first line.
     fn head(out: &Out<'_>);
 
-    /// Goes on to the next item; false, and `item` is as it was, if there is none.
-    fn advance(state: &Self::State, item: &mut Self::Item) -> bool;
+    /// Goes on by one step. It should be a short one: between two of them a reader can be killed,
+    /// and others get the processor.
+    fn advance(state: &Self::State, item: &mut Self::Item) -> Step;
 
     /// Writes an item's line.
     fn show(item: &Self::Item, net: &Net, out: &Out<'_>);
+}
+
+/// What a step of [`NetFile::advance`] has led to.
+pub(crate) enum Step {
+    /// To the next item.
+    Item,
+    /// To a place between two items, from which to go on.
+    Between,
+    /// Nowhere: there is no further item.
+    End,
 }
 
 /// Where the text of a file goes.
@@ -207,7 +220,10 @@ impl<F: NetFile> Adapter<F> {
         unsafe { Net::from_raw(Self::reader(file).net.net) }
     }
 
-    /// Goes on by one item.
+    /// Goes on by one item: a pointer to it, null at the end, or an error in the way of the C side.
+    ///
+    /// There may be any number of steps before the next item, and of items before the one at which
+    /// a program wants to read: so a reader that was killed is looked for at each step.
     ///
     /// # Safety
     ///
@@ -218,11 +234,19 @@ impl<F: NetFile> Adapter<F> {
         let Some(state) = net.state::<F::State>() else {
             return null_mut();
         };
-        if !F::advance(&state, &mut reader.item) {
-            return null_mut();
+        loop {
+            if task::is_dying() {
+                return EINTR.to_ptr();
+            }
+            match F::advance(&state, &mut reader.item) {
+                Step::Item => {
+                    reader.at = reader.at.saturating_add(1);
+                    return (&raw mut reader.item).cast();
+                }
+                Step::Between => task::let_others_run(),
+                Step::End => return null_mut(),
+            }
         }
-        reader.at = reader.at.saturating_add(1);
-        (&raw mut reader.item).cast()
     }
 
     /// Callback `start`.
@@ -245,10 +269,11 @@ impl<F: NetFile> Adapter<F> {
         while at < wanted {
             // SAFETY: As above; `reader` is not used after this.
             item = unsafe { Self::advance(file) };
-            if item.is_null() {
+            if from_err_ptr(item).map_or(true, <*mut c_void>::is_null) {
                 break;
             }
             at = at.saturating_add(1);
+            task::let_others_run();
         }
         item
     }

@@ -27,6 +27,19 @@ pub(crate) fn is_sandboxed() -> bool {
     }
 }
 
+/// Whether the current task was killed: it should end what it does, of which nobody will see the
+/// result.
+pub(crate) fn is_dying() -> bool {
+    // SAFETY: `current` is valid.
+    unsafe { bindings::fatal_signal_pending(Task::current_raw()) != 0 }
+}
+
+/// Lets others have the processor, where it is their turn. Sleeps, maybe.
+pub(crate) fn let_others_run() {
+    // SAFETY: It may be called where one may sleep.
+    unsafe { bindings::cond_resched() };
+}
+
 /// The effective user of the current task, as a number of the initial user namespace.
 pub(crate) fn current_euid() -> u32 {
     Kuid::current_euid().into_raw().val
