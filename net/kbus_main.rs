@@ -3,6 +3,9 @@
 //! KBUS: a message bus as a socket family.
 //!
 //! Registration and tear-down of the module; the way of a call begins in [`socket`].
+//!
+//! The module has no alias `net-pf-18`. With one, `socket(18, …)` of anybody would load it, and so put a probe on
+//! `unix_create()` for everybody. Whoever administers the machine decides that.
 #![deny(unsafe_code)]
 
 use kernel::prelude::*;
@@ -35,11 +38,14 @@ module! {
     authors: ["The KBUS authors"],
     description: "KBUS: a message bus as a socket family",
     license: "GPL",
-    alias: ["net-pf-18"],
     params: {
         family: i32 {
             default: 18,
             description: "Address family number to use (18: AF_ASH, which nothing in the kernel registers)",
+        },
+        literal: i32 {
+            default: 1,
+            description: "Whether to serve socket(AF_UNIX, SOCK_DGRAM, PROTO_KBUS), by a probe on unix_create (0: no)",
         },
     },
 }
@@ -65,15 +71,10 @@ impl kernel::Module for Kbus {
         let family = sys::socket::Registration::new(number).inspect_err(|_| {
             pr_err!("address family {number} is not free: choose another with family=\n");
         })?;
-        // Without the probe the bus still works by its family number: say so once, and go on.
-        let literal = sys::probe::Redirect::new()
-            .inspect_err(|e| {
-                pr_warn!(
-                    "socket(AF_UNIX, SOCK_DGRAM, PROTO_KBUS) is not available: no probe on unix_create (error {})\n",
-                    e.to_errno()
-                );
-            })
-            .ok();
+        let literal = match module_parameters::literal.value() {
+            0 => None,
+            _ => Self::literal(),
+        };
         pr_info!("address family {number}\n");
         Ok(Self {
             _literal: literal,
@@ -82,5 +83,21 @@ impl kernel::Module for Kbus {
             _nets: nets,
             _flights: flights,
         })
+    }
+}
+
+impl Kbus {
+    /// Serves the literal form of `socket()`.
+    ///
+    /// Without the probe the bus still works by its family number. So a failure is told in the log, and is no error.
+    fn literal() -> Option<Pin<KBox<sys::probe::Redirect<endpoint::Endpoint>>>> {
+        sys::probe::Redirect::new()
+            .inspect_err(|e| {
+                pr_warn!(
+                    "socket(AF_UNIX, SOCK_DGRAM, PROTO_KBUS) is not available: no probe on unix_create (error {})\n",
+                    e.to_errno()
+                );
+            })
+            .ok()
     }
 }

@@ -25,7 +25,10 @@ use crate::{
     },
     reclaim::patiently,
     sys::{
-        sock::Flag,
+        sock::{
+            Flag,
+            Timestamp, //
+        },
         sockopt::{
             OptIn,
             OptOut, //
@@ -47,15 +50,16 @@ use kernel::{
 
 const SOL_SOCKET: i32 = 1;
 
-/// Options of `SOL_SOCKET` that mean something here and that the core handles: buffers, time limits, `SO_RXQ_OVFL`, the
-/// four forms of `SO_TIMESTAMP`.
-const CORE_OPTIONS: [i32; 13] = [7, 8, 20, 21, 29, 32, 33, 35, 40, 63, 64, 66, 67];
+/// Options of `SOL_SOCKET` that mean something here and that the core handles: buffers, time limits, `SO_RXQ_OVFL`.
+const CORE_OPTIONS: [i32; 9] = [7, 8, 20, 21, 32, 33, 40, 66, 67];
 const SO_RCVBUF: i32 = 8;
 const SO_PASSCRED: i32 = 16;
 const SO_TIMESTAMP: i32 = 29;
 const SO_RCVBUFFORCE: i32 = 33;
 const SO_PASSSEC: i32 = 34;
 const SO_TIMESTAMPNS: i32 = 35;
+const SO_TIMESTAMP_NEW: i32 = 63;
+const SO_TIMESTAMPNS_NEW: i32 = 64;
 const SO_PASSRIGHTS: i32 = 83;
 
 /// `setsockopt()`.
@@ -74,6 +78,19 @@ pub(crate) fn set(this: &Arc<Endpoint>, level: i32, name: i32, value: &OptIn<'_>
                 let bytes = asked.min(this.sock.rcvbuf());
                 Endpoint::change(this, |queue| queue.set_byte_limit(bytes));
             }
+            Ok(())
+        }
+        SOL_SOCKET
+            if matches!(
+                name,
+                SO_TIMESTAMP | SO_TIMESTAMPNS | SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_NEW
+            ) =>
+        {
+            let form = Timestamp {
+                nanos: matches!(name, SO_TIMESTAMPNS | SO_TIMESTAMPNS_NEW),
+                new: matches!(name, SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_NEW),
+            };
+            this.sock.set_timestamp(value.read_u32()? != 0, form);
             Ok(())
         }
         // The core refuses these to families that it does not know, and also to tell of them: `KBUS_PASS` does.
@@ -213,8 +230,11 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
             // A timestamp that is on already keeps its form.
             let time = bits & uapi::KBUS_PASS_TIME != 0;
             if time != this.sock.has(Flag::Timestamp) {
-                let option = if time { SO_TIMESTAMPNS } else { SO_TIMESTAMP };
-                value.set_core(SOL_SOCKET, option, i32::from(time))?;
+                let form = Timestamp {
+                    nanos: true,
+                    new: false,
+                };
+                this.sock.set_timestamp(time, form);
             }
             set_pass(this, PASS_BITS, bits);
             Ok(())

@@ -45,7 +45,7 @@ ln -s "lib/modules/$release/kbus.ko" "$dir/kbus.ko"
 # The sources, for "make shell".
 mkdir "$dir/src"
 cp -r README.md docs net uapi selftests "$dir/src/"
-# For the kernel to load them by itself, as by "net-pf-18".
+# The kernel could load them by itself, so that a module which asks for that by an alias is found.
 ln -s /bin/busybox "$dir/sbin/modprobe"
 touch "$dir/lib/modules/$release"/modules.{order,builtin,builtin.modinfo}
 depmod -b "$dir" "$release"

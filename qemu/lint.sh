@@ -55,14 +55,14 @@ rules_finds_faults() {
 		{
 			echo "## Z: a table"
 			seq 149 | sed 's/.*/| Z& | A rule. | `sockets::only_datagrams` |/'
-			echo '| Z150 | Another. | `core: name::tests::the_bus_owns_its_names` `reload::loads_by_family_number` `sanitize: sockets::domain_is_kbus` |'
+			echo '| Z150 | Another. | `core: name::tests::the_bus_owns_its_names` `reload::not_loaded_by_a_socket` `sanitize: sockets::domain_is_kbus` |'
 			echo '## Not built yet'
 			echo '| A feature | refused | `options::unknown_option` |'
 		} >"$dir/table"
 		for form in literal family; do
 			printf '%s\n' "# form $form" 'ok 1 sockets::only_datagrams' 'ok 2 options::unknown_option'
 		done >"$log/test"
-		echo 'ok 1 reload::loads_by_family_number' >"$log/reload"
+		echo 'ok 1 reload::not_loaded_by_a_socket' >"$log/reload"
 		echo 'ok 1 sockets::domain_is_kbus' >"$log/sanitize"
 		printf '%s\n' '     Running unittests mod.rs (/x/deps/kbus_core-1f)' \
 			'test name::tests::the_bus_owns_its_names ... ok' >"$log/host-tests.log"

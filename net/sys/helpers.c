@@ -95,6 +95,18 @@ __rust_helper bool rust_helper_kbus_sock_flag(const struct sock *sk,
 	return sock_flag(sk, flag);
 }
 
+__rust_helper void rust_helper_kbus_sock_valbool_flag(struct sock *sk,
+						      enum sock_flags flag,
+						      bool on)
+{
+	sock_valbool_flag(sk, flag, on);
+}
+
+__rust_helper void rust_helper_kbus_lock_sock(struct sock *sk)
+{
+	lock_sock(sk);
+}
+
 __rust_helper unsigned long rust_helper_kbus_totalram_pages(void)
 {
 	return totalram_pages();
@@ -150,11 +162,6 @@ __rust_helper kgid_t rust_helper_kbus_current_sgid(void)
 __rust_helper struct pid *rust_helper_kbus_get_pid(struct pid *pid)
 {
 	return get_pid(pid);
-}
-
-__rust_helper sockptr_t rust_helper_kbus_KERNEL_SOCKPTR(void *p)
-{
-	return KERNEL_SOCKPTR(p);
 }
 
 __rust_helper struct user_struct *rust_helper_kbus_current_user(void)

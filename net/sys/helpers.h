@@ -9,12 +9,12 @@
  * @bind sock_register
  * @bind sock_unregister
  * @bind sock_init_data
- * @bind sock_gettstamp
  * @bind sock_setsockopt
  * @bind sock_no_socketpair
  * @bind sock_no_accept
  * @bind sock_no_listen
  * @bind sock_no_mmap
+ * @bind release_sock
  * @bind put_cmsg
  * @bind fget_raw
  * @bind scm_fp_dup
@@ -103,6 +103,9 @@ void rust_helper_kbus_sock_poll_wait(struct file *filp, struct socket *sock,
 int rust_helper_kbus_copy_from_sockptr_offset(void *dst, sockptr_t src,
 					      size_t offset, size_t size);
 bool rust_helper_kbus_sock_flag(const struct sock *sk, enum sock_flags flag);
+void rust_helper_kbus_sock_valbool_flag(struct sock *sk, enum sock_flags flag,
+					bool on);
+void rust_helper_kbus_lock_sock(struct sock *sk);
 unsigned long rust_helper_kbus_totalram_pages(void);
 long rust_helper_kbus_sock_rcvtimeo(const struct sock *sk, bool noblock);
 long rust_helper_kbus_sock_sndtimeo(const struct sock *sk, bool noblock);
@@ -115,7 +118,6 @@ kgid_t rust_helper_kbus_current_gid(void);
 kgid_t rust_helper_kbus_current_egid(void);
 kgid_t rust_helper_kbus_current_sgid(void);
 struct pid *rust_helper_kbus_get_pid(struct pid *pid);
-sockptr_t rust_helper_kbus_KERNEL_SOCKPTR(void *p);
 struct user_struct *rust_helper_kbus_current_user(void);
 struct user_struct *rust_helper_kbus_get_uid(struct user_struct *user);
 unsigned long rust_helper_kbus_task_rlimit(const struct task_struct *task,

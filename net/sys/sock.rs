@@ -105,10 +105,40 @@ impl Sock {
         unsafe { bindings::sock_flag(self.as_raw(), flag as u32) }
     }
 
+    /// Says whether readers are told when a message was sent, and in which form.
+    ///
+    /// `getsockopt()` reads the same flags. The core's own `setsockopt()` must not be used: it also sets
+    /// `SOCK_TIMESTAMP`, and with the first socket of which that is true, of whatever family but AF_UNIX, the kernel
+    /// begins to stamp all packets of the machine (`net_enable_timestamp()`).
+    pub(crate) fn set_timestamp(&self, on: bool, form: Timestamp) {
+        let change = |flag: Flag, on: bool| {
+            // SAFETY: `self` is valid, and its lock is held, see below.
+            unsafe { bindings::sock_valbool_flag(self.as_raw(), flag as u32, on) };
+        };
+        // SAFETY: `self` is valid. The lock is one that sleeps, and is needed to change flags.
+        unsafe { bindings::lock_sock(self.as_raw()) };
+        change(Flag::Timestamp, on);
+        change(Flag::TimestampNs, on && form.nanos);
+        if on {
+            change(Flag::TimestampNew, form.new);
+        }
+        // SAFETY: It was taken above.
+        unsafe { bindings::release_sock(self.as_raw()) };
+    }
+
     /// A new reference.
     pub(crate) fn to_owned(&self) -> ARef<Self> {
         self.into()
     }
+}
+
+/// In which form a reader is told when a message was sent: one for each option of `SO_TIMESTAMP`.
+#[derive(Clone, Copy)]
+pub(crate) struct Timestamp {
+    /// Nanoseconds, not microseconds.
+    pub(crate) nanos: bool,
+    /// With 64 bits on all machines.
+    pub(crate) new: bool,
 }
 
 /// Flags of a socket that the core keeps.

@@ -213,6 +213,7 @@ pub(super) struct Adapter<T: Operations>(PhantomData<T>);
 
 impl<T: Operations> Adapter<T> {
     const fn operations(family: i32) -> bindings::proto_ops {
+        // No `gettstamp`: the core's own has the machine stamp all packets, as `Sock::set_timestamp()` says.
         bindings::proto_ops {
             family,
             owner: T::MODULE.as_ptr(),
@@ -226,7 +227,6 @@ impl<T: Operations> Adapter<T> {
             ioctl: Some(Self::ioctl),
             #[cfg(CONFIG_COMPAT)]
             compat_ioctl: Some(Self::ioctl),
-            gettstamp: Some(bindings::sock_gettstamp),
             listen: Some(bindings::sock_no_listen),
             shutdown: Some(Self::shutdown),
             show_fdinfo: Some(Self::show_fdinfo),

@@ -88,19 +88,6 @@ impl<'a> OptIn<'a> {
         Ok(u64::from_ne_bytes(bytes))
     }
 
-    /// Sets an option of the core's to a number of our own.
-    ///
-    /// # Errors
-    ///
-    /// Those of `sock_setsockopt()`.
-    pub(crate) fn set_core(&self, level: i32, name: i32, value: i32) -> Result {
-        // SAFETY: By the type invariant the socket is valid, and the value is kernel memory of that length.
-        to_result(unsafe {
-            let value = bindings::KERNEL_SOCKPTR((&raw const value).cast_mut().cast());
-            bindings::sock_setsockopt(self.sock, level, name, value, size_of::<i32>() as u32)
-        })
-    }
-
     /// Leaves the option to the core.
     ///
     /// # Errors

@@ -8,12 +8,21 @@ use kernel::task::{
     Task, //
 };
 
-/// Whether the current task has given up gaining privileges (`PR_SET_NO_NEW_PRIVS`) or runs under a seccomp filter.
+/// Whether the current task has given up gaining privileges (`PR_SET_NO_NEW_PRIVS`), runs under a seccomp filter, or may
+/// act for a task of which this holds.
+///
+/// The last is assumed of every worker thread that the kernel has added to a program, such as io_uring's: its own flags
+/// and filter are those that the program had when the worker was made, and may be older than the sandbox. Nor do they
+/// tell for whom it works: the ring may be shared with another process, which has given itself a sandbox or was given
+/// one. So no worker can be asked, and all are taken for sandboxed.
 pub(crate) fn is_sandboxed() -> bool {
+    const WORKER: u32 = bindings::PF_IO_WORKER | bindings::PF_USER_WORKER;
     let task = Task::current_raw();
     // SAFETY: `current` is valid, and its own flags and seccomp mode may be read by itself.
     unsafe {
-        bindings::task_no_new_privs(task) || bindings::seccomp_mode(&raw mut (*task).seccomp) != 0
+        (*task).flags & WORKER != 0
+            || bindings::task_no_new_privs(task)
+            || bindings::seccomp_mode(&raw mut (*task).seccomp) != 0
     }
 }
 

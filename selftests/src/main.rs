@@ -70,9 +70,12 @@ struct Args {
     /// Load and unload the module so many times under traffic.
     #[arg(long, value_name = "CYCLES")]
     reload: Option<u64>,
-    /// Insist that there is no literal form, as the probe was refused, and that all else works.
+    /// Insist that there is no literal form, as there is no probe, and that all else works.
     #[arg(long)]
     unprobed: bool,
+    /// Insist that no call of socket() finds a module, of which there is none, nor brings it.
+    #[arg(long)]
+    absent: bool,
     /// Keep one socket open until killed, and test nothing.
     #[arg(long)]
     hold: bool,
@@ -96,6 +99,10 @@ fn main() -> ExitCode {
     }
     if args.unprobed {
         reload::unprobed();
+        return ExitCode::SUCCESS;
+    }
+    if args.absent {
+        reload::absent();
         return ExitCode::SUCCESS;
     }
     if args.hold {

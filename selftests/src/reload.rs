@@ -19,6 +19,7 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
+use kbus_selftests::process::become_user;
 use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
 use kbus_selftests::process::Random;
@@ -218,21 +219,34 @@ fn unload() -> Res<()> {
     }
 }
 
-/// `finit_module()`, unless `socket()` was faster.
+/// `finit_module()`.
 fn load() -> Res<()> {
     let file = File::open("/kbus.ko").expect("the module");
     // SAFETY: The parameters are a string that ends in NUL.
     let r = unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
     match r {
         0 => Ok(()),
-        _ => match Errno::last() {
-            Errno(libc::EEXIST) => Ok(()),
-            error => Err(error),
-        },
+        _ => Err(Errno::last()),
     }
 }
 
-/// With the probe refused, the literal form is `EPROTONOSUPPORT`, and all else works.
+/// No call of `socket()` brings the module, whoever makes it: the probe on `unix_create()` that comes with it is for everybody.
+pub fn absent() {
+    for user in [0, 1000] {
+        Child::fork(|| {
+            become_user(user, user);
+            let literal = Sock::raw(libc::AF_UNIX, libc::SOCK_DGRAM, uapi::PROTO_KBUS as i32);
+            assert_eq!(literal.err(), Some(Errno(libc::EPROTONOSUPPORT)));
+            for protocol in [0, uapi::PROTO_KBUS as i32] {
+                let family = Sock::raw(uapi::AF_KBUS as i32, libc::SOCK_DGRAM, protocol);
+                assert_eq!(family.err(), Some(Errno(libc::EAFNOSUPPORT)));
+            }
+        })
+        .join();
+    }
+}
+
+/// With no probe, the literal form is `EPROTONOSUPPORT`, and all else works.
 pub fn unprobed() {
     let literal = Sock::raw(libc::AF_UNIX, libc::SOCK_DGRAM, uapi::PROTO_KBUS as i32);
     assert_eq!(literal.err(), Some(Errno(libc::EPROTONOSUPPORT)));

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What sandboxes see of a bus: seccomp filters and Landlock.
 
+use io_uring::opcode;
+use io_uring::squeue;
+use io_uring::IoUring;
 use kbus_selftests::process::no_new_privs;
 use kbus_selftests::process::skip;
 use kbus_selftests::process::Child;
@@ -14,6 +17,7 @@ use super::fails;
 
 super::tests! {
     filter_by_family filter_by_protocol landlock_scopes_do_not_name_a_bus landlocked_tasks_are_sandboxed
+    polling_thread_made_before_the_sandbox worker_made_before_the_sandbox workers_where_all_may
 }
 
 /// Installs a filter that refuses `socket()` with `EACCES` where this argument has this value.
@@ -135,4 +139,69 @@ fn landlocked_tasks_are_sandboxed() {
         fails!(EPROTONOSUPPORT, literal());
     })
     .join();
+}
+
+/// `socket()` by way of io_uring: 0 for a socket, which is closed again, or its errno.
+fn by_ring(ring: &mut IoUring, domain: i32, protocol: u32, flags: squeue::Flags) -> i32 {
+    let entry = opcode::Socket::new(domain, libc::SOCK_DGRAM, protocol as i32)
+        .build()
+        .flags(flags);
+    // SAFETY: The operation points at nothing.
+    unsafe { ring.submission().push(&entry).expect("room in the ring") };
+    ring.submit_and_wait(1).expect("io_uring_enter");
+    let result = ring.completion().next().expect("a result").result();
+    if result >= 0 {
+        // SAFETY: It is new and nobody else's.
+        unsafe { libc::close(result) };
+    }
+    -result.min(0)
+}
+
+/// Puts this process in a sandbox that allows everything.
+fn sandbox() {
+    refuse_socket(0, -1);
+}
+
+/// A ring with a polling thread (`IORING_SETUP_SQPOLL`) that was made before `no_new_privs` and a filter: the thread has
+/// neither, and is refused the literal form all the same. It can have `AF_KBUS`, as everybody.
+fn polling_thread_made_before_the_sandbox() {
+    Child::fork(|| {
+        let mut ring = IoUring::builder()
+            .setup_sqpoll(10_000)
+            .build(4)
+            .expect("io_uring");
+        let none = squeue::Flags::empty();
+        assert_eq!(by_ring(&mut ring, libc::AF_UNIX, 0, none), 0);
+        sandbox();
+        let refused = by_ring(&mut ring, libc::AF_UNIX, uapi::PROTO_KBUS, none);
+        assert_eq!(Errno(refused), Errno(libc::EPROTONOSUPPORT));
+        assert_eq!(by_ring(&mut ring, uapi::AF_KBUS as i32, 0, none), 0);
+    })
+    .join();
+}
+
+/// So is a worker of a ring, which takes on what would wait.
+fn worker_made_before_the_sandbox() {
+    Child::fork(|| {
+        let mut ring = IoUring::new(4).expect("io_uring");
+        // One of each kind: the one that is there is the one that is used later.
+        ring.submitter()
+            .register_iowq_max_workers(&mut [1, 1])
+            .expect("IORING_REGISTER_IOWQ_MAX_WORKERS");
+        let by_worker = squeue::Flags::ASYNC;
+        assert_eq!(by_ring(&mut ring, libc::AF_UNIX, 0, by_worker), 0);
+        sandbox();
+        let refused = by_ring(&mut ring, libc::AF_UNIX, uapi::PROTO_KBUS, by_worker);
+        assert_eq!(Errno(refused), Errno(libc::EPROTONOSUPPORT));
+    })
+    .join();
+}
+
+/// At 2 the literal form is for all, also by way of a ring; at 1 a ring has it where the calling thread does the work.
+fn workers_where_all_may() {
+    let (none, by_worker) = (squeue::Flags::empty(), squeue::Flags::ASYNC);
+    let mut ring = IoUring::new(4).expect("io_uring");
+    assert_eq!(by_ring(&mut ring, libc::AF_UNIX, uapi::PROTO_KBUS, none), 0);
+    let _all = Sysctl::set("literal", 2);
+    assert_eq!(by_ring(&mut ring, libc::AF_UNIX, uapi::PROTO_KBUS, by_worker), 0);
 }

@@ -37,6 +37,12 @@ pub(crate) enum Flag {
     TimestampNew,
 }
 
+#[expect(dead_code, reason = "nobody is told the time")]
+pub(crate) struct Timestamp {
+    pub(crate) nanos: bool,
+    pub(crate) new: bool,
+}
+
 impl Sock {
     pub(crate) fn data_ready(&self) {
         self.wake(|woken| woken.read += 1);
@@ -83,6 +89,8 @@ impl Sock {
     pub(crate) fn rcvbuf(&self) -> u64 {
         u64::MAX
     }
+
+    pub(crate) fn set_timestamp(&self, _on: bool, _form: Timestamp) {}
 
     pub(crate) fn has(&self, _flag: Flag) -> bool {
         false

@@ -38,10 +38,6 @@ impl OptIn<'_> {
         Ok(u64::from_ne_bytes(bytes))
     }
 
-    pub(crate) fn set_core(&self, _level: i32, _name: i32, _value: i32) -> Result {
-        Ok(())
-    }
-
     pub(crate) fn pass_on(&self, _level: i32, _name: i32) -> Result {
         Ok(())
     }
