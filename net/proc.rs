@@ -60,7 +60,7 @@ impl Owner {
         owner.peer = endpoint.peer_id();
         owner.pid = endpoint.maker().unwrap_or(0);
         owner.uid = endpoint.maker_uid();
-        if let Some(bound) = &endpoint.settings.lock().bound {
+        if let Some(bound) = endpoint.bound() {
             owner.bound = 1;
             for (to, from) in owner.bus.iter_mut().zip(bound.address()) {
                 *to = *from;
@@ -181,7 +181,8 @@ impl NetFile for Sockets {
 #[derive(Clone, Copy, Zeroable)]
 struct BindingItem {
     owner: Owner,
-    /// The binding's number, which is never 0.
+    /// Where the binding is among those of its socket. Its number, the second, is never 0.
+    at_hash: u64,
     binding: u64,
     /// Of so many identical ones these are still to be listed.
     left: u32,
@@ -196,7 +197,7 @@ impl BindingItem {
     /// # Locks
     ///
     /// Takes and releases `settings`, then the lock of the bus.
-    fn next_of(&mut self, endpoint: &Arc<Endpoint>, last: Option<u64>) -> bool {
+    fn next_of(&mut self, endpoint: &Arc<Endpoint>, last: Option<(u64, u64)>) -> bool {
         let Ok(bus) = endpoint.bus() else {
             return false;
         };
@@ -204,7 +205,7 @@ impl BindingItem {
         let Some(seen) = state.binding_after(endpoint.peer_id(), last) else {
             return false;
         };
-        self.binding = seen.id;
+        (self.at_hash, self.binding) = seen.at;
         self.left = seen.count.saturating_sub(1);
         self.replier = u32::from(seen.kind == Kind::Replier);
         self.len = 0;
@@ -232,7 +233,7 @@ impl NetFile for Bindings {
             return true;
         }
         let mut from = item.owner.peer;
-        let mut last = Some(item.binding).filter(|binding| *binding != 0);
+        let mut last = Some((item.at_hash, item.binding)).filter(|_| item.binding != 0);
         while let Some(endpoint) = domain.socket_from(from) {
             let peer = endpoint.peer_id();
             if peer != from {
@@ -266,7 +267,7 @@ impl NetFile for Bindings {
 ///
 /// Takes and releases `settings`, then `queue`.
 pub(crate) fn show_fdinfo(endpoint: &Endpoint, out: &Out<'_>) {
-    if let Some(bound) = &endpoint.settings.lock().bound {
+    if let Some(bound) = endpoint.bound() {
         out.bytes(b"kbus-bus:\t");
         show_bus(bound.address(), out);
         out.bytes(b"\n");

@@ -895,7 +895,9 @@ impl<'a, M: Member> Fanout<'a, M> {
                 self.denied = Some(Error::DQuot);
                 return Ok(());
             }
-            Offered::Broke | Offered::PayerBroke => Place::Budget(member.clone()),
+            Offered::Broke | Offered::PayerBroke => {
+                Place::Budget(member.clone(), member.payer().left())
+            }
             _ => return Ok(()),
         };
         self.cannot(member, place, must)

@@ -113,9 +113,9 @@ mod imp {
             self.0.cmpxchg(old, new, Full)
         }
 
-        /// Where the value is, for the sysctl code, which reads and writes it as a whole.
-        pub(crate) const fn as_ptr(&self) -> *mut u64 {
-            self.0.as_ptr()
+        /// The value as the kernel has it.
+        pub(crate) const fn as_atomic(&self) -> &Atomic<u64> {
+            &self.0
         }
     }
 
@@ -210,13 +210,14 @@ mod imp {
 
         /// Calls `f` for what has this key or a greater one, in their order, until it says false; says whether it never did.
         pub fn each_from(&self, key: &K, mut f: impl FnMut(&K, &V) -> bool) -> bool {
-            let mut next = self.0.cursor_lower_bound(key);
-            while let Some(here) = next {
+            let mut next = Some(*key);
+            while let Some(here) = next.and_then(|key| self.0.cursor_lower_bound(&key)) {
                 let (key, value) = here.current();
                 if !f(key, value) {
                     return false;
                 }
-                next = here.move_next();
+                // A cursor that cannot change the tree cannot be moved either.
+                next = here.peek_next().map(|(key, _)| *key);
             }
             true
         }

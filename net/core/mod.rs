@@ -51,4 +51,3 @@ pub mod wait;
 
 pub use self::bus::Bus;
 pub use self::error::Error;
-pub use self::queue::Member;

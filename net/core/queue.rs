@@ -55,7 +55,7 @@ pub trait Member: Peer {
     fn with<R>(&self, f: impl FnOnce(&mut Queue<Self>) -> R) -> R;
 
     /// Enters a waiter in the list of those who wait until this socket's user has got something of
-    /// its budget back; false if that may have happened already.
+    /// its budget back; false if the user is not known any more.
     fn enter_budget(&self, waiter: WaiterNode<Self>) -> bool;
 
     /// Takes a waiter of this age out of that list.

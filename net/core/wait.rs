@@ -12,6 +12,7 @@
 //! that is woken and does not run keeps nobody from theirs for long: the others also try again by
 //! themselves from time to time.
 
+use super::account::Amount;
 use super::bus::Shared;
 use super::mem;
 use super::mem::Arc;
@@ -59,7 +60,7 @@ impl<M: Member> Waiter<M> {
 pub type WaiterNode<M> = Node<u64, (Arc<Waiter<M>>, u64)>;
 
 /// Those who wait for one queue, by age; each with the version of the queue that it has tried.
-pub(super) struct Waiters<M: Member>(Map<u64, (Arc<Waiter<M>>, u64)>);
+pub struct Waiters<M: Member>(Map<u64, (Arc<Waiter<M>>, u64)>);
 
 /// Some who are to be woken, by [`Woken::wake`]. No lock of the bus may be held then.
 pub struct Woken<M: Member>([Option<WaiterNode<M>>; BATCH]);
@@ -79,22 +80,30 @@ impl<M: Member> Woken<M> {
     }
 }
 
+impl<M: Member> Default for Waiters<M> {
+    fn default() -> Self {
+        Waiters::new()
+    }
+}
+
 impl<M: Member> Waiters<M> {
-    pub(super) fn new() -> Self {
+    /// Nobody.
+    pub fn new() -> Self {
         Waiters(Map::new())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Adds one who has found the queue of this version full.
-    pub(super) fn add(&mut self, waiter: WaiterNode<M>) {
+    /// Adds one.
+    pub fn add(&mut self, waiter: WaiterNode<M>) {
         drop(self.0.insert(waiter));
     }
 
     /// Takes one out.
-    pub(super) fn remove(&mut self, age: u64) -> Option<WaiterNode<M>> {
+    pub fn remove(&mut self, age: u64) -> Option<WaiterNode<M>> {
         self.0.remove(&age)
     }
 
@@ -122,7 +131,16 @@ impl<M: Member> Waiters<M> {
         woken
     }
 
-    /// Takes out the oldest, whatever they have tried; `None` when there is none left.
+    /// Takes out the oldest, whatever they have tried.
+    pub fn take_oldest(&mut self) -> Woken<M> {
+        let mut woken = Woken::nobody();
+        for place in &mut woken.0 {
+            *place = self.0.pop_first();
+        }
+        woken
+    }
+
+    /// Takes out the oldest, whatever it has tried; `None` when there is none left.
     pub(super) fn take_any(&mut self) -> Option<WaiterNode<M>> {
         self.0.pop_first()
     }
@@ -132,8 +150,8 @@ impl<M: Member> Waiters<M> {
 pub enum Place<M: Member> {
     /// Room in the queue of this socket, which had this version when it was full.
     Queue(M, u64),
-    /// The budget of the user of this socket.
-    Budget(M),
+    /// The budget of the user of this socket, who had so much left.
+    Budget(M, Amount),
     /// Memory of somebody's memory cgroup, and nobody is told of that: it is tried again after a while.
     Time,
 }
@@ -142,7 +160,7 @@ impl<M: Member> Clone for Place<M> {
     fn clone(&self) -> Self {
         match self {
             Place::Queue(member, version) => Place::Queue(member.clone(), *version),
-            Place::Budget(member) => Place::Budget(member.clone()),
+            Place::Budget(member, left) => Place::Budget(member.clone(), *left),
             Place::Time => Place::Time,
         }
     }
@@ -157,9 +175,14 @@ pub fn enter<M: Member>(place: &Place<M>, age: u64, waiter: &Arc<Waiter<M>>, roo
             let node = room.fill(age, (waiter.clone(), *version));
             member.with(|queue| queue.enter(node, *version)).is_none()
         }
-        Place::Budget(member) => {
+        Place::Budget(member, left) => {
             let node = room.fill(age, (waiter.clone(), 0));
-            member.enter_budget(node)
+            let entered = member.enter_budget(node);
+            if entered && !member.payer().left().fits(*left) {
+                drop(member.leave_budget(age));
+                return false;
+            }
+            entered
         }
         Place::Time => true,
     }
@@ -172,14 +195,14 @@ pub type WaiterRoom<M> = Room<u64, (Arc<Waiter<M>>, u64)>;
 pub fn leave<M: Member>(place: &Place<M>, age: u64) {
     let node = match place {
         Place::Queue(member, _) => member.with(|queue| queue.leave(age)),
-        Place::Budget(member) => member.leave_budget(age),
+        Place::Budget(member, _) => member.leave_budget(age),
         Place::Time => None,
     };
     drop(node);
 }
 
 /// Something about a socket has changed, or it has gone: all who wait for it try again.
-pub(super) fn wake_all<M: Member>(member: &M) {
+pub fn wake_all<M: Member>(member: &M) {
     member.with(|queue| queue.bump());
     while let Some(node) = member.with(|queue| queue.take_any_waiter()) {
         let (_, (waiter, _)) = node.into_pair();

@@ -27,6 +27,7 @@ mod bindings {
 }
 
 pub(crate) mod cred;
+pub(crate) mod memory;
 pub(crate) mod msg;
 pub(crate) mod net_ns;
 pub(crate) mod path;
@@ -40,4 +41,3 @@ pub(crate) mod socket;
 pub(crate) mod sockopt;
 pub(crate) mod sysctl;
 pub(crate) mod task;
-pub(crate) mod work;

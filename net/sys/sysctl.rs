@@ -10,7 +10,10 @@ use super::{
 };
 use kernel::{
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::Atomic,
+        Arc, //
+    },
     types::Opaque, //
 };
 
@@ -20,7 +23,6 @@ use core::{
         c_void, //
     },
     ptr::null_mut,
-    sync::atomic::AtomicU64, //
 };
 
 /// Whether a setting may be raised again.
@@ -129,7 +131,7 @@ pub(crate) struct Limit {
     /// The file's name.
     pub(crate) name: &'static CStr,
     /// Where the value is.
-    pub(crate) value: &'static AtomicU64,
+    pub(crate) value: &'static Atomic<u64>,
     /// The least that may be written.
     pub(crate) min: u64,
     /// The most.
