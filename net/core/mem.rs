@@ -267,6 +267,9 @@ mod imp {
 
     thread_local! {
         static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+        static GROUP: Cell<usize> = const { Cell::new(0) };
+        static POOR: Cell<Option<usize>> = const { Cell::new(None) };
+        static MADE: Cell<u64> = const { Cell::new(0) };
     }
 
     /// Lets the next `k` allocations of this thread succeed and all later ones fail.
@@ -276,7 +279,31 @@ mod imp {
         LEFT.with(|left| left.replace(k))
     }
 
+    /// What this thread allocates from now on is of this memory group; returns the one before.
+    pub fn set_group(group: usize) -> usize {
+        GROUP.replace(group)
+    }
+
+    /// The memory group of what this thread allocates.
+    pub fn group() -> usize {
+        GROUP.get()
+    }
+
+    /// Lets each allocation of a memory group fail, or of none.
+    pub fn fail_group(group: Option<usize>) {
+        POOR.set(group);
+    }
+
+    /// How many allocations this thread has made or tried to make.
+    pub fn allocations() -> u64 {
+        MADE.get()
+    }
+
     fn account() -> Result<(), AllocError> {
+        MADE.set(MADE.get() + 1);
+        if POOR.get() == Some(GROUP.get()) {
+            return Err(AllocError);
+        }
         LEFT.with(|left| match left.get() {
             None => Ok(()),
             Some(0) => Err(AllocError),
@@ -563,20 +590,24 @@ mod tests {
         assert_eq!(fail_after(None), Some(0));
     }
 
-    /// Places beyond the end are refused, and what was to go there does not get lost in silence.
+    /// What has no place is given back.
     #[test]
-    fn places_beyond_the_end_are_refused() {
-        let mut vec = with_capacity(3).unwrap();
-        assert_eq!(vec_insert(&mut vec, 1, 'a'), Err(AllocError));
-        assert_eq!(vec_insert(&mut vec, 0, 'c'), Ok(()));
-        assert_eq!(vec_insert(&mut vec, 0, 'a'), Ok(()));
-        assert_eq!(vec_insert(&mut vec, 1, 'b'), Ok(()));
-        assert_eq!(vec_remove(&mut vec, 3), None);
-        assert_eq!(vec_remove(&mut vec, 2), Some('c'));
-        assert_eq!(vec, ['a', 'b']);
+    fn what_has_no_place_is_given_back() {
         let mut full: Vec<char> = Vec::new();
         assert_eq!(push_reserved(&mut full, 'x'), Err('x'));
         let copy = try_copy(b"ab").unwrap();
         assert_eq!(copy, b"ab");
+    }
+
+    /// Only the memory group that is told to fail fails.
+    #[test]
+    fn only_the_group_that_is_told_to_fails() {
+        fail_group(Some(3));
+        assert!(new_box(1).is_ok());
+        assert_eq!(set_group(3), 0);
+        assert!(new_box(1).is_err());
+        assert_eq!((set_group(0), group()), (3, 0));
+        assert!(new_box(1).is_ok());
+        fail_group(None);
     }
 }
