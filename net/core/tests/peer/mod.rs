@@ -321,7 +321,7 @@ impl Member for Peer {
 use kbus_core::peer::Peer as _;
 
 /// What is done between two holds of the bus lock.
-type Between = Box<dyn FnMut(&World)>;
+type Between = Rc<dyn Fn(&World)>;
 
 /// A bus with its lock and its ids.
 pub struct Lock {
@@ -331,6 +331,8 @@ pub struct Lock {
     /// Holds of the lock, and the most looks at queues in one of them.
     holds: Cell<(u64, u64)>,
     between: RefCell<Option<Between>>,
+    /// How deep in what is done in between we are, and may be.
+    depth: Cell<(u32, u32)>,
 }
 
 /// A bus.
@@ -356,10 +358,15 @@ impl Shared for World {
         BUS_IS_HELD.set(false);
         let (holds, most) = self.holds.get();
         self.holds.set((holds + 1, most.max(looks() - before)));
-        // Not within itself: what is done in between has holds of its own.
-        if let Some(mut between) = self.between.take() {
+        let between = self.between.borrow().clone();
+        let (depth, most) = self.depth.get();
+        if let Some(between) = between.filter(|_| depth < most) {
+            // What is done there has holds of its own, and is counted by itself.
+            let holds = self.holds.get();
+            self.depth.set((depth + 1, most));
             between(self);
-            self.between.borrow_mut().get_or_insert(between);
+            self.depth.set((depth, most));
+            self.holds.set(holds);
         }
         result
     }
@@ -387,12 +394,18 @@ impl World {
             last_id: Cell::new(0),
             holds: Cell::default(),
             between: RefCell::default(),
+            depth: Cell::new((0, 1)),
         }))
     }
 
     /// Does something after each hold of the bus lock, but for holds of what is done.
-    pub fn between(&self, f: impl FnMut(&World) + 'static) {
-        self.between.replace(Some(Box::new(f)));
+    pub fn between(&self, f: impl Fn(&World) + 'static) {
+        self.between.replace(Some(Rc::new(f)));
+    }
+
+    /// Does it after holds of what is done, too, so many times in one another.
+    pub fn set_depth(&self, most: u32) {
+        self.depth.set((0, most));
     }
 
     /// Ends that.
