@@ -387,7 +387,7 @@ impl<M: Member> Bus<M> {
         let Ok(sock) = self.sock(member) else {
             return all;
         };
-        for (at, place) in self.routes.places(name).enumerate() {
+        for place in self.routes.places(name) {
             let hash = self.routes.place_hash(&place);
             let mut heard = false;
             sock.listens.each_from(&(hash, 0), |(of, _), held| {
@@ -395,7 +395,7 @@ impl<M: Member> Bus<M> {
                 *of == hash && !heard
             });
             if heard {
-                all.first = all.first.or(Some(at));
+                all.first = all.first.or(Some(place.at));
                 all.count = all.count.saturating_add(1);
                 all.exact |= place.tail == Tail::Exact;
             }
@@ -417,7 +417,7 @@ impl<M: Member> Bus<M> {
 
 /// Where a socket listens to a name.
 pub(super) struct Heard {
-    /// The first place.
+    /// The first place, by [`Place::at`].
     pub(super) first: Option<usize>,
     /// How many there are.
     pub(super) count: u32,

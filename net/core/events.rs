@@ -218,7 +218,8 @@ pub(super) fn tell_unbound<S: Shared>(shared: &S, member: &S::Member, text: &[u8
 /// The next listener to events, the youngest binding, and how many of its bindings match.
 fn next_listener<M: Member>(bus: &Bus<M>, next: &mut (usize, u64)) -> Option<(M, u64, u32)> {
     let mut found = None;
-    for (at, place) in bus.places(BIND_EVENT).enumerate() {
+    for place in bus.places(BIND_EVENT) {
+        let at = place.at;
         if at < next.0 {
             continue;
         }

@@ -605,7 +605,8 @@ impl<'a, M: Member> Fanout<'a, M> {
     /// Goes through the listeners of this pass from where it was.
     fn listeners(&mut self, bus: &Bus<M>) -> Result<(), Pause<M>> {
         let name = self.head.name;
-        for (at, place) in bus.places(name).enumerate() {
+        for place in bus.places(name) {
+            let at = place.at;
             if at < self.next.0 {
                 continue;
             }

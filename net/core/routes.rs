@@ -102,6 +102,8 @@ impl<M> Prefix<M> {
 /// The listener bindings of one pattern that matches a name.
 pub struct Place<'a, M> {
     ends: &'a Ends<M>,
+    /// Where it is among those of its name, whatever patterns come and go.
+    pub at: usize,
     /// How it matches.
     pub tail: Tail,
     /// The hash of the pattern.
@@ -116,6 +118,9 @@ impl<M> Place<'_, M> {
         listeners.each_from(&binding, |binding, listener| f(*binding, listener))
     }
 }
+
+/// As many as [`tails`] finds at most.
+const MOST_TAILS: usize = 2;
 
 /// What a pattern may end in to match when this much of the name follows its prefix.
 fn tails(rest: &[u8]) -> &'static [Tail] {
@@ -152,16 +157,16 @@ impl<M> Routes<M> {
         self.nodes.is_empty() && !self.root.has_ends()
     }
 
-    /// The places of the listener bindings that match a well-formed name, in an order that stays
-    /// the same.
+    /// The places of the listener bindings that match a well-formed name, by [`Place::at`].
     pub fn places<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = Place<'a, M>> {
         let text = name::body(name).unwrap_or_default();
         let way = self.way(text).filter(|_| !text.is_empty());
-        way.flat_map(|(hash, node, rest)| {
-            let tails = node.map_or(&[][..], |_| tails(rest));
-            tails.iter().filter_map(move |tail| {
+        way.enumerate().flat_map(|(depth, (hash, node, rest))| {
+            let tails = tails(rest).iter().enumerate();
+            tails.filter_map(move |(nth, tail)| {
                 Some(Place {
                     ends: node?.ends(*tail),
+                    at: depth.saturating_mul(MOST_TAILS).saturating_add(nth),
                     tail: *tail,
                     hash: (hash, *tail),
                 })
