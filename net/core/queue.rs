@@ -355,12 +355,21 @@ impl<M: Member> Queue<M> {
 
     /// The urgent message of the greatest id, or else the message of the least.
     fn next_sent(&self) -> Option<u32> {
-        let sent = |urgent: bool| {
-            let all = self.list.iter().filter(move |(_, entry)| entry.urgent == urgent);
-            all.map(|(at, entry)| (entry.id(), at)).filter(|(id, _)| *id != 0)
-        };
-        let urgent = sent(true).max();
-        urgent.or_else(|| sent(false).min()).map(|(_, at)| at)
+        let mut best = None;
+        for (at, entry) in self.list.iter().filter(|(_, entry)| entry.id() != 0) {
+            let (urgent, id) = (entry.urgent, entry.id());
+            let before = match best {
+                None => true,
+                Some((was_urgent, _, _)) if urgent != was_urgent => urgent,
+                // Of several copies of one message the first comes first.
+                Some((_, other, _)) if urgent => id > other,
+                Some((_, other, _)) => id < other,
+            };
+            if before {
+                best = Some((urgent, id, at));
+            }
+        }
+        best.map(|(_, _, at)| at)
     }
 
     /// The first message, which stays where it is.
@@ -563,7 +572,8 @@ impl<M: Member> Queue<M> {
             (true, false) => false,
             // The latest of the urgent ones is the first.
             (true, true) => other.id() > id,
-            (false, false) => other.id() != 0 && other.id() < id,
+            // Copies of one message stay in the order in which they are put in order.
+            (false, false) => other.id() != 0 && other.id() <= id,
         };
         let others = self.list.iter().filter(|(other, _)| *other != at);
         let after = others.filter(|(_, other)| goes_after(other)).last();
