@@ -36,6 +36,8 @@ pub struct Account {
     bell: Option<&'static Flag>,
     /// Some was given back since it was last asked.
     rung: Flag,
+    /// Changes whenever some is given back, but for what is cancelled.
+    version: Counter,
 }
 
 impl Account {
@@ -96,6 +98,7 @@ impl Account {
             awaited: Flag::new(false),
             bell,
             rung: Flag::new(false),
+            version: Counter::new(0),
         })
     }
 
@@ -179,8 +182,17 @@ impl Account {
         self.awaited.swap(true);
     }
 
+    /// Changes whenever some is given back, or the limit is another one.
+    ///
+    /// Who reads it, then finds too little, and after [`Account::begin_waiting`] reads it again has
+    /// missed nothing if it is the same.
+    pub fn version(&self) -> u64 {
+        self.version.get()
+    }
+
     /// Some has been given back, or the limit is another one: whoever waits is to be told.
     pub fn ring(&self) {
+        self.version.add(1);
         if let Some(bell) = self.bell {
             if self.awaited.get() {
                 self.rung.swap(true);

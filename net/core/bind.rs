@@ -80,8 +80,6 @@ pub fn unlisten<S: Shared>(
     close::remove(shared, member, removal, Fault::Unbound, |entry| {
         unlistened(entry, binding, left, |name| pattern.matches(name))
     });
-    // What waits for the budget of its user may have lacked only what a copy for this one needed.
-    member.payer().ring();
     wait::wake_all(member);
     Ok(())
 }
@@ -175,7 +173,6 @@ pub fn unbind_replier<S: Shared>(
         let judge = |entry: &mut Entry<S::Member>| unbound(entry, binding);
         close::remove(shared, member, removal, Fault::Unbound, judge);
     }
-    member.payer().ring();
     wait::wake_all(member);
     Ok(Bound::Done)
 }

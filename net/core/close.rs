@@ -46,6 +46,8 @@ pub fn close<S: Shared>(shared: &S, member: &S::Member) {
         mut waiters,
         blocked,
     } = closed;
+    // What waits for its user's budget may have lacked only what a copy for this one needed.
+    member.payer().ring();
     while let Some(node) = waiters.take_any() {
         let (_, (waiter, _)) = node.into_pair();
         waiter.wake();

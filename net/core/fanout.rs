@@ -279,8 +279,6 @@ pub(super) struct Fanout<'a, M: Member> {
     content: Content<M>,
     moved: bool,
     files: Option<&'a M::Files>,
-    /// What is held for the reply to a request, for which the sender pays.
-    reply: Amount,
     /// What is owed for a request.
     obligation: Option<Box<Obligation<M>>>,
     /// A socket that has its one copy already, or 0.
@@ -335,7 +333,6 @@ impl<'a, M: Member> Fanout<'a, M> {
             content,
             moved: false,
             files,
-            reply: Amount::NONE,
             obligation: None,
             served: 0,
             bus_bytes: None,
@@ -357,15 +354,14 @@ impl<'a, M: Member> Fanout<'a, M> {
         }
     }
 
-    /// It is a request to this replier. That is owed for it, and so much held for the reply.
+    /// It is a request to this replier, for which that is owed.
     pub(super) fn ask(
         mut self,
         (replier, binding): (M, u64),
-        reply: Amount,
         owed: Box<Obligation<M>>,
     ) -> Self {
         self.first = First::Asked(replier, binding);
-        (self.reply, self.obligation) = (reply, Some(owed));
+        self.obligation = Some(owed);
         self
     }
 
@@ -715,10 +711,9 @@ impl<'a, M: Member> Fanout<'a, M> {
         let same = payer.id() == member.payer().id();
         let may_fill = sender.user() == bus.owner || sender.payer().id() == member.payer().id();
         let stranger = (!may_fill).then_some(sender.payer().id());
+        // Before it is seen that there is too little.
+        let version = member.payer().version();
         let mut left = member.payer().left();
-        if sender.payer().id() == member.payer().id() {
-            left = left.minus(self.reply);
-        }
         if event {
             left.bytes = u64::MAX;
         }
@@ -726,7 +721,7 @@ impl<'a, M: Member> Fanout<'a, M> {
             // Only the reason is looked for: room elsewhere, or that the sender waits for itself.
             if must && (self.full.is_none() || member.id() == sender.id()) {
                 let weighed = member.with(|queue| queue.weigh(left, stranger));
-                return self.refused(member, weighed, true, false);
+                return self.refused(member, weighed, version, (true, false));
             }
             return Ok(());
         }
@@ -743,7 +738,7 @@ impl<'a, M: Member> Fanout<'a, M> {
             // Room is looked for before there is a copy.
             match member.with(|queue| queue.weigh(left, stranger)) {
                 Offered::Put(..) => {}
-                refused => return self.refused(member, refused, must, asked),
+                refused => return self.refused(member, refused, version, (must, asked)),
             }
             if !self.stamp_is_there() {
                 match bus.charge(sender, self.len) {
@@ -757,7 +752,8 @@ impl<'a, M: Member> Fanout<'a, M> {
             if self.len > 0 && !event {
                 paid = Charge::new(&payer.bytes, self.len);
                 if paid.is_none() {
-                    return self.refused(member, Offered::PayerBroke, must, asked);
+                    let broke = Offered::PayerBroke;
+                    return self.refused(member, broke, version, (must, asked));
                 }
             }
             if self.lacks_shared_stamp() {
@@ -809,7 +805,7 @@ impl<'a, M: Member> Fanout<'a, M> {
         };
         let Offered::Put(slot, serial) = offered else {
             cancel(paid);
-            return self.refused(member, offered, must, asked);
+            return self.refused(member, offered, version, (must, asked));
         };
         self.reached.push(Recipient {
             member: member.clone(),
@@ -882,13 +878,14 @@ impl<'a, M: Member> Fanout<'a, M> {
         Ok(())
     }
 
-    /// A queue has no room, or whoever pays has not enough.
+    /// A queue has no room, or whoever pays has not enough; the version of the budget of the queue's
+    /// user.
     fn refused(
         &mut self,
         member: &M,
         offered: Offered,
-        must: bool,
-        asked: bool,
+        version: u64,
+        (must, asked): (bool, bool),
     ) -> Result<(), Pause<M>> {
         let place = match offered {
             Offered::Full(version) => Place::Queue(member.clone(), version),
@@ -896,9 +893,7 @@ impl<'a, M: Member> Fanout<'a, M> {
                 self.denied = Some(Error::DQuot);
                 return Ok(());
             }
-            Offered::Broke | Offered::PayerBroke => {
-                Place::Budget(member.clone(), member.payer().left())
-            }
+            Offered::Broke | Offered::PayerBroke => Place::Budget(member.clone(), version),
             _ => return Ok(()),
         };
         self.cannot(member, place, must)

@@ -79,6 +79,12 @@ impl Payer {
         self.messages.begin_waiting();
     }
 
+    /// Changes whenever some of either is given back, as in [`Account::version`].
+    pub fn version(&self) -> u64 {
+        let (bytes, messages) = (self.bytes.version(), self.messages.version());
+        bytes.wrapping_add(messages)
+    }
+
     /// There may be more of either than before.
     pub fn ring(&self) {
         self.bytes.ring();

@@ -333,9 +333,8 @@ fn request<S: Shared>(
     };
     let content = out.take_content();
     let check = |bus: &mut Bus<S::Member>| bus.check_sender(member, true);
-    let reply = reservation.reply;
     let sent = Fanout::new(member, head, policy, content, files.as_ref())
-        .ask(asked, reply, obligation)
+        .ask(asked, obligation)
         .send(shared, check, |_, _| ());
     match sent {
         Ok(id) => {

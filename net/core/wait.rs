@@ -12,7 +12,6 @@
 //! that is woken and does not run keeps nobody from theirs for long: the others also try again by
 //! themselves from time to time.
 
-use super::account::Amount;
 use super::bus::Shared;
 use super::mem;
 use super::mem::Arc;
@@ -150,8 +149,8 @@ impl<M: Member> Waiters<M> {
 pub enum Place<M: Member> {
     /// Room in the queue of this socket, which had this version when it was full.
     Queue(M, u64),
-    /// The budget of the user of this socket, who had so much left.
-    Budget(M, Amount),
+    /// The budget of the user of this socket, which had this version when there was too little.
+    Budget(M, u64),
     /// Memory of somebody's memory cgroup, and nobody is told of that: it is tried again after a while.
     Time,
 }
@@ -160,7 +159,7 @@ impl<M: Member> Clone for Place<M> {
     fn clone(&self) -> Self {
         match self {
             Place::Queue(member, version) => Place::Queue(member.clone(), *version),
-            Place::Budget(member, left) => Place::Budget(member.clone(), *left),
+            Place::Budget(member, version) => Place::Budget(member.clone(), *version),
             Place::Time => Place::Time,
         }
     }
@@ -175,10 +174,10 @@ pub fn enter<M: Member>(place: &Place<M>, age: u64, waiter: &Arc<Waiter<M>>, roo
             let node = room.fill(age, (waiter.clone(), *version));
             member.with(|queue| queue.enter(node, *version)).is_none()
         }
-        Place::Budget(member, left) => {
+        Place::Budget(member, version) => {
             let node = room.fill(age, (waiter.clone(), 0));
             let entered = member.enter_budget(node);
-            if entered && !member.payer().left().fits(*left) {
+            if entered && member.payer().version() != *version {
                 drop(member.leave_budget(age));
                 return false;
             }
@@ -203,6 +202,8 @@ pub fn leave<M: Member>(place: &Place<M>, age: u64) {
 
 /// Something about a socket has changed, or it has gone: all who wait for it try again.
 pub fn wake_all<M: Member>(member: &M) {
+    // What waits for its user's budget may have lacked only what a copy for this one needed.
+    member.payer().ring();
     member.with(|queue| queue.bump());
     while let Some(node) = member.with(|queue| queue.take_any_waiter()) {
         let (_, (waiter, _)) = node.into_pair();
