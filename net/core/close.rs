@@ -153,16 +153,19 @@ pub(super) fn remove<S: Shared>(
     loop {
         let taken = member.with(|queue| queue.remove_some(&mut removal, &judge));
         let mut removed = false;
-        for mut entry in taken.entries.into_iter().flatten() {
-            removed = true;
-            let sent = entry.id();
-            if let Some(mut obligation) = entry.obligation.take().filter(|_| sent != 0) {
-                obligation.request = sent;
-                settle(shared, obligation, fault);
+        // Each place has the one or the other, in the order of the queue.
+        for (entry, disowned) in taken.entries.into_iter().zip(taken.disowned) {
+            let mut obligation = disowned;
+            if let Some(mut entry) = entry {
+                removed = true;
+                let sent = entry.id();
+                obligation = entry.obligation.take().map(|mut obligation| {
+                    obligation.request = sent;
+                    obligation
+                });
             }
-        }
-        for obligation in taken.disowned.into_iter().flatten() {
-            if obligation.request != 0 {
+            // That of a request that has not been sent is no obligation yet.
+            if let Some(obligation) = obligation.filter(|obligation| obligation.request != 0) {
                 settle(shared, obligation, fault);
             }
         }

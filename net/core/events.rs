@@ -249,19 +249,19 @@ fn next_listener<M: Member>(bus: &Bus<M>, next: &mut (usize, u64)) -> Option<(M,
 pub fn report_binds<S: Shared>(shared: &S, member: &S::Member, on: bool) -> Result<(), Error> {
     let changes = shared.locked(|bus| {
         if bus.sock(member)?.reports == on {
-            return Ok(false);
+            return Ok(None);
         }
         if on && member.with(|queue| queue.is_overfull()) {
             return Err(Error::NoBufs);
         }
         bus.set_reports(member, on);
-        Ok(true)
+        Ok::<_, Error>(Some(bus.last_binding))
     })?;
-    if !changes || !on {
+    let Some(last) = changes.filter(|_| on) else {
         return Ok(());
-    }
-    // From here on each change is told. What is listed is what there is still in the end.
-    let result = list_repliers(shared, member);
+    };
+    // From here on each change is told. What is listed is what there was, and still is in the end.
+    let result = list_repliers(shared, member, last);
     if result.is_err() {
         shared.locked(|bus| bus.set_reports(member, false));
     }
@@ -271,7 +271,7 @@ pub fn report_binds<S: Shared>(shared: &S, member: &S::Member, on: bool) -> Resu
 /// An event that is listed: the binding, and what goes in the queue.
 type News<M> = Map<u64, (Listed, Entry<M>, Arc<Message<M>>)>;
 
-fn list_repliers<S: Shared>(shared: &S, member: &S::Member) -> Result<(), Error> {
+fn list_repliers<S: Shared>(shared: &S, member: &S::Member, last: u64) -> Result<(), Error> {
     if member.with(|queue| queue.read_shut()) {
         return Ok(());
     }
@@ -292,6 +292,9 @@ fn list_repliers<S: Shared>(shared: &S, member: &S::Member) -> Result<(), Error>
             break;
         };
         after = listed;
+        if listed.2 > last {
+            continue;
+        }
         let place = Charge::new(&member.payer().messages, 1).ok_or(Error::NoBufs)?;
         let node = member.within(|| describe(listed, place, &text, &bus_bytes))?;
         drop(news.insert(node));

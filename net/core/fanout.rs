@@ -179,7 +179,7 @@ impl<M> Recipients<M> {
         self.len = self.len.saturating_add(1);
     }
 
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Recipient<M>> {
+    fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Recipient<M>> {
         let few = self.few.iter_mut().flatten();
         few.chain(self.more.iter_mut())
     }
@@ -413,7 +413,7 @@ impl<'a, M: Member> Fanout<'a, M> {
             });
             match step {
                 Ok(id) => {
-                    self.finish(id);
+                    self.finish(shared, id);
                     return Ok(id);
                 }
                 Err(Pause::More) => {}
@@ -1056,17 +1056,32 @@ impl<'a, M: Member> Fanout<'a, M> {
     }
 
     /// Wakes all who have it. The bus is not locked.
-    fn finish(&mut self, id: u64) {
+    fn finish(&mut self, shared: &impl Shared<Member = M>, id: u64) {
+        // Of a requester that reads no more, the slot is free all the same.
+        if let First::Answered(answer) = &self.first {
+            if answer.entry.is_none() {
+                let reserved = answer.reserved;
+                answer.requester.with(|queue| queue.unreserve(reserved));
+            }
+        }
         let earlier = self.earlier;
+        // The last first: see there.
+        let now = self.reached.len.saturating_sub(earlier);
+        for recipient in self.reached.iter_mut().rev().skip(now) {
+            if let Some((at, serial)) = recipient.entry {
+                recipient.member.with(|queue| queue.settle_late(at, serial));
+            }
+        }
         for (at, recipient) in self.reached.iter_mut().enumerate() {
             let late = at < earlier;
             match recipient.entry {
-                // Also where there is nothing to do: a reader that goes to sleep looks under this
-                // lock whether it has been sent.
-                Some((at, serial)) => recipient.member.with(|queue| {
-                    if late {
-                        queue.settle_late(at, serial);
-                    }
+                Some(_) if late => {}
+                // There is nothing to do, but a reader that goes to sleep looks under this lock
+                // whether it has been sent.
+                Some(_) => recipient.member.with(|_| ()),
+                // A notice is a message of its own: later ones may have been read.
+                None if late && matches!(self.policy, Policy::Unbind { .. }) => shared.locked(|bus| {
+                    recipient.miss(shared.next_id(), self.policy, bus.last_binding);
                 }),
                 None if late => recipient.miss(id, self.policy, self.pass.1),
                 None => {}

@@ -535,7 +535,7 @@ impl<M: Member> Queue<M> {
             Some(entry) => entry.gap.add(missed),
             None => self.gap.add(missed),
         }
-        self.report_lost && self.list.is_empty()
+        self.report_lost && self.pick().is_none()
     }
 
     /// An entry of a send that goes on in another hold of the bus lock: what is sent meanwhile goes
@@ -552,17 +552,31 @@ impl<M: Member> Queue<M> {
     }
 
     /// A late entry has been sent: it goes where its id belongs.
+    ///
+    /// Of several copies of one message in a queue the last is to be told first: what came after it
+    /// in the same hold of the bus lock as it was sent is not late, and behind all of them.
     pub(super) fn settle_late(&mut self, at: u32, serial: u64) {
         let Some(entry) = self.find(at, serial).filter(|entry| entry.late) else {
             return;
         };
         entry.late = false;
+        // Each urgent one goes before all others, its own other copies too.
+        let urgent = entry.urgent;
         self.late = self.late.saturating_sub(1);
-        self.put_in_order(at);
+        self.put_in_order(at, urgent);
+        // What was missed before it is told with it, if nothing has come after it.
+        let is_last = self.list.last() == Some(at);
+        let gap = self.gap;
+        if let Some(entry) = self.list.get_mut(at).filter(|_| is_last && !urgent) {
+            if gap.last < entry.id() {
+                entry.gap.add(gap);
+                self.gap = Gap::NONE;
+            }
+        }
     }
 
-    /// Moves an entry to where its id belongs.
-    fn put_in_order(&mut self, at: u32) {
+    /// Moves an entry to where its id belongs, before or after other copies of the same message.
+    fn put_in_order(&mut self, at: u32, after_equal: bool) {
         let Some(entry) = self.list.get(at) else {
             return;
         };
@@ -571,9 +585,11 @@ impl<M: Member> Queue<M> {
             (false, true) => true,
             (true, false) => false,
             // The latest of the urgent ones is the first.
-            (true, true) => other.id() > id,
-            // Copies of one message stay in the order in which they are put in order.
-            (false, false) => other.id() != 0 && other.id() <= id,
+            (true, true) => other.id() > id || (after_equal && other.id() == id),
+            (false, false) => match other.id() {
+                0 => false,
+                other => other < id || (after_equal && other == id),
+            },
         };
         let others = self.list.iter().filter(|(other, _)| *other != at);
         let after = others.filter(|(_, other)| goes_after(other)).last();

@@ -286,7 +286,7 @@ fn request<S: Shared>(
             };
             let bytes = u64::from(wanted.min(bus.max_msg));
             let reply = Amount { bytes, messages: 1 };
-            match member.with(|queue| queue.reserve(reply, payer.left(), &mut chunk)) {
+            match member.with(|queue| queue.reserve(reply, payer.left(), &mut chunk))? {
                 Some(true) => {}
                 Some(false) => return Err(Refusal::Error(Error::NoBufs)),
                 None => return Ok(None),

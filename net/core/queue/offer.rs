@@ -8,6 +8,7 @@ use super::super::entry::Body;
 use super::super::entry::Cause;
 use super::super::entry::Entry;
 use super::super::entry::Extra;
+use super::super::mem::AllocError;
 use super::super::mem::Arc;
 use super::super::mem::Box;
 use super::super::mem::Node;
@@ -145,23 +146,25 @@ impl<M: Member> Queue<M> {
     /// Holds a slot for a reply for which the socket's own user pays; false when there is none, or
     /// when the socket holds more than its user has `left`. To be called again with a chunk of
     /// memory when it says `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
     pub(in super::super) fn reserve(
         &mut self,
         reply: Amount,
         left: Amount,
         chunk: &mut Option<Chunk<Entry<M>>>,
-    ) -> Option<bool> {
+    ) -> Result<Option<bool>, AllocError> {
         if !self.has_slot() || !self.own.fits(left) {
-            return Some(false);
+            return Ok(Some(false));
         }
-        match self.promise(chunk) {
-            Ok(true) => {}
-            Ok(false) => return None,
-            Err(_) => return Some(false),
+        if !self.promise(chunk)? {
+            return Ok(None);
         }
         self.reserved = self.reserved.saturating_add(1);
         self.own = self.own.plus(reply);
-        Some(true)
+        Ok(Some(true))
     }
 
     /// Gives a reserved slot back; says whether anything may still arrive here.
@@ -193,8 +196,10 @@ impl<M: Member> Queue<M> {
         (at, serial): (u32, u64),
         reply: Amount,
     ) -> Option<Entry<M>> {
-        self.find(at, serial)?;
-        let entry = self.take_with_gap(at);
+        let entry = match self.find(at, serial) {
+            Some(_) => self.take_with_gap(at),
+            None => None,
+        };
         self.reserved = self.reserved.saturating_add(1);
         self.own = self.own.plus(reply);
         entry
@@ -235,7 +240,8 @@ impl<M: Member> Queue<M> {
         entry.extra = Extra::Notice;
         let put = self.put(entry);
         if let Some((at, _)) = put {
-            self.put_in_order(at);
+            // After those that were kept.
+            self.put_in_order(at, true);
         }
         put.is_some()
     }
