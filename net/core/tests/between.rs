@@ -81,7 +81,8 @@ fn a_hold_is_short() {
                 w.send(&sender, announcement("$.A", flags, &vec![0; len])).unwrap();
                 let (holds, most) = w.holds();
                 assert!(most <= 5 * STEP, "{most} looks in one hold");
-                assert!(holds <= 6 + count / STEP, "{holds} holds for {count}");
+                // A look at a listener counts as much as its copy.
+                assert!(holds <= 8 + 2 * count / STEP, "{holds} holds for {count}");
                 assert!(count > STEP || len > 512 || holds <= 4);
             }
         }
@@ -92,7 +93,7 @@ fn a_hold_is_short() {
 #[test]
 fn a_close_is_done_in_short_holds() {
     for text in ["$.KBUS.ReplierBindEvent", "$.X"] {
-        let w = World::new(0, 1 << 20);
+        let w = World::new(0, 1 << 30);
         let all = crowd(&w, 1000, 200, text);
         w.report_binds(&all[0], true).unwrap();
         let (peer, sender) = (w.join(1, 1), w.join(2, 2));
@@ -196,9 +197,10 @@ fn messages_sent_in_between_come_in_the_order_of_ids() {
                 w.listen(peer, "$.B").unwrap();
             }
             after(&w, holds, move |w| {
+                let is_sent = w.last_id() > 0;
                 let first = w.announce(&other, "$.B", b"").unwrap();
                 // Read by some at once.
-                for peer in some.iter().step_by(2) {
+                for peer in some.iter().step_by(2).filter(|_| !is_sent) {
                     assert_eq!(peer.with(|queue| queue.unread()), 1);
                     assert_eq!(ids(peer), [first]);
                     assert!(!peer.with(|queue| queue.is_readable()));
@@ -213,7 +215,8 @@ fn messages_sent_in_between_come_in_the_order_of_ids() {
                 assert_eq!(got.len(), unread);
                 assert!(got.is_sorted(), "{got:?}");
                 let copies = got.iter().filter(|one| **one == id).count();
-                assert_eq!(copies, 1 + usize::from(at == 7 && flags != 0));
+                let expected = 1 + usize::from(at == 7 && flags != 0);
+                assert_eq!(copies, expected, "no. {at} {flags} after {holds}: {got:?}");
             }
             short.get().is_some()
         });
@@ -527,19 +530,25 @@ fn who_misses_a_long_message_is_told_where() {
         });
         let id = w.announce(&sender, "$.A", b"").unwrap();
         w.nothing_between();
-        let last = w.announce(&sender, "$.B", b"");
-        for peer in &all {
-            let mut lost = 0;
-            let mut before = 0;
-            while let Some(view) = peer.read() {
-                lost += u64::from(view.lost);
-                assert!(view.id > before);
-                before = view.id;
+        let mut told = vec![(0, 0); all.len()];
+        let read = |told: &mut Vec<(u64, u64)>| {
+            for (peer, (lost, before)) in all.iter().zip(told) {
+                while let Some(view) = peer.read() {
+                    *lost += u64::from(view.lost);
+                    assert!(view.id > *before);
+                    *before = view.id;
+                }
             }
-            let rest = u64::from(!disturbed.get());
-            assert!(lost + rest >= peer.with(|queue| queue.lost()), "{lost}");
+        };
+        read(&mut told);
+        let last = w.announce(&sender, "$.B", b"").unwrap();
+        read(&mut told);
+        for (peer, (lost, before)) in all.iter().zip(told) {
+            assert_eq!(before, last);
+            let missed = peer.with(|queue| queue.lost());
+            assert_eq!(lost, missed, "{} after {holds}: {id} {last}", peer.id());
         }
-        assert!(id < last.unwrap());
+        assert!(id < last);
         disturbed.get()
     });
 }
@@ -584,7 +593,7 @@ fn repliers_that_come_and_go_are_told_once() {
             let expected = 150 + usize::from(disturbed.get() && !goes)
                 - usize::from(disturbed.get() && goes);
             assert_eq!(known.len(), expected, "{goes} after {holds}");
-            assert!(there.values().all(|n| *n == 0 || *n == 1), "{there:?}");
+            assert!(there.values().all(|n| *n <= 1), "{there:?}");
             disturbed.get()
         });
     }
@@ -1057,7 +1066,7 @@ fn run(script: Vec<(u8, Act)>, depth: u32) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 300, ..Default::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 120, ..Default::default() })]
     /// Whatever others do in between, each message is had by all or by none, once and in order, each
     /// request is answered once, nobody is left asleep, and nothing remains.
     #[test]

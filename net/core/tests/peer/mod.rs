@@ -699,8 +699,13 @@ impl Thread {
 
     /// Whether it is to try again.
     pub fn is_woken(&self) -> bool {
+        // What cannot be done any more need not be waited for.
+        let reads = match &self.what {
+            What::Send { flags, .. } => flags & KBUS_REQUEST != 0,
+            What::Bind(..) => true,
+        };
         self.peer.with(|queue| {
-            self.waiter.is_woken() || queue.write_shut() || queue.read_shut()
+            self.waiter.is_woken() || queue.write_shut() || (reads && queue.read_shut())
         })
     }
 
