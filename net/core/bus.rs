@@ -19,6 +19,7 @@ use super::limits::Limits;
 use super::limits::BEFORE_FIRST;
 use super::mem::AllocError;
 use super::mem::Arc;
+use super::mem::Counter;
 use super::mem::Map;
 use super::mem::Node;
 use super::mem::Vec;
@@ -123,7 +124,6 @@ pub struct Bus<M: Member> {
     pub(super) max_msg: u32,
     members: u32,
     pub(super) last_binding: u64,
-    last_wait: u64,
     pub(super) events: Events,
 }
 
@@ -148,7 +148,6 @@ impl<M: Member> Bus<M> {
             max_msg: MAX_MSG,
             members: 0,
             last_binding: BEFORE_FIRST,
-            last_wait: BEFORE_FIRST,
             events: Events::new(),
         })
     }
@@ -280,10 +279,11 @@ impl<M: Member> Bus<M> {
         Charge::new(&self.user(member)?.waits, 1).ok_or(Error::DQuot)
     }
 
-    /// The age of a waiter: later ones are greater.
+    /// The age of a waiter: later ones are greater, also those on other buses, as all of them may
+    /// wait for the budget of one user.
     pub fn next_age(&mut self) -> u64 {
-        self.last_wait = self.last_wait.saturating_add(1);
-        self.last_wait
+        static LAST: Counter = Counter::new(BEFORE_FIRST);
+        LAST.add(1).saturating_add(1)
     }
 
     /// Whose bus it is.
