@@ -202,7 +202,7 @@ fn a_read_wakes_a_few_and_these_the_rest() {
         let woken: u64 = many.iter().map(|peer| peer.wakes().1).sum();
         assert_eq!(woken, BATCH as u64);
         let ended = run_woken(&w, &mut threads);
-        assert!(ended.is_sorted_by_key(|(age, _)| *age));
+        assert!(ended.is_sorted_by_key(|(peer, _)| *peer));
         assert_eq!(ended.len(), count as usize);
     }
 }

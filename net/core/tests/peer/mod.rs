@@ -327,7 +327,8 @@ type Between = Rc<dyn Fn(&World)>;
 pub struct Lock {
     bus: RefCell<Bus<Peer>>,
     pub users: Users,
-    last_id: Cell<u64>,
+    /// All buses of an order domain have it.
+    last_id: Rc<Cell<u64>>,
     /// Holds of the lock, and the most looks at queues in one of them.
     holds: Cell<(u64, u64)>,
     between: RefCell<Option<Between>>,
@@ -381,17 +382,17 @@ impl Shared for World {
 impl World {
     /// A bus whose payload may have so many bytes.
     pub fn new(owner: u32, bytes: u64) -> Self {
-        World::of(owner, bytes, Users::new(u64::MAX))
+        World::of(owner, bytes, Users::new(u64::MAX), Rc::default())
     }
 
     /// A bus on a machine with others.
-    pub fn of(owner: u32, bytes: u64, users: Users) -> Self {
+    pub fn of(owner: u32, bytes: u64, users: Users, last_id: Rc<Cell<u64>>) -> Self {
         let bus = Bus::new(owner, users.limits, Key(1, 2)).unwrap();
         bus.bytes().set_max(bytes);
         World(Rc::new(Lock {
             bus: RefCell::new(bus),
             users,
-            last_id: Cell::new(0),
+            last_id,
             holds: Cell::default(),
             between: RefCell::default(),
             depth: Cell::new((0, 1)),
@@ -461,7 +462,10 @@ impl World {
         let pattern = Pattern::parse(text.as_bytes())?;
         match bind::bind_replier(self, peer, &pattern)? {
             Bound::Done => Ok(()),
-            Bound::Wait { own, .. } => Err(if own { Error::DeadLk } else { Error::Again }),
+            Bound::Wait { place, .. } => {
+                wait::block(self, peer, &place);
+                Err(Error::Again)
+            }
         }
     }
 
@@ -469,7 +473,10 @@ impl World {
         let pattern = Pattern::parse(text.as_bytes())?;
         match bind::unbind_replier(self, peer, &pattern)? {
             Bound::Done => Ok(()),
-            Bound::Wait { own, .. } => Err(if own { Error::DeadLk } else { Error::Again }),
+            Bound::Wait { place, .. } => {
+                wait::block(self, peer, &place);
+                Err(Error::Again)
+            }
         }
     }
 
@@ -508,12 +515,19 @@ impl World {
         sent
     }
 
+    /// Any later send may be tried again; what cannot be sent at all is none.
+    fn unblock(&self, peer: &Peer, len: usize) {
+        let fits = len <= self.bus(|bus| bus.max_msg()) as usize;
+        if fits && !peer.with(|queue| queue.write_shut()) {
+            wait::unblock(peer);
+        }
+    }
+
     /// Sends without waiting. What has no room is remembered, as for [`wait::block`].
     pub fn send(&self, peer: &Peer, mut out: Outgoing<'_, Peer>) -> Result<u64, Error> {
-        wait::unblock(peer);
+        self.unblock(peer, out.payload.len());
         match self.try_send(peer, &mut out)? {
             Sent::Id(id) => Ok(id),
-            Sent::Wait { own: true, .. } => Err(Error::DeadLk),
             Sent::Wait { place, .. } => {
                 wait::block(self, peer, &place);
                 Err(Error::Again)
@@ -661,7 +675,9 @@ pub enum Tried {
 impl Thread {
     /// Tries, as a thread does that may sleep.
     pub fn begin(world: &World, peer: &Peer, what: What) -> Result<Tried, Error> {
-        wait::unblock(peer);
+        if let What::Send { payload, .. } = &what {
+            world.unblock(peer, payload.len());
+        }
         match what.try_once(world, peer)? {
             Sent::Id(id) => Ok(Tried::Done(id)),
             Sent::Wait { own: true, .. } => Err(Error::DeadLk),
@@ -737,7 +753,7 @@ impl Thread {
     }
 }
 
-/// Has all threads that are woken try again, the oldest first, until none is; says which ended, and
+/// Has all threads that are woken try again, the oldest first, until none is; says whose ended, and
 /// how.
 pub fn run_woken(world: &World, threads: &mut Vec<Thread>) -> Vec<(u64, Result<u64, Error>)> {
     let mut ended = vec![];
@@ -750,7 +766,7 @@ pub fn run_woken(world: &World, threads: &mut Vec<Thread>) -> Vec<(u64, Result<u
             return ended;
         };
         if let Some(result) = threads[at].go_on(world) {
-            ended.push((threads.remove(at).age, result));
+            ended.push((threads.remove(at).peer.id(), result));
         }
     }
     unreachable!()
