@@ -251,7 +251,7 @@ pub fn report_binds<S: Shared>(shared: &S, member: &S::Member, on: bool) -> Resu
         if bus.sock(member)?.reports == on {
             return Ok(None);
         }
-        if on && member.with(|queue| queue.is_overfull()) {
+        if on && member.with(|queue| !queue.read_shut() && queue.is_overfull()) {
             return Err(Error::NoBufs);
         }
         bus.set_reports(member, on);
