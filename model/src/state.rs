@@ -112,8 +112,6 @@ pub struct Model {
     pub bindings: Vec<Binding>,
     /// What waits, the oldest first.
     pub waiters: Vec<Waiter>,
-    /// Waits that ended in an error in the last step which they may not have met.
-    pub(crate) failed: Vec<Waiter>,
     pub(crate) held: Option<Held>,
     /// The last id of a message.
     pub last_id: u64,
@@ -129,7 +127,6 @@ impl Model {
             config,
             bindings: vec![],
             waiters: vec![],
-            failed: vec![],
             held: None,
             last_id: 0,
             last_key: 0,

@@ -141,7 +141,9 @@ impl Model {
     }
 
     /// Lets all go that can, the oldest first; says whose waits ended, and how.
-    pub fn settle_waits(&mut self) -> Vec<(usize, Result<u64, Errno>)> {
+    ///
+    /// What fails if it is tried, and may have been tried, has failed if it is among those `seen` to have ended.
+    pub fn settle_waits(&mut self, seen: &[(usize, Result<u64, Errno>)]) -> Vec<(usize, Result<u64, Errno>)> {
         for at in 0..self.waiters.len() {
             let sock = self.sock(self.waiters[at].slot);
             let reads = match &self.waiters[at].what {
@@ -152,7 +154,6 @@ impl Model {
             self.waiters[at].released |= ends;
             self.waiters[at].vague &= !ends;
         }
-        self.failed.clear();
         let left = |user| self.left(user);
         let more = |(user, before): (u32, (usize, usize))| left(user).0 > before.0 || left(user).1 > before.1;
         let told: Vec<bool> = self.socks.iter().flatten().map(|sock| {
@@ -164,30 +165,30 @@ impl Model {
         let mut ended = vec![];
         let mut at = 0;
         while at < self.waiters.len() {
-            // What waits for room for an event that nobody wants any more is not told of that.
-            let Waiter { slot, what, released, .. } = &self.waiters[at];
-            let is_bind = matches!(what, What::Bind(..));
-            if is_bind && !released && !self.reports(self.sock(*slot).bus) {
-                at += 1;
-                continue;
-            }
             let mut tried = self.clone();
             let end = tried.retry(at);
             let waiter = self.waiters[at].clone();
-            let is_over = match end {
-                Some(Ok(_)) => true,
-                Some(Err(_)) => waiter.released,
-                None => false,
+            // What waits for room for an event that nobody wants any more is not told of that.
+            let is_told = match waiter.what {
+                What::Send(_) => true,
+                What::Bind(..) => self.reports(self.sock(waiter.slot).bus),
             };
-            if matches!(end, Some(Ok(_))) || end.is_none() {
+            let is_over = match end {
+                None => false,
+                Some(end) if seen.contains(&(waiter.slot, end)) => true,
+                Some(Ok(_)) => is_told || waiter.released,
+                Some(Err(_)) => waiter.released && !waiter.vague,
+            };
+            if end.is_none() || (is_over && end.is_some_and(|end| end.is_ok())) {
                 *self = tried;
+            }
+            if end.is_none() {
+                // It has been tried.
+                self.waiters[at].released = false;
             }
             match end.filter(|_| is_over) {
                 Some(end) => {
                     self.waiters.retain(|other| other.age != waiter.age);
-                    if end.is_err() && waiter.vague {
-                        self.failed.push(waiter.clone());
-                    }
                     ended.push((waiter.slot, end));
                     at = 0;
                 }
@@ -199,32 +200,6 @@ impl Model {
         }
         ended.sort();
         ended
-    }
-
-    /// Whether the wait of this socket would end so if it were tried; then it does.
-    pub(crate) fn may_end(&mut self, slot: usize, result: Result<u64, Errno>) -> bool {
-        let Some(at) = self.waiters.iter().position(|w| w.slot == slot) else {
-            return false;
-        };
-        let age = self.waiters[at].age;
-        let mut tried = self.clone();
-        let ends = tried.retry(at) == Some(result);
-        if ends {
-            *self = tried;
-            self.waiters.retain(|waiter| waiter.age != age);
-        }
-        ends
-    }
-
-    /// Whether a wait that [`Model::settle_waits`] told to have failed may also go on; then it does.
-    pub(crate) fn may_go_on(&mut self, slot: usize) -> bool {
-        let Some(found) = self.failed.iter().position(|waiter| waiter.slot == slot) else {
-            return false;
-        };
-        let waiter = self.failed.remove(found);
-        let at = self.waiters.partition_point(|other| other.age < waiter.age);
-        self.waiters.insert(at, waiter);
-        true
     }
 
     /// A wait is interrupted.

@@ -67,8 +67,8 @@ pub(crate) struct Core {
     users: Users,
     groups: Vec<usize>,
     sockets: Vec<Option<Socket>>,
-    /// What waits: on which bus, and of which slot.
-    threads: Vec<Vec<Thread>>,
+    /// What waits, on all buses.
+    threads: Vec<Thread>,
     slots: BTreeMap<u64, usize>,
 }
 
@@ -128,7 +128,7 @@ impl Core {
             users,
             groups: config.groups.clone(),
             sockets: config.users.iter().map(|_| None).collect(),
-            threads: (0..config.buses).map(|_| vec![]).collect(),
+            threads: vec![],
             slots: BTreeMap::new(),
         }
     }
@@ -144,8 +144,7 @@ impl Core {
         match Thread::begin(&world, &peer, what) {
             Ok(Tried::Done(id)) => Done::Ok(id),
             Ok(Tried::Waits(thread)) => {
-                let bus = self.sockets[slot].as_ref().unwrap().bus;
-                self.threads[bus].push(thread);
+                self.threads.push(thread);
                 Done::Waits
             }
             Err(error) => Done::Err(error.errno()),
@@ -264,13 +263,9 @@ impl Core {
             Op::Read { .. } => Done::Read(self.read(slot)),
             Op::Set { setting, .. } => self.set(slot, *setting),
             Op::GiveUp { .. } => {
-                for threads in &mut self.threads {
-                    if let Some(at) = threads.iter().position(|t| t.peer.id() == peer.id()) {
-                        threads.remove(at).give_up();
-                        return Done::Err(Error::Again.errno());
-                    }
-                }
-                panic!("nothing waits there");
+                let mine = self.threads.iter().position(|t| t.peer.id() == peer.id());
+                self.threads.remove(mine.unwrap()).give_up();
+                Done::Err(Error::Again.errno())
             }
             Op::WhoReplies { name, .. } => {
                 Done::Ok(world.bus(|bus| bus.replier_for(name.as_bytes())))
@@ -280,21 +275,11 @@ impl Core {
 
     /// Has those try again who are woken, until nobody is.
     fn run_woken(&mut self) -> Vec<(usize, Result<u64, Errno>)> {
-        let mut all = vec![];
-        for round in 0.. {
-            assert!(round < 100, "what fails rings the bell for itself");
-            let mut ended = vec![];
-            for (world, threads) in self.buses.iter().zip(&mut self.threads) {
-                ended.extend(run_woken(world, threads));
-            }
-            if ended.is_empty() {
-                return all;
-            }
-            all.extend(ended.into_iter().map(|(peer, result)| {
-                (self.slots[&peer], result.map_err(|error| error.errno()))
-            }));
-        }
-        all
+        let ended = run_woken(&self.users, &mut self.threads).into_iter();
+        let of = |(peer, result): (u64, Result<u64, Error>)| {
+            (self.slots[&peer], result.map_err(Error::errno))
+        };
+        ended.map(of).collect()
     }
 }
 
@@ -371,9 +356,7 @@ pub(crate) fn config(
 
 /// At the end of every program: all sockets are closed, and nothing may remain.
 pub(crate) fn nothing_remains(core: &mut Core) {
-    for threads in &mut core.threads {
-        threads.drain(..).for_each(Thread::give_up);
-    }
+    core.threads.drain(..).for_each(Thread::give_up);
     for slot in 0..core.sockets.len() {
         if core.sockets[slot].is_some() {
             let (world, peer) = core.at(slot);

@@ -279,11 +279,11 @@ fn a_wait_for_memory_ends_when_there_is_some() {
     let Ok(Tried::Waits(mut thread)) = Thread::begin(&world, &sender, what) else {
         panic!("it does not wait");
     };
-    assert!(thread.go_on(&world).is_none());
+    assert!(thread.go_on().is_none());
     mem::fail_group(None);
-    assert!(thread.go_on(&world).unwrap().is_ok());
+    assert!(thread.go_on().unwrap().is_ok());
     assert_eq!(poor.with(|queue| queue.unread()), 1);
-    assert!(run_woken(&world, &mut vec![]).is_empty());
+    assert!(run_woken(&world.users, &mut vec![]).is_empty());
 }
 
 #[test]

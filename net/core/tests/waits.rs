@@ -136,9 +136,9 @@ fn the_oldest_goes_first() {
     let mut threads = vec![park(&w, &a, "$.A"), park(&w, &c, "$.A")];
     assert_eq!(w.announce_all(&d, "$.A"), Err(Error::Again));
     assert_eq!(b.read().unwrap().sender, 1);
-    assert_eq!(run_woken(&w, &mut threads).len(), 1);
+    assert_eq!(run_woken(&w.users, &mut threads).len(), 1);
     assert_eq!(b.read().unwrap().sender, 1);
-    assert_eq!(run_woken(&w, &mut threads).len(), 1);
+    assert_eq!(run_woken(&w.users, &mut threads).len(), 1);
     assert_eq!(senders(&b), [3]);
     // Who polls is told of the room as well.
     assert!(d.with(|queue| queue.is_writable()));
@@ -154,10 +154,10 @@ fn who_comes_too_late_waits_on() {
     b.read().unwrap();
     assert!(threads[0].is_woken());
     w.announce(&c, "$.A", b"").unwrap();
-    assert!(run_woken(&w, &mut threads).is_empty());
+    assert!(run_woken(&w.users, &mut threads).is_empty());
     assert!(!threads[0].is_woken());
     assert_eq!(b.read().unwrap().sender, 3);
-    assert_eq!(run_woken(&w, &mut threads).len(), 1);
+    assert_eq!(run_woken(&w.users, &mut threads).len(), 1);
     assert_eq!(senders(&b), [1]);
 }
 
@@ -178,14 +178,14 @@ fn who_gives_up_tells_the_next() {
                 true => {
                     let mut thread = thread;
                     w.close(&thread.peer.clone());
-                    assert_eq!(thread.go_on(&w), Some(Err(Error::NotConn)));
+                    assert_eq!(thread.go_on(), Some(Err(Error::NotConn)));
                 }
                 false => thread.give_up(),
             }
         }
         assert_eq!(b.with(|queue| queue.unread()), 0);
         assert!(threads.iter().any(|thread| thread.is_woken()));
-        assert_eq!(run_woken(&w, &mut threads).len(), 1);
+        assert_eq!(run_woken(&w.users, &mut threads).len(), 1);
     }
 }
 
@@ -201,7 +201,7 @@ fn a_read_wakes_a_few_and_these_the_rest() {
         b.read().unwrap();
         let woken: u64 = many.iter().map(|peer| peer.wakes().1).sum();
         assert_eq!(woken, BATCH as u64);
-        let ended = run_woken(&w, &mut threads);
+        let ended = run_woken(&w.users, &mut threads);
         assert!(ended.is_sorted_by_key(|(peer, _)| *peer));
         assert_eq!(ended.len(), count as usize);
     }
@@ -223,11 +223,11 @@ fn who_can_go_goes_whoever_waits_before_it() {
     threads.push(park(&w, &good, "$.One"));
     b.read().unwrap();
     // By what each passes on when it has tried, or at the latest by its own clock.
-    let ended = run_woken(&w, &mut threads);
+    let ended = run_woken(&w.users, &mut threads);
     let last = threads.last_mut().filter(|thread| thread.peer.id() == 3);
     match last {
         None => assert_eq!(ended.len(), 1),
-        Some(thread) => assert!(thread.go_on(&w).unwrap().is_ok()),
+        Some(thread) => assert!(thread.go_on().unwrap().is_ok()),
     }
     assert_eq!(b.with(|queue| queue.unread()), 20);
 }
@@ -252,7 +252,7 @@ fn whatever_changes_wakes_all_who_wait() {
         let mut threads: Vec<_> = many.iter().map(|peer| park(&w, peer, "$.A")).collect();
         op(&w, &b);
         assert!(threads.iter().all(|thread| thread.is_woken()));
-        assert_eq!(run_woken(&w, &mut threads).len(), can_go);
+        assert_eq!(run_woken(&w.users, &mut threads).len(), can_go);
     }
 }
 
@@ -275,9 +275,9 @@ fn who_takes_a_name_wakes_those_who_wait_for_the_other() {
         panic!("it does not wait");
     };
     let mut threads = vec![thread];
-    assert!(run_woken(&w, &mut threads).is_empty());
+    assert!(run_woken(&w.users, &mut threads).is_empty());
     w.replier(&c, "$.A").unwrap();
-    assert!(run_woken(&w, &mut threads)[0].1.is_ok());
+    assert!(run_woken(&w.users, &mut threads)[0].1.is_ok());
     assert!(c.read().unwrap().must_reply());
 }
 
@@ -295,9 +295,9 @@ fn a_binding_stops_waiting_when_its_socket_is_shut() {
             panic!("there is room for the event");
         };
         let mut threads = vec![thread];
-        assert!(run_woken(&w, &mut threads).is_empty());
+        assert!(run_woken(&w.users, &mut threads).is_empty());
         shut(&w, &a);
-        assert_eq!(run_woken(&w, &mut threads)[0].1, Err(Error::Inval));
+        assert_eq!(run_woken(&w.users, &mut threads)[0].1, Err(Error::Inval));
     }
 }
 
@@ -316,7 +316,7 @@ fn a_binding_waits_for_room_for_its_event() {
         let mut threads = vec![thread];
         assert_eq!(replies(), !is_bind);
         b.read().unwrap();
-        assert_eq!(run_woken(&w, &mut threads).len(), 1);
+        assert_eq!(run_woken(&w.users, &mut threads).len(), 1);
         assert_eq!(replies(), is_bind);
         assert_eq!(b.with(|queue| queue.unread()), 1);
     }
@@ -403,7 +403,7 @@ fn a_reader_that_slips_through_is_not_missed() {
                 (Ok(_), _) => assert!(came),
                 (Err(_), Some(mut thread)) => {
                     assert!(!came && thread.is_woken(), "read before look {when}");
-                    assert!(thread.go_on(&w).unwrap().is_ok());
+                    assert!(thread.go_on().unwrap().is_ok());
                 }
                 (Err(error), None) => {
                     assert_eq!(error, Error::Again);
@@ -479,9 +479,9 @@ fn a_budget_that_comes_back_is_told() {
             panic!("it does not wait");
         };
         let mut threads = vec![thread];
-        assert!(run_woken(&w, &mut threads).is_empty());
+        assert!(run_woken(&w.users, &mut threads).is_empty());
         b.read().unwrap();
-        assert_eq!(run_woken(&w, &mut threads).len(), 1);
+        assert_eq!(run_woken(&w.users, &mut threads).len(), 1);
         assert_eq!(c.with(|queue| queue.unread()), 1);
     }
 }
@@ -511,7 +511,7 @@ fn what_a_send_gives_back_itself_is_no_news() {
         for _ in 0..3 {
             w.users.answer_the_bell();
             assert!(!thread.is_woken());
-            assert!(thread.go_on(&w).is_none());
+            assert!(thread.go_on().is_none());
         }
         thread.give_up();
     }
@@ -605,14 +605,14 @@ proptest! {
                     // One of the threads gets its turn.
                     let woken = waiting.iter().position(Thread::is_woken);
                     if let Some(at) = woken {
-                        if waiting[at].go_on(&w).is_some() {
+                        if waiting[at].go_on().is_some() {
                             waiting.remove(at);
                         }
                     }
                 }
             }
         }
-        run_woken(&w, &mut waiting);
+        run_woken(&w.users, &mut waiting);
         for thread in waiting {
             let name = names[&thread.age()];
             let fits = readers.iter().enumerate().all(|(at, reader)| {

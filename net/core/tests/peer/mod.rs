@@ -658,6 +658,7 @@ impl What {
 
 /// A thread that waits.
 pub struct Thread {
+    world: World,
     pub peer: Peer,
     pub what: What,
     age: u64,
@@ -685,6 +686,7 @@ impl Thread {
                 let counted = world.locked(|bus| bus.begin_wait(peer))?;
                 let age = world.locked(|bus| bus.next_age());
                 let mut thread = Thread {
+                    world: world.clone(),
                     peer: peer.clone(),
                     what,
                     age,
@@ -726,10 +728,10 @@ impl Thread {
     }
 
     /// Tries again; `None` when it goes on waiting.
-    pub fn go_on(&mut self, world: &World) -> Option<Result<u64, Error>> {
+    pub fn go_on(&mut self) -> Option<Result<u64, Error>> {
         wait::leave(&self.place, self.age);
         let before = self.place.clone();
-        let result = self.what.try_once(world, &self.peer);
+        let result = self.what.try_once(&self.world, &self.peer);
         let result = match result {
             Ok(Sent::Id(id)) => Some(Ok(id)),
             Ok(Sent::Wait { own: true, .. }) => Some(Err(Error::DeadLk)),
@@ -755,17 +757,17 @@ impl Thread {
 
 /// Has all threads that are woken try again, the oldest first, until none is; says whose ended, and
 /// how.
-pub fn run_woken(world: &World, threads: &mut Vec<Thread>) -> Vec<(u64, Result<u64, Error>)> {
+pub fn run_woken(users: &Users, threads: &mut Vec<Thread>) -> Vec<(u64, Result<u64, Error>)> {
     let mut ended = vec![];
     for round in 0.. {
         assert!(round < 10_000, "somebody is always woken");
-        world.users.answer_the_bell();
+        users.answer_the_bell();
         let woken = threads.iter().enumerate().filter(|(_, thread)| thread.is_woken());
         let oldest = woken.min_by_key(|(_, thread)| thread.age).map(|(at, _)| at);
         let Some(at) = oldest else {
             return ended;
         };
-        if let Some(result) = threads[at].go_on(world) {
+        if let Some(result) = threads[at].go_on() {
             ended.push((threads.remove(at).peer.id(), result));
         }
     }
