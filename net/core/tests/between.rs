@@ -114,6 +114,90 @@ fn a_close_is_done_in_short_holds() {
     }
 }
 
+/// A socket with so many listener and replier bindings.
+fn with_bindings(w: &World, id: u64, count: usize) -> Peer {
+    let peer = w.join(id, 1);
+    for n in 0..count {
+        w.listen(&peer, &format!("$.L.N{n}")).unwrap();
+        w.replier(&peer, &format!("$.R.N{n}")).unwrap();
+    }
+    peer
+}
+
+/// From the first hold of a close on, its names are free, nothing reaches it, and who takes a name
+/// keeps it. So it is with a shutdown, and what the other half leaves stays.
+#[test]
+fn a_close_and_a_shutdown_take_effect_at_once() {
+    type Op = fn(&World, &Peer);
+    let ops: [(Op, bool); 3] = [
+        (World::close, true),
+        (World::shut_read, true),
+        (World::shut_write, false),
+    ];
+    for (op, all) in ops {
+        let w = World::new(0, 1 << 20);
+        let dead = with_bindings(&w, 1, 100);
+        w.replier(&dead, "$.P.*").unwrap();
+        let (new, sender) = (w.join(2, 1), w.join(3, 2));
+        assert_eq!(w.replier(&sender, "$.P.X"), Err(Error::Acces));
+        let peers = [dead.clone(), new.clone(), sender.clone()];
+        after(&w, 0, move |w| {
+            let [dead, new, sender] = &peers;
+            assert_eq!(w.bus(|bus| bus.replier_for(b"$.R.N7")), 0);
+            assert_eq!(w.request(sender, "$.R.N7", b""), Err(Error::AddrNotAvail));
+            // What protected its names is no more.
+            w.replier(sender, "$.P.X").unwrap();
+            for n in 0..100 {
+                w.replier(new, &format!("$.R.N{n}")).unwrap();
+                w.listen(new, &format!("$.L.N{n}")).unwrap();
+            }
+            w.announce(sender, "$.L.N8", b"").unwrap();
+            assert_eq!(dead.with(|queue| queue.unread()), u32::from(!all));
+            assert!(w.unreplier(dead, "$.R.N7").is_err());
+            assert_eq!(w.unlisten(dead, "$.L.N7").is_err(), all);
+        });
+        op(&w, &dead);
+        w.nothing_between();
+        for n in 0..100 {
+            assert_eq!(w.bus(|bus| bus.replier_for(format!("$.R.N{n}").as_bytes())), 2);
+        }
+        assert_eq!(new.with(|queue| queue.unread()), 1);
+        for peer in [&new, &sender, &dead] {
+            w.close(peer);
+        }
+        w.assert_empty();
+    }
+}
+
+/// Events of a socket that dies go to nobody who dies in the midst of them, and to others each once.
+#[test]
+fn what_dies_hears_of_no_event() {
+    at_each_hold(|holds| {
+        let w = World::new(0, 1 << 20);
+        let (owner, other, dead) = (w.join(1, 0), w.join(3, 1), with_bindings(&w, 2, 50));
+        w.report_binds(&owner, true).unwrap();
+        while owner.read().is_some() {}
+        for peer in [&owner, &other] {
+            w.listen(peer, "$.KBUS.ReplierBindEvent").unwrap();
+        }
+        let disturbed = Rc::new(Cell::new(false));
+        let (seen, peer) = (disturbed.clone(), other.clone());
+        after(&w, holds, move |w| {
+            seen.set(true);
+            w.close(&peer);
+            assert_eq!(peer.counters(), (0, 0, 0, 0, 0));
+        });
+        w.close(&dead);
+        w.nothing_between();
+        let told = ids(&owner);
+        assert!(told.is_sorted_by(|a, b| a < b) && told.len() == 50);
+        assert_eq!(other.with(|queue| queue.unread()), if disturbed.get() { 0 } else { 50 });
+        [&owner, &other].into_iter().for_each(|peer| w.close(peer));
+        w.assert_empty();
+        disturbed.get()
+    });
+}
+
 /// Who listens all the time gets one copy, whatever bindings come and go in between, and who begins
 /// in between gets one or none.
 #[test]

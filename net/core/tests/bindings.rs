@@ -8,12 +8,15 @@ use kbus_core::bus::Kind;
 use kbus_core::error::Error::*;
 use kbus_core::hash::Key;
 use kbus_core::name::Pattern;
+use kbus_core::queue::Member;
 use kbus_core::mem::Node;
 use kbus_core::routes::Listener;
 use kbus_core::routes::Routes;
 use peer::World;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
+use std::time::Instant;
 
 #[test]
 fn others_may_not_take_names_from_a_protected_wildcard() {
@@ -161,4 +164,41 @@ fn bindings_are_listed() {
     let replier = (b"$.R".to_vec(), Kind::Replier, 1);
     assert_eq!(seen, [listener, replier]);
     assert!(w.bus(|bus| bus.binding_after(3, None).is_none()));
+}
+
+/// A binding that goes from a long queue of once-only messages costs a comparison for each, and not a way through the
+/// routes, which is as long as its name has words.
+#[test]
+fn unlistening_does_not_look_names_up() {
+    // Each of the best of some, of which the other threads of this machine have not been in the way of all.
+    let took = |name: &str| -> Duration {
+        let w = World::new(0, 1 << 30);
+        let (peer, sender) = (w.join(1, 1), w.join(2, 1));
+        peer.with(|q| {
+            q.set_once(true);
+            q.set_limit(16384);
+        });
+        w.listen(&peer, name).unwrap();
+        w.listen(&peer, "$.*").unwrap();
+        for _ in 0..16384 {
+            w.announce(&sender, name, b"").unwrap();
+        }
+        let tries = (0..5).map(|_| {
+            w.listen(&peer, "$.Another").unwrap();
+            let start = Instant::now();
+            w.unlisten(&peer, "$.Another").unwrap();
+            start.elapsed()
+        });
+        let another = tries.min().unwrap();
+        let start = Instant::now();
+        w.unlisten(&peer, "$.*").unwrap();
+        let one = start.elapsed();
+        assert_eq!(peer.with(|q| q.unread()), 16384);
+        w.unlisten(&peer, name).unwrap();
+        assert_eq!(peer.with(|q| q.unread()), 0);
+        another.min(one)
+    };
+    let (short, long) = (took("$.A"), took(&format!("$.{}A", "a.".repeat(498))));
+    println!("16384 messages: {short:?} with one word, {long:?} with 499");
+    assert!(long < short * 20, "{short:?} {long:?}");
 }

@@ -522,3 +522,25 @@ fn a_bus_counts_for_who_is_on_it() {
         }
     }
 }
+
+/// A user who left before the last bytes came back is forgotten a few sockets later.
+#[test]
+fn who_has_left_is_forgotten() {
+    let w = World::new(0, 1 << 20);
+    let replier = w.join(1, 0);
+    w.replier(&replier, "$.A").unwrap();
+    for user in 0..100 {
+        let peer = w.join(10 + u64::from(user), 100 + user);
+        w.request(&peer, "$.A", b"x").unwrap();
+        w.close(&peer);
+    }
+    assert_eq!(w.bus(|bus| bus.known_users()), 101);
+    while let Some(view) = replier.read() {
+        w.ignore(&replier, view.id).unwrap();
+    }
+    for n in 0..60 {
+        let peer = w.join(1000 + n, 7);
+        w.close(&peer);
+    }
+    assert_eq!(w.bus(|bus| bus.known_users()), 1);
+}
