@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The tests, one file per subject. The doc comment of each says its rule.
 
+mod abi;
 mod addresses;
 mod ancillary;
 mod as_af_unix;
@@ -218,6 +219,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         limits::TESTS,
         options::TESTS,
         as_af_unix::TESTS,
+        abi::TESTS,
         connect::TESTS,
         shut::TESTS,
         waiting::TESTS,
