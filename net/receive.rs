@@ -188,6 +188,7 @@ fn ancillary(
     view: &View<Arc<Endpoint>>,
     files: Option<Landing>,
 ) {
+    let had_control = msg.has_control();
     let pass = this.pass.load(Relaxed);
     if pass & uapi::KBUS_PASS_CRED != 0 {
         let creds = view.from().map_or_else(Ucred::nobody, Creds::seen_here);
@@ -223,12 +224,14 @@ fn ancillary(
         for (to, from) in bytes.chunks_exact_mut(8).zip(words) {
             to.copy_from_slice(&from.to_ne_bytes());
         }
-        if msg.has_control() {
+        // Nobody asks for it. A reader without a buffer is not told that it is missing. A reader
+        // whose buffer is full by now is told.
+        if had_control {
             msg.put_cmsg(uapi::SOL_KBUS as i32, uapi::SCM_KBUS_VIA as i32, &bytes);
         }
     }
     // Missing info alone is no truncation: it is not asked for where there is no room at all.
-    if this.recv_info.load(Relaxed) != 0 && msg.control_room() >= INFO_LEN + 16 {
+    if this.recv_info.load(Relaxed) != 0 && msg.fits(INFO_LEN) {
         msg.put_cmsg(
             uapi::SOL_KBUS as i32,
             uapi::SCM_KBUS_INFO as i32,

@@ -13,4 +13,10 @@ done
 for program in replier merge; do
 	gcc-14 -O2 -Wall -Wextra -Werror -static -Iuapi -o "$out/$program" "selftests/demo/$program.c"
 done
+# The same program in 64 and in 32 bits. There is no C library of 32 bits here, and it needs none.
+for bits in 64 32; do
+	gcc-14 -m$bits -O2 -Wall -Wextra -Werror -Wno-missing-field-initializers -ffreestanding -nostdlib -static \
+		-fno-pie -no-pie -fno-stack-protector -fno-tree-loop-distribute-patterns \
+		-Iuapi -idirafter /usr/include/x86_64-linux-gnu -o "$out/kbus-abi$bits" selftests/abi/abi.c
+done
 cp selftests/demo/listener.py "$out/"

@@ -17,6 +17,9 @@ use core::marker::PhantomData;
 /// Bytes of `struct sockaddr_storage`, the room that the socket layer gives an address.
 pub(crate) const ADDR_MAX: usize = 128;
 
+/// Set by the socket layer alone: the control data is laid out as programs of 32 bits have it.
+const MSG_CMSG_COMPAT: u32 = 0x8000_0000;
+
 /// A message on its way in: `proto_ops.sendmsg`.
 ///
 /// # Invariants
@@ -161,15 +164,37 @@ impl RecvMsg<'_> {
         }
     }
 
-    /// Whether the caller gave room for control data.
+    /// Whether there is room left for control data.
     pub(crate) fn has_control(&self) -> bool {
         self.control_room() != 0
     }
 
-    /// Bytes of room left for control data.
-    pub(crate) fn control_room(&self) -> usize {
+    /// Whether a piece of control data with `len` bytes of its own fits whole.
+    pub(crate) fn fits(&self, len: usize) -> bool {
+        self.control_room() >= self.cmsg_header() + len
+    }
+
+    /// Bytes of room left for control data: none where there is a length and no buffer.
+    fn control_room(&self) -> usize {
+        // SAFETY: Valid by the type invariant; the union is a pointer either way.
+        unsafe {
+            if (*self.raw).__bindgen_anon_1.msg_control.is_null() {
+                return 0;
+            }
+            (*self.raw).msg_controllen
+        }
+    }
+
+    /// Bytes in front of a piece of control data, as the caller lays it out. A program of 32 bits
+    /// has a header without padding, and less of it behind the data (`put_cmsg_compat()`).
+    fn cmsg_header(&self) -> usize {
         // SAFETY: Valid by the type invariant.
-        unsafe { (*self.raw).msg_controllen }
+        let flags = unsafe { (*self.raw).msg_flags };
+        if flags & MSG_CMSG_COMPAT != 0 {
+            size_of::<bindings::compat_cmsghdr>()
+        } else {
+            size_of::<bindings::cmsghdr>()
+        }
     }
 
     /// Attaches one piece of control data; what does not fit is told by `MSG_CTRUNC`.

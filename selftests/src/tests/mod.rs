@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The tests, one file per subject. The doc comment of each says its rule.
 
+mod abi;
 mod addresses;
 mod ancillary;
 mod attacks_bindings;
@@ -198,6 +199,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         reading::TESTS,
         limits::TESTS,
         options::TESTS,
+        abi::TESTS,
         connect::TESTS,
         shut::TESTS,
         waiting::TESTS,

@@ -69,8 +69,8 @@ impl RecvMsg<'_> {
         true
     }
 
-    pub(crate) fn control_room(&self) -> usize {
-        4096
+    pub(crate) fn fits(&self, _len: usize) -> bool {
+        true
     }
 
     pub(crate) fn put_cmsg(&mut self, level: i32, kind: i32, data: &[u8]) {
