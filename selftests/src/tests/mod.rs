@@ -64,6 +64,7 @@ mod rights_receiving;
 mod room;
 mod sending;
 mod shut;
+mod signals;
 mod sockets;
 mod stall;
 mod storm;
@@ -219,6 +220,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         blocked_order::TESTS,
         blocked_changes::TESTS,
         pollout::TESTS,
+        signals::TESTS,
         lossy::TESTS,
         lost::TESTS,
         events::TESTS,
