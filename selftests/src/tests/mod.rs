@@ -22,6 +22,7 @@ mod budgets_messages;
 mod buses;
 mod claims;
 mod connect;
+mod containers;
 mod credentials;
 mod descriptors;
 mod events;
@@ -186,6 +187,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         budgets::TESTS,
         budgets_messages::TESTS,
         quotas::TESTS,
+        containers::TESTS,
         buses::TESTS,
         paths::TESTS,
         mounts::TESTS,
