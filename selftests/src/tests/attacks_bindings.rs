@@ -17,9 +17,11 @@ use super::fails;
 use super::silent;
 
 super::tests! {
+    full_listener_of_the_events names_of_the_bus_s_own squatter_of_a_bus_name squatter_of_names
+}
+super::timed! {
     bindings_to_the_limit bindings_to_the_limit_of_16_users deep_and_wide_wildcards sends_to_deep_names
-    rapid_binds_with_events full_listener_of_the_events names_of_the_bus_s_own
-    squatter_of_a_bus_name replier_on_everything squatter_of_names
+    rapid_binds_with_events replier_on_everything
 }
 
 const EVENT: &str = "$.KBUS.ReplierBindEvent";
