@@ -45,15 +45,15 @@ pub const VICTIM: u32 = 4100;
 /// The first of the attackers' users; the others follow.
 pub const ATTACKER: u32 = 4200;
 
-/// Length of a round of a victim that does all it can.
-const ROUND: Duration = Duration::from_millis(30);
+/// Length of a round of a victim that does all it can: some tens of turns of its processor.
+const ROUND: Duration = Duration::from_millis(120);
 /// Rounds of each kind in a measurement, and in all where the ratio of these is too low.
-const ROUNDS: [usize; 2] = [16, 80];
+const ROUNDS: [usize; 2] = [8, 40];
 /// Length of a round of one that takes its steps at their times. It may be some milliseconds late in the end, as it may
 /// at any time: that must be little of the round.
 const PACED_ROUND: Duration = Duration::from_millis(160);
 /// As above.
-const PACED_ROUNDS: [usize; 2] = [8, 40];
+const PACED_ROUNDS: [usize; 2] = [4, 20];
 
 /// Gives this process one processor only.
 pub fn stay_on(cpu: usize) {
