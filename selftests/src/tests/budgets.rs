@@ -391,9 +391,9 @@ fn users_who_have_nothing_left_are_forgotten() {
                 drop(of(A, &bus));
             }
             // What is freed after a grace period is.
-            process::sleep_ms(300);
+            process::sleep_ms(1000);
             drop_caches();
-            process::sleep_ms(300);
+            process::sleep_ms(1000);
             group.kernel_bytes()
         });
         // What else grows does so once.
