@@ -51,7 +51,7 @@ bash "$TOP/qemu/image.sh"
 any() { in_root "$WORK/programs/kbus-selftests" --list "$@" ${only:+"$only"} | grep -q .; }
 ! any || boot test 2 "6 min" "$only"
 if [ -z "$SANITIZER" ] && any --timed; then
-	boot timing 1 "8 min" "$only"
+	boot timing 1 "5 min" "$only"
 fi
 if [ -z "$only" ]; then
 	boot reload 1 "2 min"

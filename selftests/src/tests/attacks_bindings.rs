@@ -89,7 +89,7 @@ fn sends_to_deep_names() {
     let bus = fresh_bus();
     let _owner = Sock::on(&bus);
     let mut victim = Victim::on(&bus);
-    let attackers = Attackers::start(1, 1, 500, |_| {
+    let attackers = Attackers::start(1, 1, 50, |_| {
         let (sender, sock) = (Sock::on(&bus), Sock::on(&bus));
         let name = format!("${}", ".A".repeat(499));
         sock.listen(&format!("${}.*", ".A".repeat(490))).unwrap();

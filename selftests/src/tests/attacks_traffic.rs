@@ -141,7 +141,7 @@ fn sync_in_a_loop() {
 fn looking_at_everything_in_a_loop() {
     let (bus, _owner) = bus_of_root();
     let mut victim = Victim::on(&bus);
-    let attackers = Attackers::start(1, 1, 20, |_| {
+    let attackers = Attackers::start(1, 1, 10, |_| {
         let sock = Sock::on(&bus);
         for i in 0..500 {
             sock.listen(&format!("$.Attack.Look.N{i}")).unwrap();
