@@ -35,6 +35,7 @@ impl Model {
             name: format!("$.KBUS.Replier.{what}"),
             flags: flags::STATUS,
             sender: debt.replier,
+            to: debt.requester.1,
             in_reply_to: debt.id,
             cookie: debt.cookie,
             error,

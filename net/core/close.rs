@@ -183,6 +183,7 @@ fn settle<M: Member>(debt: Bond<M>, next_id: &mut dyn FnMut() -> u64, wakes: &mu
         id: next_id(),
         in_reply_to,
         sender: replier,
+        to: requester.id(),
         fault,
         time: M::now(),
     });

@@ -53,6 +53,8 @@ pub(super) struct Status {
     pub(super) id: u64,
     pub(super) in_reply_to: u64,
     pub(super) sender: u64,
+    /// Who asked.
+    pub(super) to: u64,
     pub(super) fault: Fault,
     pub(super) time: i64,
 }
@@ -239,7 +241,7 @@ pub struct View<M: Member> {
     pub cookie: u64,
     /// Who sent it; of a status, whom it is about.
     pub sender: u64,
-    /// Requester of a reply, target of a stateful request, else 0.
+    /// Requester of a reply or status, target of a stateful request, else 0.
     pub to: u64,
     /// Id of the request that this answers, or 0.
     pub in_reply_to: u64,
@@ -309,6 +311,7 @@ impl<M: Member> View<M> {
             Body::Status(status) => {
                 view.id = status.id;
                 view.sender = status.sender;
+                view.to = status.to;
                 view.in_reply_to = status.in_reply_to;
                 view.error = status.fault.number();
                 view.time = status.time;

@@ -107,7 +107,7 @@ struct kbus_send {
  * @in_reply_to: id of the request this answers, or 0
  * @cookie: of the request; for its requester alone, in the reply or status
  * @sender: peer id; of a status: the replier it is about
- * @to: requester of a reply, target of a stateful request, else 0
+ * @to: requester of a reply or status, target of a stateful request, else 0
  * @len: payload length, also when truncated or peeked
  * @flags: KBUS_REQUEST, KBUS_YOU_REPLY, KBUS_REPLY, KBUS_STATUS,
  *	KBUS_URGENT, KBUS_HAD_FDS and the user's bits

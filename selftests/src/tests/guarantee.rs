@@ -66,7 +66,7 @@ fn close_with_both_kinds() {
     silent!(a);
 }
 
-/// A status is empty, from the replier it is about, and has the classic name.
+/// A status is empty, from the replier it is about, to the requester, and has the classic name.
 fn status_looks() {
     for (error, name) in [
         (uapi::KBUS_GONE_AWAY, "$.KBUS.Replier.GoneAway"),
@@ -89,7 +89,7 @@ fn status_looks() {
         assert_eq!((msg.len, msg.info.len), (0, 0));
         assert_eq!(msg.info.flags & uapi::KBUS_STATUS, uapi::KBUS_STATUS);
         assert!(!msg.is(uapi::KBUS_REQUEST));
-        assert_eq!((msg.info.sender, msg.info.to), (peer, 0));
+        assert_eq!((msg.info.sender, msg.info.to), (peer, a.peer_id()));
         assert_eq!((msg.info.in_reply_to, msg.info.cookie), (id, 9));
         assert_eq!(msg.info.error, error as i32);
         assert!(msg.info.id > id);
