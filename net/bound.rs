@@ -37,6 +37,27 @@ pub(crate) struct Bound {
     place: Place,
 }
 
+/// Who may bind to a bus that `bind()` makes.
+#[derive(Clone, Copy)]
+pub(crate) struct Mode {
+    /// `KBUS_BUS_MODE`, if it was set.
+    pub(crate) bus: Option<u32>,
+    /// Of the socket's own inode, which is for an inode at a path what `fchmod()` of the socket has
+    /// set.
+    pub(crate) inode: u16,
+}
+
+impl Mode {
+    /// `KBUS_BUS_MODE` when nobody has set it.
+    pub(crate) const BUS: u32 = 0o666;
+
+    /// Of a new inode, before the umask: what both allow, so that none of the two is ignored.
+    fn at_path(self) -> u16 {
+        let bus = self.bus.and_then(|bus| u16::try_from(bus).ok());
+        bus.map_or(self.inode, |bus| self.inode & bus)
+    }
+}
+
 /// How the bus is found.
 enum Place {
     Abstract(Name),
@@ -50,7 +71,7 @@ impl Bound {
     /// # Errors
     ///
     /// `EACCES` if the bus's mode does not let this user in, `ENOMEM`.
-    fn to_name(this: &Arc<Endpoint>, address: &[u8], name: &[u8], mode: u32) -> Result<Self> {
+    fn to_name(this: &Arc<Endpoint>, address: &[u8], name: &[u8], mode: Mode) -> Result<Self> {
         let name = Name::new(name)?;
         let address = copy(address)?;
         let key = Key::Name(name);
@@ -58,7 +79,10 @@ impl Bound {
         let admit = |bus: &SharedBus| bus.admit(&this.sock);
         let bus = match table.join(&key, this, admit)? {
             Some(bus) => bus,
-            None => table.publish(&key, Made::new(this, mode)?, this, admit)?,
+            None => {
+                let made = Made::new(this, mode.bus.unwrap_or(Mode::BUS))?;
+                table.publish(&key, made, this, admit)?
+            }
         };
         Ok(Self {
             bus,
@@ -71,9 +95,10 @@ impl Bound {
     ///
     /// # Errors
     ///
-    /// `EACCES` without write permission, `ECONNREFUSED` for what is no socket, `EADDRINUSE` for a symbolic link to
-    /// nowhere, the path's own, `ENOMEM`, `ERESTARTSYS` on a signal.
-    fn to_path(this: &Arc<Endpoint>, text: &[u8]) -> Result<Self> {
+    /// `EACCES` without write permission or if a security module says so, `ECONNREFUSED` for what
+    /// is no socket, `EADDRINUSE` for a symbolic link to nowhere, the path's own, `ENOMEM`,
+    /// `ERESTARTSYS` on a signal.
+    fn to_path(this: &Arc<Endpoint>, text: &[u8], mode: Mode) -> Result<Self> {
         let mut terminated = [0; sockaddr::PATH_LEN + 1];
         terminated
             .get_mut(..text.len())
@@ -81,7 +106,7 @@ impl Bound {
             .copy_from_slice(text);
         let name = CStr::from_bytes_until_nul(&terminated).map_err(|_| EINVAL)?;
         let address = copy(name.to_bytes())?;
-        let (path, made) = find_or_make(this, name)?;
+        let (path, made) = find_or_make(this, name, mode)?;
         let key = Key::Inode(path.inode_id());
         let table = this.domain.table(&key);
         // Who may write to the inode may join.
@@ -110,11 +135,11 @@ impl Bound {
     /// # Errors
     ///
     /// `EINVAL` for none, there being no autobind, and those of its kind of bus.
-    pub(crate) fn new(this: &Arc<Endpoint>, sun_path: &[u8], mode: u32) -> Result<Self> {
+    pub(crate) fn new(this: &Arc<Endpoint>, sun_path: &[u8], mode: Mode) -> Result<Self> {
         match sun_path {
             [] | [0] => Err(EINVAL),
             [0, name @ ..] => Self::to_name(this, sun_path, name, mode),
-            text => Self::to_path(this, text),
+            text => Self::to_path(this, text, mode),
         }
     }
 
@@ -166,7 +191,7 @@ impl Bound {
 /// The inode at a path, which is made if there is none; then with a bus for it.
 ///
 /// All that can fail comes before the making, so that a bind that fails leaves no inode behind.
-fn find_or_make(this: &Arc<Endpoint>, name: &CStr) -> Result<(Path, Option<Made>)> {
+fn find_or_make(this: &Arc<Endpoint>, name: &CStr, mode: Mode) -> Result<(Path, Option<Made>)> {
     loop {
         match Path::lookup(name) {
             Ok(path) => {
@@ -180,7 +205,7 @@ fn find_or_make(this: &Arc<Endpoint>, name: &CStr) -> Result<(Path, Option<Made>
             Err(e) => return Err(e),
         }
         let made = Made::new(this, 0)?;
-        match Path::make_socket(name) {
+        match Path::make_socket(name, mode.at_path()) {
             Ok(path) => return Ok((path, Some(made))),
             Err(e) if e == EEXIST => {}
             Err(e) => return Err(e),

@@ -122,8 +122,8 @@ pub(crate) struct Settings {
     binding: bool,
     /// The text of the default address.
     pub(crate) connected: Option<Arc<KVec<u8>>>,
-    /// `KBUS_BUS_MODE` for a bus that this socket will make.
-    pub(crate) mode: u32,
+    /// `KBUS_BUS_MODE` for a bus that this socket will make, if it was set.
+    pub(crate) mode: Option<u32>,
 }
 
 impl Endpoint {
@@ -158,7 +158,7 @@ impl Endpoint {
                 pass: Atomic::new(0),
                 last_sent: Atomic::new(0),
                 settings <- new_mutex!(
-                    Settings { bound: None, binding: false, connected: None, mode: 0o666 },
+                    Settings { bound: None, binding: false, connected: None, mode: None },
                     "kbus::settings"
                 ),
                 queue <- new_mutex!(Queue::new(), "kbus::queue"),
@@ -193,7 +193,7 @@ impl Endpoint {
     /// # Errors
     ///
     /// `EINVAL` if the socket is bound, or another thread is binding it.
-    pub(crate) fn begin_bind(&self) -> Result<(Binding<'_>, u32)> {
+    pub(crate) fn begin_bind(&self) -> Result<(Binding<'_>, Option<u32>)> {
         let mut settings = self.settings.lock();
         if settings.bound.is_some() || settings.binding {
             return Err(EINVAL);

@@ -3,6 +3,7 @@
 //! Socket options: bindings, settings of the socket, settings of its bus.
 
 use crate::{
+    bound::Mode,
     bus_core::{
         bus::Bound,
         mem,
@@ -162,7 +163,7 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
             }
             let mut settings = this.settings.lock();
             match &settings.bound {
-                None => settings.mode = mode,
+                None => settings.mode = Some(mode),
                 // The inode's mode counts, which is changed by chmod().
                 Some(bound) if bound.is_path() => return Err(EOPNOTSUPP),
                 Some(bound) if bound.is_owner(&this.sock) => bound.bus.mode.store(mode, Relaxed),
@@ -399,10 +400,10 @@ pub(crate) fn get(this: &Arc<Endpoint>, level: i32, name: i32, value: &mut OptOu
         }
         uapi::KBUS_BUS_MODE => {
             let settings = this.settings.lock();
-            let mode = settings
-                .bound
-                .as_ref()
-                .map_or(settings.mode, |bound| bound.mode());
+            let mode = match &settings.bound {
+                Some(bound) => bound.mode(),
+                None => settings.mode.unwrap_or(Mode::BUS),
+            };
             drop(settings);
             number(value, &mode.to_ne_bytes())
         }

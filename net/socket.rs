@@ -5,7 +5,10 @@
 //! A send goes on in [`crate::send`], a receive in [`crate::receive`], an option in [`crate::options`].
 
 use crate::{
-    bound::Bound,
+    bound::{
+        Bound,
+        Mode, //
+    },
     bus_core::{
         address::{
             Address,
@@ -151,9 +154,13 @@ impl Operations for Endpoint {
     /// # Errors
     ///
     /// `EINVAL` for no or a malformed name or a bound socket, and those of [`Bound::new`].
-    fn bind(this: &Arc<Self>, addr: &[u8]) -> Result {
+    fn bind(this: &Arc<Self>, addr: &[u8], inode_mode: u16) -> Result {
         let path = sockaddr::path(addr, this.address_family)?;
-        let (binding, mode) = this.begin_bind()?;
+        let (binding, bus_mode) = this.begin_bind()?;
+        let mode = Mode {
+            bus: bus_mode,
+            inode: inode_mode,
+        };
         binding.finish(Bound::new(this, path, mode)?);
         Ok(())
     }

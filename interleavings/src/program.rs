@@ -85,7 +85,7 @@ impl Namespace {
         let sock = std::sync::Arc::new(Sock::default());
         let endpoint = Endpoint::new(FAMILY, self.0.clone(), sock).unwrap();
         self.0.add(&endpoint).unwrap();
-        Endpoint::bind(&endpoint, &address(bus)).unwrap();
+        Endpoint::bind(&endpoint, &address(bus), 0o777).unwrap();
         Socket {
             endpoint,
             dont_wait: false,

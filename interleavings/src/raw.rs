@@ -53,6 +53,6 @@ impl Socket {
 
     /// `bind()`, of a socket that is bound.
     pub fn bind_raw(&self, address: &[u8]) -> Result {
-        Endpoint::bind(&self.endpoint, address)
+        Endpoint::bind(&self.endpoint, address, 0o777)
     }
 }

@@ -132,6 +132,7 @@ int rust_helper_kbus_current_umask(void);
 struct mnt_idmap *rust_helper_kbus_mnt_idmap(const struct vfsmount *mnt);
 struct inode *rust_helper_kbus_d_backing_inode(const struct dentry *upper);
 struct dentry *rust_helper_kbus_dget(struct dentry *dentry);
+struct inode *rust_helper_kbus_SOCK_INODE(struct socket *socket);
 int rust_helper_kbus_path_permission(const struct path *path, int mask);
 int rust_helper_kbus_security_path_mknod(const struct path *dir,
 					 struct dentry *dentry, umode_t mode,

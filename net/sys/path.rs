@@ -57,7 +57,7 @@ impl Path {
         Ok(Self(path))
     }
 
-    /// Makes a socket's inode, with all permissions but those of the current umask.
+    /// Makes a socket's inode, with these permissions but for those of the current umask.
     ///
     /// A symbolic link is not followed.
     ///
@@ -65,14 +65,14 @@ impl Path {
     ///
     /// `EEXIST` if there is something, or the file system does not show what it made; the path's own, as `lookup`,
     /// also `EROFS`, `EDQUOT` and `ENOSPC`; `EPERM` where the file system has no such inodes.
-    pub(crate) fn make_socket(name: &CStr) -> Result<Self> {
+    pub(crate) fn make_socket(name: &CStr, mode: u16) -> Result<Self> {
         let mut parent = bindings::path::default();
         // SAFETY: The name ends with a NUL, and `parent` is a place for the result.
         let dentry = from_err_ptr(unsafe {
             bindings::start_creating_path(bindings::AT_FDCWD, name.as_char_ptr(), &mut parent, 0)
         })?;
         // SAFETY: This is between start and end of the making.
-        let made = unsafe { Self::make_at(&parent, dentry) };
+        let made = unsafe { Self::make_at(&parent, dentry, mode) };
         // SAFETY: It ends what began above, with what that gave.
         unsafe { bindings::end_creating_path(&parent, dentry) };
         made
@@ -81,10 +81,15 @@ impl Path {
     /// # Safety
     ///
     /// `parent` and `dentry` must be what `start_creating_path()` gave, and not ended.
-    unsafe fn make_at(parent: &bindings::path, dentry: *mut bindings::dentry) -> Result<Self> {
+    unsafe fn make_at(
+        parent: &bindings::path,
+        dentry: *mut bindings::dentry,
+        mode: u16,
+    ) -> Result<Self> {
         // SAFETY: A task may read its own umask.
         let umask = unsafe { bindings::current_umask() } as u32;
-        let mode = (bindings::S_IFSOCK | 0o777 & !umask) as bindings::umode_t;
+        let mode = bindings::S_IFSOCK | u32::from(mode) & !bindings::S_IFMT & !umask;
+        let mode = mode as bindings::umode_t;
         // SAFETY: By the safety requirements both are valid, and the folder is locked for this.
         unsafe {
             to_result(bindings::security_path_mknod(parent, dentry, mode, 0))?;

@@ -90,8 +90,9 @@ pub(crate) trait Operations: Sized + Send + Sync + 'static {
     /// The last file reference has gone: no other operation is under way or will follow.
     fn release(this: Arc<Self>);
 
-    /// `bind(2)`.
-    fn bind(this: &Arc<Self>, addr: &[u8]) -> Result;
+    /// `bind(2)`; `mode` has the permissions of the socket's own inode, as `fchmod(2)` has set
+    /// them.
+    fn bind(this: &Arc<Self>, addr: &[u8], mode: u16) -> Result;
 
     /// `connect(2)`.
     fn connect(&self, addr: &[u8]) -> Result;
@@ -364,8 +365,12 @@ impl<T: Operations> Adapter<T> {
         addr: *mut bindings::sockaddr_unsized,
         len: c_int,
     ) -> c_int {
-        // SAFETY: The socket layer's own call: the address is kernel memory of that length.
-        from_result(|| unsafe { T::bind(Self::state(sock), address(addr, len)?) }.map(|()| 0))
+        // SAFETY: The socket layer's own call: the address is kernel memory of that length, and the
+        // socket has an inode, whose mode may change and is read once.
+        from_result(|| unsafe {
+            let mode = (&raw const (*bindings::SOCK_INODE(sock)).i_mode).read_volatile();
+            T::bind(Self::state(sock), address(addr, len)?, mode).map(|()| 0)
+        })
     }
 
     /// Callback `connect`.

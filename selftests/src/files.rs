@@ -46,6 +46,12 @@ pub fn chown(path: &Path, uid: u32, gid: u32) {
     std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("chown");
 }
 
+/// Changes the permissions of an open file, or of a socket.
+pub fn fchmod(file: &impl AsRawFd, mode: u32) -> Res<()> {
+    // SAFETY: Always safe.
+    check(unsafe { libc::fchmod(file.as_raw_fd(), mode) }.into()).map(drop)
+}
+
 /// Sets the umask of this process.
 pub fn umask(mask: u32) {
     // SAFETY: Always safe.

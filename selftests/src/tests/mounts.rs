@@ -197,7 +197,7 @@ fn permissions_count_at_the_next_bind() {
 fn mode_is_the_inode_s() {
     let path = left_over(0, 0, 0o640);
     let sock = Sock::new();
-    // Only an abstract bus is made with it.
+    // A bus is made with it, or a new inode.
     sock.set_u32(uapi::KBUS_BUS_MODE, 0o600).unwrap();
     sock.bind_path(&path).unwrap();
     assert_eq!(sock.get_u32(uapi::KBUS_BUS_MODE), Ok(0o640));

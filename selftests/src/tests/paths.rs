@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use kbus_selftests::files::chmod;
 use kbus_selftests::files::chown;
+use kbus_selftests::files::fchmod;
 use kbus_selftests::files::fresh_dir;
 use kbus_selftests::files::open_dir;
 use kbus_selftests::files::umask;
@@ -42,6 +43,7 @@ super::tests! {
     renamed unlinked hard_link symlink_is_followed_to_join symlink_is_not_followed_to_make
     symlinks_on_the_way magic_link inode_of_an_af_unix_socket af_unix_does_not_find_it
     no_socket_is_refused the_path_s_own_errors
+    fchmod_before_bind bus_mode_before_bind
 }
 
 /// Tells whether these two are on one bus.
@@ -527,4 +529,63 @@ fn the_path_s_own_errors() {
     fails!(ENAMETOOLONG, bind(&dir.join("long")));
     fails!(ENAMETOOLONG, bind(&dir.join("long/av")));
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 3);
+}
+
+/// An AF_UNIX socket, of which the tests here say what is right.
+fn unix() -> Sock {
+    Sock::raw(libc::AF_UNIX, libc::SOCK_DGRAM, 0).unwrap()
+}
+
+/// What `fchmod()` of the socket said before `bind()` is the mode of the new inode, less the umask,
+/// as for AF_UNIX: so there is no moment in which it is wider.
+fn fchmod_before_bind() {
+    let dir = fresh_dir();
+    for mask in [0, 0o022] {
+        umask(mask);
+        for said in [0o600, 0o640, 0o777, 0o7777, 0] {
+            let (sock, unix) = (Sock::new(), unix());
+            fchmod(&sock, said).unwrap();
+            fchmod(&unix, said).unwrap();
+            let (ours, theirs) = (
+                dir.join(format!("{mask:o}-{said:o}")),
+                dir.join(format!("{mask:o}-{said:o}-unix")),
+            );
+            sock.bind_path(&ours).unwrap();
+            let address = sockaddr(libc::AF_UNIX, theirs.as_os_str().as_bytes());
+            unix.bind_raw(&address).unwrap();
+            assert_eq!(mode(&ours), mode(&theirs), "{said:o} with umask {mask:o}");
+            if said & !0o777 == 0 {
+                assert_eq!(mode(&ours) & 0o7777, said & !mask);
+            }
+            // Of an inode that is there it changes nothing.
+            let other = Sock::new();
+            fchmod(&other, 0o777).unwrap();
+            other.bind_path(&ours).unwrap();
+            assert_eq!(mode(&ours), mode(&theirs));
+        }
+    }
+}
+
+/// `KBUS_BUS_MODE` before `bind()` takes permissions from the new inode as `fchmod()` does, and the
+/// umask others.
+fn bus_mode_before_bind() {
+    let dir = fresh_dir();
+    umask(0o002);
+    for (fchmod_to, bus_mode, expected) in [
+        (None, 0o600, 0o600),
+        (None, 0o666, 0o664),
+        (None, 0, 0),
+        (Some(0o640), 0o606, 0o600),
+        (Some(0o600), 0o777, 0o600),
+    ] {
+        let path = dir.join(format!("{bus_mode:o}-{expected:o}"));
+        let sock = Sock::new();
+        if let Some(mode) = fchmod_to {
+            fchmod(&sock, mode).unwrap();
+        }
+        sock.set_u32(uapi::KBUS_BUS_MODE, bus_mode).unwrap();
+        sock.bind_path(&path).unwrap();
+        assert_eq!(mode(&path) & 0o7777, expected);
+        assert_eq!(sock.get_u32(uapi::KBUS_BUS_MODE), Ok(expected));
+    }
 }

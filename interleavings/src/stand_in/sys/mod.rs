@@ -142,7 +142,7 @@ pub(crate) mod path {
             false
         }
 
-        pub(crate) fn make_socket(_: &CStr) -> Result<Self> {
+        pub(crate) fn make_socket(_: &CStr, _: u16) -> Result<Self> {
             Err(Error::from_errno(-30))
         }
 

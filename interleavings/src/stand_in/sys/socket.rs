@@ -46,7 +46,7 @@ pub(crate) trait Operations: Sized {
     fn admit(request: Request<'_>) -> Result;
     fn create(request: Request<'_>, sock: ARef<Sock>) -> Result<Arc<Self>>;
     fn release(this: Arc<Self>);
-    fn bind(this: &Arc<Self>, addr: &[u8]) -> Result;
+    fn bind(this: &Arc<Self>, addr: &[u8], mode: u16) -> Result;
     fn connect(&self, addr: &[u8]) -> Result;
     fn getname(&self, out: &mut [u8; ADDR_MAX], peer: bool) -> Result<usize>;
     fn poll(&self) -> u32;
