@@ -136,9 +136,16 @@ impl Path {
         self.mode_bits() & bindings::S_IFMT == kind
     }
 
-    /// Whether it is the inode of a socket.
+    /// Whether it is the inode of a socket, in a file system that programs can mount and find it
+    /// in.
+    ///
+    /// The kernel keeps an inode for each open socket in a file system of its own. `/proc/PID/fd`
+    /// leads there, but those inodes have no names, and each goes with its socket.
     pub(crate) fn is_socket(&self) -> bool {
-        self.is(bindings::S_IFSOCK)
+        // SAFETY: The inode is valid, and so is its file system. This flag never changes; others
+        // do, and all are read once.
+        let flags = unsafe { (&raw const (*(*self.inode()).i_sb).s_flags).read_volatile() };
+        self.is(bindings::S_IFSOCK) && flags & bindings::SB_NOUSER == 0
     }
 
     /// Its permission bits, at present.

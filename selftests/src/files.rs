@@ -52,6 +52,16 @@ pub fn fchmod(file: &impl AsRawFd, mode: u32) -> Res<()> {
     check(unsafe { libc::fchmod(file.as_raw_fd(), mode) }.into()).map(drop)
 }
 
+/// A descriptor of a place in the file system, by `O_PATH`: also of a socket's.
+pub fn open_path(path: &Path) -> OwnedFd {
+    let path = c_string(path);
+    // SAFETY: It is a NUL-terminated string, and the descriptor is new.
+    unsafe {
+        let fd = libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC);
+        OwnedFd::from_raw_fd(check(fd.into()).expect("O_PATH"))
+    }
+}
+
 /// Sets the umask of this process.
 pub fn umask(mask: u32) {
     // SAFETY: Always safe.

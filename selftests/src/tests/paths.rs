@@ -17,6 +17,7 @@ use kbus_selftests::files::chown;
 use kbus_selftests::files::fchmod;
 use kbus_selftests::files::fresh_dir;
 use kbus_selftests::files::open_dir;
+use kbus_selftests::files::open_path;
 use kbus_selftests::files::umask;
 use kbus_selftests::process;
 use kbus_selftests::process::Child;
@@ -44,6 +45,7 @@ super::tests! {
     symlinks_on_the_way magic_link inode_of_an_af_unix_socket af_unix_does_not_find_it
     no_socket_is_refused the_path_s_own_errors
     fchmod_before_bind bus_mode_before_bind
+    inode_of_an_open_socket_is_refused
 }
 
 /// Tells whether these two are on one bus.
@@ -588,4 +590,31 @@ fn bus_mode_before_bind() {
         assert_eq!(mode(&path) & 0o7777, expected);
         assert_eq!(sock.get_u32(uapi::KBUS_BUS_MODE), Ok(expected));
     }
+}
+
+/// The kernel's own inode of an open socket, to which `/proc/self/fd` leads, is no bus:
+/// `ECONNREFUSED`, which is also what AF_UNIX says to who connects there.
+fn inode_of_an_open_socket_is_refused() {
+    let raw = |family, kind| Sock::raw(family, kind, 0).unwrap();
+    let bound = Sock::at(fresh_dir().join("av"));
+    let socks = [
+        bound,
+        Sock::new(),
+        unix(),
+        raw(libc::AF_UNIX, libc::SOCK_STREAM),
+        raw(libc::AF_NETLINK, libc::SOCK_RAW),
+    ];
+    for sock in &socks {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", sock.as_raw_fd()));
+        assert!(fs::metadata(&path).unwrap().file_type().is_socket());
+        fails!(ECONNREFUSED, Sock::new().bind_path(&path));
+        let address = sockaddr(libc::AF_UNIX, path.as_os_str().as_bytes());
+        fails!(ECONNREFUSED, unix().connect_raw(&address));
+    }
+    // A name that leads to a bus is followed as ever, whatever stands for it.
+    let path = fresh_dir().join("av");
+    let on_it = Sock::at(&path);
+    let place = File::from(open_path(&path));
+    let magic = PathBuf::from(format!("/proc/self/fd/{}", place.as_raw_fd()));
+    assert!(same_bus(&on_it, &Sock::at(magic)));
 }
