@@ -106,21 +106,42 @@ impl Bound {
             .copy_from_slice(text);
         let name = CStr::from_bytes_until_nul(&terminated).map_err(|_| EINVAL)?;
         let address = copy(name.to_bytes())?;
-        let (path, made) = find_or_make(this, name, mode)?;
+        let (path, mut made) = find_or_make(this, name, mode)?;
         let key = Key::Inode(path.inode_id());
         let table = this.domain.table(&key);
-        // Who may write to the inode may join.
-        let admit = |_: &SharedBus| Ok(());
-        let joined = match made {
-            Some(_) => None,
-            None => table.join(&key, this, admit)?,
-        };
-        let bus = match joined {
-            Some(bus) => bus,
-            None => {
-                let made = made.map_or_else(|| Made::new(this, 0), Ok)?;
-                made.bus.state.lock().set_owner(path.uid());
-                table.publish(&key, made, this, admit)?
+        let bus = loop {
+            // Who has made the inode was asked then. Who finds one is asked whether it may connect
+            // there: to whoever made the bus, or to anybody if there is none. Security modules may
+            // sleep, so no lock is held.
+            let found = match made {
+                Some(_) => None,
+                None => {
+                    let found = table.find(&key);
+                    path.check_connect(found.as_ref().map(|bus| &bus.maker))?;
+                    found
+                }
+            };
+            let admit = |bus: &SharedBus| match &found {
+                Some(asked) if core::ptr::eq(&**asked, bus) => Ok(()),
+                _ => Err(ANOTHER),
+            };
+            let joined = match &found {
+                Some(_) => table.join(&key, this, admit),
+                None => {
+                    let made = made.take().map_or_else(|| Made::new(this, 0), Ok)?;
+                    made.bus.state.lock().set_owner(path.uid());
+                    table.publish(&key, made, this, admit).map(Some)
+                }
+            };
+            match joined {
+                Ok(Some(bus)) => break bus,
+                // The bus ended meanwhile, or another one began.
+                Ok(None) => {}
+                Err(e) if e == ANOTHER => {}
+                Err(e) => return Err(e),
+            }
+            if current!().signal_pending() {
+                return Err(ERESTARTSYS);
             }
         };
         Ok(Self {
@@ -187,6 +208,9 @@ impl Bound {
         // Only now the path: without it, the inode could go and another one take its id.
     }
 }
+
+/// What a bus that was not asked about says to who would join it; no other error of joining.
+const ANOTHER: Error = EAGAIN;
 
 /// The inode at a path, which is made if there is none; then with a bus for it.
 ///

@@ -114,6 +114,12 @@ impl Table {
         )
     }
 
+    /// The bus of this key, if there is one.
+    pub(crate) fn find(&self, key: &Key) -> Option<Arc<SharedBus>> {
+        let buses = self.buses.lock();
+        buses.get(key).map(|member| member.bus.clone())
+    }
+
     /// Puts a socket on the bus of this key, if there is one and it admits it.
     ///
     /// # Errors

@@ -191,6 +191,11 @@ impl Maker {
         let cred = unsafe { Credential::from_ptr(bindings::current_cred()) }.into();
         Ok(Self { pid, cred })
     }
+
+    /// Its credentials, for as long as `self` lives.
+    pub(super) fn as_raw_cred(&self) -> *const bindings::cred {
+        core::ptr::from_ref(&*self.cred).cast()
+    }
 }
 
 impl Sock {

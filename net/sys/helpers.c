@@ -248,6 +248,23 @@ __rust_helper struct inode *rust_helper_kbus_SOCK_INODE(struct socket *socket)
 	return SOCK_INODE(socket);
 }
 
+__rust_helper const struct cred *rust_helper_kbus_kernel_cred(void)
+{
+	return kernel_cred();
+}
+
+__rust_helper const struct cred *
+rust_helper_kbus_override_creds(const struct cred *override_cred)
+{
+	return override_creds(override_cred);
+}
+
+__rust_helper const struct cred *
+rust_helper_kbus_revert_creds(const struct cred *revert_cred)
+{
+	return revert_creds(revert_cred);
+}
+
 __rust_helper int rust_helper_kbus_path_permission(const struct path *path,
 						   int mask)
 {
@@ -286,7 +303,14 @@ __rust_helper kgid_t rust_helper_kbus_vfsgid_into_kgid(vfsgid_t vfsgid)
 	return vfsgid_into_kgid(vfsgid);
 }
 
-/* Without security modules these two are inline functions. */
+/* Without security modules these are inline functions. */
+__rust_helper int
+rust_helper_kbus_security_unix_find(const struct path *path, struct sock *other,
+				    int flags)
+{
+	return security_unix_find(path, other, flags);
+}
+
 __rust_helper void
 rust_helper_kbus_security_current_getlsmprop_subj(struct lsm_prop *prop)
 {

@@ -134,6 +134,13 @@ struct mnt_idmap *rust_helper_kbus_mnt_idmap(const struct vfsmount *mnt);
 struct inode *rust_helper_kbus_d_backing_inode(const struct dentry *upper);
 struct dentry *rust_helper_kbus_dget(struct dentry *dentry);
 struct inode *rust_helper_kbus_SOCK_INODE(struct socket *socket);
+const struct cred *rust_helper_kbus_kernel_cred(void);
+const struct cred *
+rust_helper_kbus_override_creds(const struct cred *override_cred);
+const struct cred *
+rust_helper_kbus_revert_creds(const struct cred *revert_cred);
+int rust_helper_kbus_security_unix_find(const struct path *path,
+					struct sock *other, int flags);
 int rust_helper_kbus_path_permission(const struct path *path, int mask);
 int rust_helper_kbus_security_path_mknod(const struct path *dir,
 					 struct dentry *dentry, umode_t mode,

@@ -40,4 +40,5 @@ pub(crate) mod socket;
 pub(crate) mod sockopt;
 pub(crate) mod sysctl;
 pub(crate) mod task;
+mod unix;
 pub(crate) mod work;

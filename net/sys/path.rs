@@ -7,7 +7,11 @@
 //! C headers: [`include/linux/namei.h`](srctree/include/linux/namei.h),
 //! [`include/linux/path.h`](srctree/include/linux/path.h).
 
-use super::bindings;
+use super::{
+    bindings,
+    cred::Maker,
+    unix::UnixSocket, //
+};
 use kernel::{
     error::{
         from_err_ptr,
@@ -179,6 +183,19 @@ impl Path {
     pub(crate) fn check_write(&self) -> Result {
         // SAFETY: By the type invariant.
         to_result(unsafe { bindings::path_permission(&self.0, bindings::MAY_WRITE as i32) })
+    }
+
+    /// Insists that a security module lets the current task connect to an AF_UNIX socket here;
+    /// `maker` is who made that socket, `None` somebody who is confined by nothing.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` or what else the module says, `ENOMEM`.
+    pub(crate) fn check_connect(&self, maker: Option<&Maker>) -> Result {
+        let other = UnixSocket::new(maker)?;
+        // SAFETY: By the type invariants the place and the socket are valid; nobody else knows the
+        // socket.
+        to_result(unsafe { bindings::security_unix_find(&self.0, other.as_raw_sock(), 0) })
     }
 
     /// Whether the current task has `CAP_NET_ADMIN` in a user namespace that has the inode's owner and group.

@@ -190,11 +190,17 @@ pub fn mount_silent_fuse(target: &Path) -> File {
     device
 }
 
-/// Forbids this process to make sockets in the file system, by Landlock;
-/// skips where there is none.
-pub fn forbid_making_sockets() {
-    const LANDLOCK_ACCESS_FS_MAKE_SOCK: u64 = 1 << 9;
-    let handled = [LANDLOCK_ACCESS_FS_MAKE_SOCK];
+/// Landlock's right to make sockets in the file system.
+pub const LANDLOCK_MAKE_SOCK: u64 = 1 << 9;
+/// Landlock's right to connect to AF_UNIX sockets in the file system.
+pub const LANDLOCK_RESOLVE_UNIX: u64 = 1 << 16;
+
+/// Takes these rights from this process everywhere, by Landlock, but for those below `allowed`;
+/// skips where there is no Landlock, or none that has them.
+pub fn landlock(rights: u64, allowed: Option<&Path>) {
+    /// `LANDLOCK_RULE_PATH_BENEATH`.
+    const PATH_BENEATH: i32 = 1;
+    let handled = [rights];
     // SAFETY: The attributes are as long as said.
     let ruleset = unsafe {
         libc::syscall(
@@ -205,11 +211,31 @@ pub fn forbid_making_sockets() {
         )
     };
     let Ok(ruleset) = check(ruleset) else {
-        skip("no Landlock here");
+        skip("no Landlock with these rights here");
     };
-    // SAFETY: Always safe.
-    let r = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0) };
-    assert_eq!(r, 0, "Landlock: {}", io::Error::last_os_error());
+    if let Some(path) = allowed {
+        let place = open_path(path);
+        // `struct landlock_path_beneath_attr`, which is packed: rights and a descriptor.
+        let mut rule = rights.to_ne_bytes().to_vec();
+        rule.extend_from_slice(&place.as_raw_fd().to_ne_bytes());
+        // SAFETY: The attributes are as long as the kind of rule wants.
+        let r = unsafe {
+            libc::syscall(
+                libc::SYS_landlock_add_rule,
+                ruleset,
+                PATH_BENEATH,
+                rule.as_ptr(),
+                0,
+            )
+        };
+        check(r).expect("a rule of Landlock");
+    }
+    // SAFETY: Always safe; the descriptor is ours.
+    unsafe {
+        let r = libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0);
+        assert_eq!(r, 0, "Landlock: {}", io::Error::last_os_error());
+        libc::close(ruleset);
+    }
 }
 
 /// Moves this process into a new user namespace; skips where there is none.

@@ -1,19 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What sandboxes see of a bus: seccomp filters and Landlock.
 
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::path::PathBuf;
+
+use kbus_selftests::files;
+use kbus_selftests::files::fresh_dir;
+use kbus_selftests::files::open_dir;
 use kbus_selftests::process::no_new_privs;
 use kbus_selftests::process::skip;
 use kbus_selftests::process::Child;
+use kbus_selftests::process::Gate;
 use kbus_selftests::process::Sysctl;
 use kbus_selftests::sys::fresh_bus;
+use kbus_selftests::sys::sockaddr;
 use kbus_selftests::sys::uapi;
 use kbus_selftests::sys::Errno;
 use kbus_selftests::sys::Sock;
 
 use super::fails;
+use super::maker::peer_cred;
 
 super::tests! {
     filter_by_family filter_by_protocol landlock_scopes_do_not_name_a_bus landlocked_tasks_are_sandboxed
+    landlock_keeps_out_of_buses_at_paths landlock_looks_at_who_made_the_bus
+    landlock_counts_for_a_bus_that_nobody_is_on landlocked_binds_race_with_the_end_of_the_bus
 }
 
 /// Installs a filter that refuses `socket()` with `EACCES` where this argument has this value.
@@ -135,4 +148,172 @@ fn landlocked_tasks_are_sandboxed() {
         fails!(EPROTONOSUPPORT, literal());
     })
     .join();
+}
+
+/// `connect()` of an AF_UNIX socket to one at this path: the yardstick.
+fn connect_unix(path: &Path) -> Result<(), Errno> {
+    let unix = Sock::raw(libc::AF_UNIX, libc::SOCK_DGRAM, 0).unwrap();
+    unix.connect_raw(&sockaddr(libc::AF_UNIX, path.as_os_str().as_bytes()))
+}
+
+/// An AF_UNIX socket at a path.
+fn unix_at(path: &Path) -> Sock {
+    let unix = Sock::raw(libc::AF_UNIX, libc::SOCK_DGRAM, 0).unwrap();
+    unix.bind_raw(&sockaddr(libc::AF_UNIX, path.as_os_str().as_bytes()))
+        .unwrap();
+    unix
+}
+
+/// A Landlock domain that takes the right to resolve UNIX sockets joins a bus at a path where an
+/// AF_UNIX socket could be connected to, and else gets the same `EACCES`.
+fn landlock_keeps_out_of_buses_at_paths() {
+    let (forbidden, allowed) = (fresh_dir(), fresh_dir());
+    let listeners: Vec<(Sock, Sock)> = [&forbidden, &allowed]
+        .map(|dir| {
+            let bus = Sock::at(dir.join("av"));
+            bus.listen("$.A").unwrap();
+            (bus, unix_at(&dir.join("unix")))
+        })
+        .into();
+    let _all = Sysctl::set("literal", 2);
+    Child::fork(|| {
+        files::landlock(files::LANDLOCK_RESOLVE_UNIX, Some(&allowed));
+        fails!(EACCES, connect_unix(&forbidden.join("unix")));
+        connect_unix(&allowed.join("unix")).unwrap();
+        fails!(EACCES, Sock::new().bind_path(forbidden.join("av")));
+        let sock = Sock::at(allowed.join("av"));
+        sock.send_to("$.A", b"may").unwrap();
+        // By another name it is the same place.
+        symlink(forbidden.join("av"), allowed.join("link")).unwrap();
+        fails!(EACCES, Sock::new().bind_path(allowed.join("link")));
+        // What is no bus is refused for the reason it always was.
+        fails!(ENOENT, Sock::new().bind_path(forbidden.join("none/av")));
+        // It says nothing of abstract buses, nor of the making of an inode.
+        Sock::on(&fresh_bus());
+        Sock::at(forbidden.join("made"));
+    })
+    .join();
+    assert_eq!(listeners[0].0.bus_info().unwrap().members, 1);
+    assert_eq!(listeners[0].0.drain().len(), 0);
+    assert_eq!(listeners[1].0.drain(), [b"may"]);
+    // And nothing to who is in no such domain.
+    Child::fork(|| {
+        files::landlock(files::LANDLOCK_MAKE_SOCK, None);
+        Sock::at(forbidden.join("av"));
+    })
+    .join();
+}
+
+/// What is inside the same domain may be connected to. As AF_UNIX goes by who opened the other
+/// socket, a bus is judged by who made it.
+fn landlock_looks_at_who_made_the_bus() {
+    let dir = fresh_dir();
+    let paths = |name: &str| (dir.join(name), dir.join(format!("{name}-unix")));
+    let check = |(bus, unix): (PathBuf, PathBuf), may: bool| {
+        if may {
+            connect_unix(&unix).unwrap();
+            Sock::at(&bus);
+        } else {
+            fails!(EACCES, connect_unix(&unix));
+            fails!(EACCES, Sock::new().bind_path(&bus));
+        }
+    };
+    let outside = (Sock::at(paths("outside").0), unix_at(&paths("outside").1));
+    let _all = Sysctl::set("literal", 2);
+    Child::fork(|| {
+        files::landlock(files::LANDLOCK_RESOLVE_UNIX, None);
+        let _same = (Sock::at(paths("same").0), unix_at(&paths("same").1));
+        Child::fork(|| {
+            check(paths("same"), true);
+            check(paths("outside"), false);
+            // A domain inside it: there, what the outer one made is outside.
+            files::landlock(files::LANDLOCK_RESOLVE_UNIX, None);
+            check(paths("same"), false);
+            let _inner = (Sock::at(paths("inner").0), unix_at(&paths("inner").1));
+            check(paths("inner"), true);
+        })
+        .join();
+    })
+    .join();
+    // Others may join what a domain has made; whoever is on the bus, it is judged by its maker.
+    drop(outside);
+    let (made, joined, end) = (Gate::new(), Gate::new(), Gate::new());
+    let mut sandbox = Child::fork(|| {
+        files::landlock(files::LANDLOCK_RESOLVE_UNIX, None);
+        let sock = Sock::at(dir.join("of-the-domain"));
+        made.open(1);
+        joined.pass();
+        drop(sock);
+        Sock::at(dir.join("of-the-domain"));
+        end.pass();
+    });
+    made.opened_by(&mut sandbox);
+    let stays = Sock::at(dir.join("of-the-domain"));
+    joined.open(1);
+    end.open(1);
+    sandbox.join();
+    drop(stays);
+}
+
+/// An inode without a bus is nobody's: whoever may not resolve it does not get it for a bus of its
+/// own, where it would meet who comes later.
+fn landlock_counts_for_a_bus_that_nobody_is_on() {
+    let dir = fresh_dir();
+    drop(Sock::at(dir.join("left")));
+    let unix = unix_at(&dir.join("unix"));
+    let _all = Sysctl::set("literal", 2);
+    Child::fork(|| {
+        files::landlock(files::LANDLOCK_RESOLVE_UNIX, None);
+        fails!(EACCES, Sock::new().bind_path(dir.join("left")));
+        fails!(EACCES, Sock::new().bind_path(dir.join("unix")));
+        // Of this very domain too, once the bus has gone.
+        drop(Sock::at(dir.join("own")));
+        fails!(EACCES, Sock::new().bind_path(dir.join("own")));
+    })
+    .join();
+    drop(unix);
+    Child::fork(|| {
+        files::landlock(files::LANDLOCK_RESOLVE_UNIX, Some(&dir));
+        Sock::at(dir.join("left"));
+    })
+    .join();
+}
+
+/// However the bus at a path ends and begins, a domain is never on one that was made outside.
+fn landlocked_binds_race_with_the_end_of_the_bus() {
+    const ROUNDS: usize = 1000;
+    let path = open_dir().join("av");
+    let _all = Sysctl::set("literal", 2);
+    let outside: Vec<Child> = (0..2)
+        .map(|_| {
+            Child::fork(|| loop {
+                drop(Sock::at(&path));
+            })
+        })
+        .collect();
+    Child::fork(|| {
+        files::landlock(files::LANDLOCK_RESOLVE_UNIX, None);
+        let own_pid = std::process::id() as i32;
+        let (mut joined, mut refused) = (0, 0);
+        for round in 0..ROUNDS {
+            let sock = Sock::new();
+            match sock.bind_path(&path) {
+                Ok(()) => {
+                    assert_eq!(peer_cred(&sock).pid, own_pid, "whose bus it is");
+                    joined += 1;
+                }
+                Err(errno) => {
+                    assert_eq!(errno, Errno(libc::EACCES));
+                    refused += 1;
+                }
+            }
+            // It may make the inode anew, and whoever is quicker makes the bus.
+            if round % 4 == 0 {
+                let _ = std::fs::remove_file(&path);
+            }
+        }
+        println!("# {joined} times on a bus of its own, {refused} times refused");
+    })
+    .join();
+    outside.into_iter().for_each(Child::kill);
 }

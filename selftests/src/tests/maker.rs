@@ -20,7 +20,8 @@ super::tests! {
 // Not in the C library's header for this target.
 const SO_PEERPIDFD: i32 = 77;
 
-fn peer_cred(sock: &Sock) -> Creds {
+/// Who made the bus of a socket.
+pub(super) fn peer_cred(sock: &Sock) -> Creds {
     let bytes = sock
         .get_at(libc::SOL_SOCKET, libc::SO_PEERCRED, &[0; 12])
         .unwrap();

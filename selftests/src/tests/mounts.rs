@@ -478,7 +478,7 @@ fn lsm_is_asked() {
     let path = fresh_dir().join("av");
     let sock = Sock::new();
     Child::fork(|| {
-        files::forbid_making_sockets();
+        files::landlock(files::LANDLOCK_MAKE_SOCK, None);
         fails!(EACCES, sock.bind_path(&path));
     })
     .join();

@@ -123,6 +123,7 @@ pub(crate) mod scm {
 pub(crate) mod path {
     //! There is no file system here.
 
+    use super::cred::Maker;
     use crate::prelude::CStr;
     use crate::prelude::Error;
     use crate::prelude::Result;
@@ -167,6 +168,10 @@ pub(crate) mod path {
         }
 
         pub(crate) fn check_write(&self) -> Result {
+            match *self {}
+        }
+
+        pub(crate) fn check_connect(&self, _: Option<&Maker>) -> Result {
             match *self {}
         }
 
