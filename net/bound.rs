@@ -174,6 +174,14 @@ impl Bound {
         matches!(self.place, Place::Path(_))
     }
 
+    /// Of a bus at a path: whether the path that the socket was bound to was removed since.
+    pub(crate) fn is_deleted(&self) -> Option<bool> {
+        match &self.place {
+            Place::Abstract(_) => None,
+            Place::Path(path) => Some(path.is_deleted()),
+        }
+    }
+
     /// Whether the current task owns the bus, or may administer what its owner belongs to; `sock` is the socket.
     pub(crate) fn is_owner(&self, sock: &Sock) -> bool {
         match &self.place {

@@ -48,6 +48,8 @@ struct Owner {
     /// Bytes of `bus`; with `bound` 0 there is none.
     bus_len: u8,
     bound: u8,
+    /// 0 for a bus that is at no path, 1 where its path is there, 2 where it was removed.
+    path: u8,
     bus: [u8; sockaddr::PATH_LEN],
 }
 
@@ -62,6 +64,7 @@ impl Owner {
         owner.uid = endpoint.maker_uid();
         if let Some(bound) = &endpoint.settings.lock().bound {
             owner.bound = 1;
+            owner.path = bound.is_deleted().map_or(0, |gone| 1 + u8::from(gone));
             for (to, from) in owner.bus.iter_mut().zip(bound.address()) {
                 *to = *from;
                 owner.bus_len = owner.bus_len.saturating_add(1);
@@ -147,7 +150,7 @@ impl NetFile for Sockets {
 
     fn head(out: &Out<'_>) {
         seq_print!(out.text(), "# family {}\n", Endpoint::number());
-        out.bytes(b"bus peer pid uid unread limit bytes reserved owed lost\n");
+        out.bytes(b"bus peer pid uid unread limit bytes reserved owed lost path\n");
     }
 
     fn advance(domain: &Domain, item: &mut SocketItem) -> bool {
@@ -173,8 +176,13 @@ impl NetFile for Sockets {
         } = item.counts;
         seq_print!(
             out.text(),
-            " {unread} {limit} {bytes} {reserved} {owed} {lost}\n"
+            " {unread} {limit} {bytes} {reserved} {owed} {lost}"
         );
+        out.bytes(match item.owner.path {
+            0 => b" -\n",
+            1 => b" linked\n",
+            _ => b" deleted\n",
+        });
     }
 }
 
@@ -269,7 +277,11 @@ pub(crate) fn show_fdinfo(endpoint: &Endpoint, out: &Out<'_>) {
     if let Some(bound) = &endpoint.settings.lock().bound {
         out.bytes(b"kbus-bus:\t");
         show_bus(bound.address(), out);
-        out.bytes(b"\n");
+        out.bytes(match bound.is_deleted() {
+            None => b"\n",
+            Some(false) => b"\nkbus-path:\tlinked\n",
+            Some(true) => b"\nkbus-path:\tdeleted\n",
+        });
     }
     let counts = Counts::of(endpoint);
     let text = out.text();

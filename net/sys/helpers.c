@@ -243,6 +243,11 @@ __rust_helper struct dentry *rust_helper_kbus_dget(struct dentry *dentry)
 	return dget(dentry);
 }
 
+__rust_helper int rust_helper_kbus_d_unlinked(const struct dentry *dentry)
+{
+	return d_unlinked(dentry);
+}
+
 __rust_helper struct inode *rust_helper_kbus_SOCK_INODE(struct socket *socket)
 {
 	return SOCK_INODE(socket);

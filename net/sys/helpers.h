@@ -133,6 +133,7 @@ int rust_helper_kbus_current_umask(void);
 struct mnt_idmap *rust_helper_kbus_mnt_idmap(const struct vfsmount *mnt);
 struct inode *rust_helper_kbus_d_backing_inode(const struct dentry *upper);
 struct dentry *rust_helper_kbus_dget(struct dentry *dentry);
+int rust_helper_kbus_d_unlinked(const struct dentry *dentry);
 struct inode *rust_helper_kbus_SOCK_INODE(struct socket *socket);
 const struct cred *rust_helper_kbus_kernel_cred(void);
 const struct cred *

@@ -157,6 +157,16 @@ impl Path {
         self.mode_bits() & 0o777
     }
 
+    /// Whether its name was removed since it was looked up, or all names of the inode were.
+    pub(crate) fn is_deleted(&self) -> bool {
+        // SAFETY: By the type invariant both are valid. The count of names may change, and is read
+        // once.
+        unsafe {
+            let names = &raw const (*self.inode()).__bindgen_anon_1.i_nlink;
+            bindings::d_unlinked(self.0.dentry) != 0 || names.read_volatile() == 0
+        }
+    }
+
     /// Its owner at present, as this mount shows it and as a number of the initial user namespace.
     pub(crate) fn uid(&self) -> u32 {
         // SAFETY: Both are valid.

@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ super::tests! {
     read_only_mount read_only_file_system busy_while_bound busy_by_its_own_path
     works_after_a_lazy_unmount idmapped_mount overlay lsm_is_asked
     silent_file_system_holds_up_nobody listed_by_its_path removed_one_is_listed
+    removed_one_is_marked
     odd_paths_are_escaped
 }
 
@@ -512,16 +514,26 @@ fn silent_file_system_holds_up_nobody() {
     unmount(&dir, libc::MNT_DETACH).unwrap();
 }
 
+/// A column of this socket's line in `/proc/net/kbus`.
+#[track_caller]
+fn column(sock: &Sock, name: &str) -> String {
+    let text = fs::read("/proc/self/net/kbus").unwrap();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let names = text.lines().find(|line| !line.starts_with('#')).unwrap();
+    let at = names.split(' ').position(|column| column == name);
+    let peer = format!("{:x}", sock.peer_id());
+    let line: Vec<&str> = text
+        .lines()
+        .map(|line| line.split(' ').collect())
+        .find(|line: &Vec<&str>| line.get(1) == Some(&&*peer))
+        .expect("a line for the socket");
+    line[at.expect("the column")].to_string()
+}
+
 /// The bus of this socket in `/proc/net/kbus`.
 #[track_caller]
 fn listed(sock: &Sock) -> String {
-    let text = fs::read("/proc/self/net/kbus").unwrap();
-    let peer = format!("{:x}", sock.peer_id());
-    text.split(|byte| *byte == b'\n')
-        .map(|line| String::from_utf8_lossy(line).into_owned())
-        .find(|line| line.split(' ').nth(1) == Some(&peer))
-        .map(|line| line.split(' ').next().unwrap().to_string())
-        .expect("a line for the socket")
+    column(sock, "bus")
 }
 
 /// `/proc/net/kbus` has the path as `bind` was given it.
@@ -542,6 +554,57 @@ fn removed_one_is_listed() {
     let sock = Sock::at(&path);
     fs::remove_file(&path).unwrap();
     assert_eq!(listed(&sock), path.to_str().unwrap());
+}
+
+/// What `fdinfo` says of the path of a socket's bus.
+fn fdinfo_path(sock: &Sock) -> Option<String> {
+    let text = fs::read(format!("/proc/self/fdinfo/{}", sock.as_raw_fd())).unwrap();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let mut lines = text.lines();
+    lines.find_map(|line| line.strip_prefix("kbus-path:\t").map(str::to_string))
+}
+
+/// `path` tells a bus whose path was removed, so that the next program makes another one there,
+/// from one that can be joined by it. So does `fdinfo`.
+fn removed_one_is_marked() {
+    let dir = fresh_dir();
+    let old = dir.join("av");
+    let path = |sock: &Sock| {
+        let column = column(sock, "path");
+        let expected = (column != "-").then(|| column.clone());
+        assert_eq!(fdinfo_path(sock), expected);
+        column
+    };
+    // A path that looks like a mark is none.
+    for name in ["av", "av deleted", "av (deleted)"] {
+        assert_eq!(path(&Sock::at(dir.join(name))), "linked");
+    }
+    assert_eq!(path(&Sock::new()), "-");
+    assert_eq!(path(&Sock::on(&fresh_bus())), "-");
+    let (a, b) = (Sock::at(&old), Sock::at(&old));
+    // As systemd-tmpfiles does to what nobody has touched for long.
+    fs::remove_file(&old).unwrap();
+    let second = Sock::at(&old);
+    assert!(!same_bus(&a, &second));
+    assert_eq!((path(&a), path(&b)), ("deleted".into(), "deleted".into()));
+    assert_eq!(path(&second), "linked");
+    // Renamed, it can be found; replaced, it cannot.
+    fs::rename(&old, dir.join("new")).unwrap();
+    assert_eq!(path(&second), "linked");
+    let third = Sock::at(&old);
+    fs::rename(&old, dir.join("new")).unwrap();
+    assert_eq!(
+        (path(&second), path(&third)),
+        ("deleted".into(), "linked".into())
+    );
+    // By which of two names a socket has come counts for that socket.
+    fs::hard_link(dir.join("new"), dir.join("link")).unwrap();
+    let by_link = Sock::at(dir.join("link"));
+    fs::remove_file(dir.join("link")).unwrap();
+    assert_eq!(
+        (path(&third), path(&by_link)),
+        ("linked".into(), "deleted".into())
+    );
 }
 
 /// What would break a line is escaped, and what would make a path look like an

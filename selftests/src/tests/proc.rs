@@ -102,7 +102,7 @@ fn sockets_begin_with_family_and_columns() {
     let names: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
     assert_eq!(
         names.join(" "),
-        "bus peer pid uid unread limit bytes reserved owed lost"
+        "bus peer pid uid unread limit bytes reserved owed lost path"
     );
 }
 

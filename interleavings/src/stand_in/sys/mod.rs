@@ -175,6 +175,10 @@ pub(crate) mod path {
             match *self {}
         }
 
+        pub(crate) fn is_deleted(&self) -> bool {
+            match *self {}
+        }
+
         pub(crate) fn is_net_admin(&self) -> bool {
             match *self {}
         }
