@@ -501,7 +501,8 @@ fn error_of_recvmmsg_comes_first() {
     let peek = |sock: &Sock| sock.peek().map(|_| 1);
     let recv = |sock: &Sock| sock.recv().map(|_| 1);
     let several = |sock: &Sock| recv_two(sock);
-    let reads: [&dyn Fn(&Sock) -> Res<usize>; 3] = [&peek, &recv, &several];
+    type Read<'a> = &'a dyn Fn(&Sock) -> Res<usize>;
+    let reads: [Read<'_>; 3] = [&peek, &recv, &several];
     for read in reads {
         let both = Both::new();
         both.agree("sends", |sock| {
