@@ -78,7 +78,8 @@ fn a_hold_is_short() {
         for len in [0, 10, 5000] {
             for flags in [0, KBUS_REQUEST, KBUS_ALL_OR_FAIL, KBUS_URGENT] {
                 w.holds();
-                w.send(&sender, announcement("$.A", flags, &vec![0; len])).unwrap();
+                w.send(&sender, announcement("$.A", flags, &vec![0; len]))
+                    .unwrap();
                 let (holds, most) = w.holds();
                 assert!(most <= 5 * STEP, "{most} looks in one hold");
                 // A look at a listener counts as much as its copy.
@@ -159,7 +160,10 @@ fn a_close_and_a_shutdown_take_effect_at_once() {
         op(&w, &dead);
         w.nothing_between();
         for n in 0..100 {
-            assert_eq!(w.bus(|bus| bus.replier_for(format!("$.R.N{n}").as_bytes())), 2);
+            assert_eq!(
+                w.bus(|bus| bus.replier_for(format!("$.R.N{n}").as_bytes())),
+                2
+            );
         }
         assert_eq!(new.with(|queue| queue.unread()), 1);
         for peer in [&new, &sender, &dead] {
@@ -191,7 +195,10 @@ fn what_dies_hears_of_no_event() {
         w.nothing_between();
         let told = ids(&owner);
         assert!(told.is_sorted_by(|a, b| a < b) && told.len() == 50);
-        assert_eq!(other.with(|queue| queue.unread()), if disturbed.get() { 0 } else { 50 });
+        assert_eq!(
+            other.with(|queue| queue.unread()),
+            if disturbed.get() { 0 } else { 50 }
+        );
         [&owner, &other].into_iter().for_each(|peer| w.close(peer));
         w.assert_empty();
         disturbed.get()
@@ -388,7 +395,11 @@ fn a_gap_is_told_beside_what_is_pending() {
         after(&w, holds, move |w| {
             peer.wakes();
             w.announce(&other, "$.A", b"").unwrap();
-            lost.set(if peer.with(|queue| queue.lost()) > 0 { 2 } else { 1 });
+            lost.set(if peer.with(|queue| queue.lost()) > 0 {
+                2
+            } else {
+                1
+            });
         });
         let sent = w.send(&sender, announcement("$.A", KBUS_ALL_OR_FAIL, b"x"));
         w.nothing_between();
@@ -483,7 +494,10 @@ fn who_goes_in_the_midst_of_a_reply_leaves_nothing() {
                 w.replier(&replier, "$.A").unwrap();
                 let other = w.request(&requester, "$.A", b"x").unwrap();
                 let id = w.request(&requester, "$.A", b"x").unwrap();
-                assert_eq!([replier.read(), replier.read()].map(|v| v.unwrap().id), [other, id]);
+                assert_eq!(
+                    [replier.read(), replier.read()].map(|v| v.unwrap().id),
+                    [other, id]
+                );
                 let all = crowd(&w, 100, 200, "$.A");
                 let disturbed = Rc::new(Cell::new(false));
                 let (seen, peers) = (disturbed.clone(), [requester.clone(), replier.clone()]);
@@ -500,9 +514,14 @@ fn who_goes_in_the_midst_of_a_reply_leaves_nothing() {
                 let got = answers();
                 assert!(got.iter().filter(|(to, _)| *to == id).count() <= 1);
                 let heard: Vec<_> = all.iter().map(|peer| ids(peer).len()).collect();
-                assert!(heard.iter().all(|count| *count == usize::from(sent.is_ok())));
+                assert!(heard
+                    .iter()
+                    .all(|count| *count == usize::from(sent.is_ok())));
                 if number > 1 && disturbed.get() {
-                    assert!(got.iter().any(|(to, _)| *to == id), "{number} {holds} {sent:?}");
+                    assert!(
+                        got.iter().any(|(to, _)| *to == id),
+                        "{number} {holds} {sent:?}"
+                    );
                 }
                 w.close(&replier);
                 let rest = answers();
@@ -669,13 +688,18 @@ fn repliers_that_come_and_go_are_told_once() {
                 assert!(view.id > last);
                 last = view.id;
                 let is_bind = view.payload()[8] == 1;
-                *there.entry(view.payload()[16..].to_vec()).or_insert(0) += if is_bind { 1 } else { -1 };
+                *there.entry(view.payload()[16..].to_vec()).or_insert(0) +=
+                    if is_bind { 1 } else { -1 };
             }
             // Whoever follows the news knows what there is.
-            let mut known: Vec<_> = there.iter().filter(|(_, n)| **n > 0).map(|(t, _)| t).collect();
+            let mut known: Vec<_> = there
+                .iter()
+                .filter(|(_, n)| **n > 0)
+                .map(|(t, _)| t)
+                .collect();
             known.sort();
-            let expected = 150 + usize::from(disturbed.get() && !goes)
-                - usize::from(disturbed.get() && goes);
+            let expected =
+                150 + usize::from(disturbed.get() && !goes) - usize::from(disturbed.get() && goes);
             assert_eq!(known.len(), expected, "{goes} after {holds}");
             assert!(there.values().all(|n| *n <= 1), "{there:?}");
             disturbed.get()
@@ -714,7 +738,9 @@ fn a_large_message_is_copied_for_each_user_and_cgroup() {
 /// Sockets that do something.
 const ACTORS: usize = 6;
 const NAMES: [&str; 3] = ["$.A.B", "$.A.C.D", "$.E"];
-const TEXTS: [&str; 8] = ["$.A.B", "$.A.C.D", "$.E", "$.*", "$.A.*", "$.A.%", "$.A.C.*", "$.KBUS.*"];
+const TEXTS: [&str; 8] = [
+    "$.A.B", "$.A.C.D", "$.E", "$.*", "$.A.*", "$.A.%", "$.A.C.*", "$.KBUS.*",
+];
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -1064,7 +1090,12 @@ impl Lab {
             if !actor.is_shut {
                 actor.asked.sort();
                 actor.answered.sort();
-                assert_eq!(actor.asked, actor.answered, "answers of {}", actor.peer.id());
+                assert_eq!(
+                    actor.asked,
+                    actor.answered,
+                    "answers of {}",
+                    actor.peer.id()
+                );
                 assert_eq!(counters.1, 0, "slots of {} are reserved", actor.peer.id());
             }
         }
@@ -1075,9 +1106,14 @@ fn run(script: Vec<(u8, Act)>, depth: u32) {
     let w = World::new(0, 1 << 30);
     // Those who listen all the time: to which names, with how many copies of each.
     let mut stable = vec![];
-    for (n, texts) in [&["$.A.B"][..], &["$.A.*"], &["$.A.C.D"], &["$.A.*", "$.*", "$.A.B"]]
-        .into_iter()
-        .enumerate()
+    for (n, texts) in [
+        &["$.A.B"][..],
+        &["$.A.*"],
+        &["$.A.C.D"],
+        &["$.A.*", "$.*", "$.A.B"],
+    ]
+    .into_iter()
+    .enumerate()
     {
         for m in 0..50 {
             let id = 1000 * (n as u64 + 1) + m;
@@ -1087,9 +1123,16 @@ fn run(script: Vec<(u8, Act)>, depth: u32) {
                 queue.set_once(m % 4 == 3);
             });
             let matches = |name: usize| {
-                let pattern = |text: &str| kbus_core::name::Pattern::parse(text.as_bytes()).is_ok_and(|p| p.matches(NAMES[name].as_bytes()));
+                let pattern = |text: &str| {
+                    kbus_core::name::Pattern::parse(text.as_bytes())
+                        .is_ok_and(|p| p.matches(NAMES[name].as_bytes()))
+                };
                 let count = texts.iter().filter(|text| pattern(text)).count();
-                if m % 4 == 3 { count.min(1) } else { count }
+                if m % 4 == 3 {
+                    count.min(1)
+                } else {
+                    count
+                }
             };
             let copies = [0, 1, 2].map(matches);
             for text in texts {

@@ -159,7 +159,9 @@ fn a_listener_has_its_share_of_the_unbind_events() {
     // Of one event that has three copies, then nothing but the news that there were more.
     let told = news(&greedy);
     let (events, lost) = told.split_at(3);
-    assert!(events.iter().all(|(name, id)| name == BIND_EVENT && *id == events[0].1));
+    assert!(events
+        .iter()
+        .all(|(name, id)| name == BIND_EVENT && *id == events[0].1));
     assert_eq!(lost, [(EVENTS_LOST.to_vec(), events[0].1 + 1)]);
 }
 

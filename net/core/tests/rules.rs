@@ -517,7 +517,13 @@ fn a_bus_counts_for_who_is_on_it() {
         if by == 3 {
             // Who comes back comes last.
             let again = w.join(5, 1);
-            assert_eq!((w.bus(|bus| bus.counts_for(1)), w.bus(|bus| bus.counts_for(3))), (1, 3));
+            assert_eq!(
+                (
+                    w.bus(|bus| bus.counts_for(1)),
+                    w.bus(|bus| bus.counts_for(3))
+                ),
+                (1, 3)
+            );
             w.close(&again);
         }
     }

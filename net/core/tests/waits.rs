@@ -407,7 +407,10 @@ fn a_reader_that_slips_through_is_not_missed() {
                 }
                 (Err(error), None) => {
                     assert_eq!(error, Error::Again);
-                    assert!(a.with(|queue| queue.is_writable()), "read before look {when}");
+                    assert!(
+                        a.with(|queue| queue.is_writable()),
+                        "read before look {when}"
+                    );
                     assert!(a.wakes().1 > 0);
                 }
             }

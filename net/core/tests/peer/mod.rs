@@ -762,7 +762,10 @@ pub fn run_woken(users: &Users, threads: &mut Vec<Thread>) -> Vec<(u64, Result<u
     for round in 0.. {
         assert!(round < 10_000, "somebody is always woken");
         users.answer_the_bell();
-        let woken = threads.iter().enumerate().filter(|(_, thread)| thread.is_woken());
+        let woken = threads
+            .iter()
+            .enumerate()
+            .filter(|(_, thread)| thread.is_woken());
         let oldest = woken.min_by_key(|(_, thread)| thread.age).map(|(at, _)| at);
         let Some(at) = oldest else {
             return ended;
