@@ -25,7 +25,8 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::Relaxed,
-        Arc, //
+        Arc,
+        UniqueArc, //
     }, //
 };
 
@@ -156,12 +157,15 @@ impl Bound {
     /// # Errors
     ///
     /// `EINVAL` for none, there being no autobind, and those of its kind of bus.
-    pub(crate) fn new(this: &Arc<Endpoint>, sun_path: &[u8], mode: Mode) -> Result<Self> {
-        match sun_path {
+    pub(crate) fn new(this: &Arc<Endpoint>, sun_path: &[u8], mode: Mode) -> Result<Arc<Self>> {
+        // The memory first: a socket that is on a bus must be able to leave it.
+        let room = UniqueArc::new_uninit(GFP_KERNEL_ACCOUNT)?;
+        let bound = match sun_path {
             [] | [0] => Err(EINVAL),
             [0, name @ ..] => Self::to_name(this, sun_path, name, mode),
             text => Self::to_path(this, text, mode),
-        }
+        }?;
+        Ok(room.write(bound).into())
     }
 
     /// `sun_path` of the socket's name: an abstract one with its leading NUL, or a path without one behind it.
@@ -207,13 +211,14 @@ impl Bound {
     }
 
     /// The socket has left the bus: gives up its place, and the bus if it was the last.
-    pub(crate) fn leave(self, this: &Endpoint) {
+    pub(crate) fn leave(&self, this: &Endpoint) {
         let key = match &self.place {
             Place::Abstract(name) => Key::Name(*name),
             Place::Path(path) => Key::Inode(path.inode_id()),
         };
         this.domain.table(&key).leave(&key, &self.bus);
-        // Only now the path: without it, the inode could go and another one take its id.
+        // The path goes with the last reference to this, and so later: without it, the inode could go
+        // and another one take its id.
     }
 }
 

@@ -7,6 +7,8 @@
 
 use crate::{
     bus_core::{
+        account::Charge,
+        bus::Shared,
         hash,
         limits::BEFORE_FIRST,
         Bus, //
@@ -37,12 +39,13 @@ use crate::{
     },
     users::{
         self,
-        Users, //
+        Users,
+        LIMITS, //
     }, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
-    new_mutex,
+    new_spinlock,
     prelude::*,
     rbtree::{
         RBTree,
@@ -54,14 +57,7 @@ use kernel::{
             Relaxed, //
         },
         Arc,
-        Mutex, //
-    },
-    workqueue::{
-        impl_has_work,
-        new_work,
-        Queue,
-        Work,
-        WorkItem, //
+        SpinLock, //
     }, //
 };
 
@@ -95,7 +91,7 @@ pub(crate) struct Domain {
     paths: Arc<Table>,
     /// Every socket made here and not yet closed, by its peer id. Taken alone.
     #[pin]
-    sockets: Mutex<RBTree<u64, Arc<Endpoint>>>,
+    sockets: SpinLock<RBTree<u64, Arc<Endpoint>>>,
 }
 
 /// The last peer id: never reused while the machine is up and the module loaded.
@@ -153,7 +149,7 @@ impl NetState for Domain {
                 users: machine.users.clone(),
                 buses: Table::new()?,
                 paths: machine.paths.clone(),
-                sockets <- new_mutex!(RBTree::new(), "kbus::sockets"),
+                sockets <- new_spinlock!(RBTree::new(), "kbus::sockets"),
             }? Error),
             GFP_KERNEL,
         )
@@ -249,73 +245,33 @@ pub(crate) struct SharedBus {
     /// Of an abstract bus: who made it.
     uid: u32,
     gid: u32,
-    counted: Counted,
+    /// The user for whom it counts. Taken alone.
+    #[pin]
+    counted: SpinLock<(u64, Charge)>,
     /// Whose `bind()` made it: the peer of all its sockets.
     pub(crate) maker: Maker,
     /// Largest payload, as the bus has it: a send looks at it before there is a copy and a lock.
     max_msg: Atomic<u32>,
     /// Sockets whose readers want to see the security labels of senders.
     pub(crate) label_readers: Atomic<u32>,
-    /// Sockets of this bus whose payer has got back what something here waits for, by peer id. Taken alone.
+    /// The bus lock. Lock order: before the queue of any socket.
     #[pin]
-    rung: Mutex<RBTree<u64, Arc<Endpoint>>>,
-    /// Tells those who wait for them.
-    #[pin]
-    work: Work<SharedBus>,
-    /// The bus lock. Lock order: before the queue of any socket. It is a sleeping lock.
-    #[pin]
-    pub(crate) state: Mutex<Bus<Arc<Endpoint>>>,
+    pub(crate) state: SpinLock<Bus<Arc<Endpoint>>>,
 }
 
-/// A bus counts among those of a user as long as it is there.
-struct Counted {
-    users: Arc<Users>,
-    /// Of the user; changed under the bus lock.
-    by: Atomic<u32>,
-}
+impl Shared for SharedBus {
+    type Member = Arc<Endpoint>;
 
-impl Counted {
-    fn new(endpoint: &Endpoint) -> Result<Self> {
-        let by = endpoint.payer.id();
-        endpoint.users.enter_bus(by)?;
-        Ok(Self {
-            users: endpoint.users.clone(),
-            by: Atomic::new(by),
-        })
+    fn locked<R>(&self, f: impl FnOnce(&mut Bus<Arc<Endpoint>>) -> R) -> R {
+        f(&mut self.state.lock())
     }
-}
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.users.leave_bus(self.by.load(Relaxed));
-    }
-}
-
-impl_has_work! {
-    impl HasWork<Self> for SharedBus { self.work }
-}
-
-impl WorkItem for SharedBus {
-    type Pointer = Arc<SharedBus>;
-
-    fn run(this: Arc<SharedBus>) {
-        let rung = core::mem::replace(&mut *this.rung.lock(), RBTree::new());
-        for endpoint in rung.values() {
-            Endpoint::budget_released(endpoint, &this);
-        }
+    fn next_id(&self) -> u64 {
+        self.order.next_message()
     }
 }
 
 impl SharedBus {
-    /// Has those told who wait until the payer of a socket of this bus has bytes again: there are some. `queue` is where
-    /// the work for that is put.
-    pub(crate) fn tell(this: &Arc<Self>, socket: RBTreeNode<u64, Arc<Endpoint>>, queue: &Queue) {
-        let before = this.rung.lock().insert(socket);
-        drop(before);
-        // If it has not begun yet, once is enough.
-        let _ = queue.enqueue(this.clone());
-    }
-
     /// Makes a bus that the current task owns, without sockets.
     ///
     /// # Errors
@@ -325,38 +281,44 @@ impl SharedBus {
         let uid = task::current_euid();
         let maker = Maker::current()?;
         let key = hash::Key(random::number(), random::number());
-        let bus = patiently(|| Bus::new(uid, users::bus_bytes(), &users::LIMITS, key));
+        let bus = patiently(|| Ok(Bus::new(uid, &LIMITS, key)?));
         let bus = bus.map_err(to_kernel)?;
-        let counted = Counted::new(endpoint)?;
+        let payer = &endpoint.payer;
+        let counted = Charge::new(&payer.buses, 1).ok_or(EDQUOT)?;
+        let counted = (payer.id(), counted);
         Arc::pin_init(
             pin_init!(Self {
                 order: endpoint.domain.order.clone(),
                 mode: Atomic::new(mode),
                 uid,
                 gid: task::current_egid(),
-                counted,
+                counted <- new_spinlock!(counted, "kbus::counted"),
                 maker,
                 max_msg: Atomic::new(bus.max_msg()),
                 label_readers: Atomic::new(0),
-                rung <- new_mutex!(RBTree::new(), "kbus::rung"),
-                work <- new_work!("kbus::bus"),
-                state <- new_mutex!(bus, "kbus::bus"),
+                state <- new_spinlock!(bus, "kbus::bus"),
             }),
             GFP_KERNEL_ACCOUNT,
         )
     }
 
-    /// Has the bus, which is locked, count for a user who has a socket on it. To be called when one has come or gone.
+    /// Has the bus count for a user who has a socket on it. To be called when one has come or gone.
     ///
-    /// Else who stays would use up what the maker may have, or, if the maker had it back, anybody could make buses without
-    /// end and leave them.
-    pub(crate) fn recount(&self, state: &Bus<Arc<Endpoint>>) {
-        let by = self.counted.by.load(Relaxed);
-        let now = state.counts_for(by);
-        if now != by {
-            self.counted.users.pass_bus(by, now);
-            self.counted.by.store(now, Relaxed);
+    /// Else who stays would use up what the maker may have, or, if the maker had it back, anybody could
+    /// make buses without end and leave them.
+    pub(crate) fn recount(&self, users: &Users) {
+        let by = self.counted.lock().0;
+        let now = self.state.lock().counts_for(by);
+        if now == by {
+            return;
         }
+        let Some(payer) = users.payer(now) else {
+            return;
+        };
+        // Beyond what that user may have, if need be.
+        let counted = (now, Charge::forced(&payer.buses, 1));
+        let before = core::mem::replace(&mut *self.counted.lock(), counted);
+        drop(before);
     }
 
     /// Whether the current task owns the abstract bus, or may administer the namespace of `sock`, one of its sockets.

@@ -5,29 +5,27 @@
 use crate::{
     bound::Bound,
     bus_core::{
-        bus::{
-            Step,
-            Ticket, //
-        },
+        account::Charge,
+        mem::AllocError,
         payer::Payer,
+        peer::Peer,
         queue::{
             Consumed,
+            Member,
             Queue, //
         },
-        wakes::{
-            Wakes,
-            Why, //
-        },
-        Member, //
+        wait::{
+            self,
+            WaiterNode, //
+        }, //
     },
     domain::{
-        to_kernel,
         Domain,
         SharedBus, //
     },
-    reclaim,
     sys::{
         cred::Creds,
+        memory::MemoryCgroup,
         pid::Pid,
         scm::Files,
         sock::Sock,
@@ -37,13 +35,9 @@ use crate::{
     users::Users, //
 };
 use kernel::{
-    alloc::{
-        flags::GFP_KERNEL_ACCOUNT,
-        AllocError, //
-    },
-    current,
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     new_condvar,
-    new_mutex,
+    new_spinlock,
     prelude::*,
     sync::{
         aref::ARef,
@@ -51,11 +45,11 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
+        lock::spinlock::SpinLockGuard,
         Arc,
         CondVar,
         CondVarTimeoutResult,
-        Mutex,
-        MutexGuard, //
+        SpinLock, //
     },
     task::MAX_SCHEDULE_TIMEOUT,
     time::{
@@ -65,12 +59,11 @@ use kernel::{
     }, //
 };
 
-use core::sync::atomic::AtomicBool;
-
 /// A socket.
 ///
-/// Locks, outermost first: `settings`, the bus's, `queue`; `reading` alone. None is held over a copy from or to user
-/// space, nor over anything that the file system does.
+/// All locks are spinlocks, so that nobody who holds one can be preempted. The bus's comes before
+/// `queue`; `settings` and `reading` are taken alone. None is held over a copy from or to user space,
+/// nor over anything that the file system does.
 #[pin_data]
 pub(crate) struct Endpoint {
     /// Peer id, unique in its domain for as long as that lives.
@@ -83,9 +76,11 @@ pub(crate) struct Endpoint {
     maker: Pid,
     /// Who pays for what waits here.
     pub(crate) payer: Arc<Payer>,
+    /// Its place among the sockets of that user.
+    _counted: Charge,
     pub(crate) users: Arc<Users>,
-    /// Whether it is among those that the table of users tells when the payer has bytes again; changed under its lock.
-    pub(crate) awaits_bytes: AtomicBool,
+    /// The memory cgroup of the process that made it, to which what waits here is charged.
+    memory: MemoryCgroup,
     pub(crate) domain: Arc<Domain>,
     /// Its reference keeps the wait queue in place for wake-ups that come after the close.
     pub(crate) sock: ARef<Sock>,
@@ -98,18 +93,18 @@ pub(crate) struct Endpoint {
     /// `KBUS_LAST_SENT`.
     pub(crate) last_sent: Atomic<u64>,
     #[pin]
-    pub(crate) settings: Mutex<Settings>,
+    pub(crate) settings: SpinLock<Settings>,
     #[pin]
-    pub(crate) queue: Mutex<Queue<Arc<Endpoint>>>,
+    pub(crate) queue: SpinLock<Queue<Arc<Endpoint>>>,
     /// Blocking readers, who sleep with the lock of `queue` given up.
     #[pin]
     pub(crate) readable: CondVar,
-    /// Sends and bindings that wait, who sleep with the bus lock given up.
+    /// Sends and bindings that wait, who sleep with the lock of `queue` given up.
     #[pin]
     pub(crate) sendable: CondVar,
     /// Whether somebody is reading: reads of one socket are serial.
     #[pin]
-    reading: Mutex<bool>,
+    reading: SpinLock<bool>,
     /// Those who wait for the end of a read.
     #[pin]
     read_done: CondVar,
@@ -118,7 +113,7 @@ pub(crate) struct Endpoint {
 /// What `bind()`, `connect()` and options of the bus have set.
 pub(crate) struct Settings {
     /// What it is bound to.
-    pub(crate) bound: Option<Bound>,
+    pub(crate) bound: Option<Arc<Bound>>,
     /// Whether a `bind()` is under way.
     binding: bool,
     /// The text of the default address.
@@ -140,40 +135,35 @@ impl Endpoint {
     ) -> Result<Arc<Self>> {
         let maker = Pid::of_current_process()?;
         let users = domain.users.clone();
-        let counted = users.clone();
-        let payer = users.enter(task::current_payer())?;
-        let id = payer.id();
-        let endpoint = Arc::pin_init(
+        let (payer, counted) = users.enter(task::current_payer())?;
+        Arc::pin_init(
             pin_init!(Self {
                 id: domain.next_peer(),
                 address_family,
                 user: task::current_euid(),
                 maker,
                 payer,
+                _counted: counted,
                 users,
-                awaits_bytes: AtomicBool::new(false),
+                memory: MemoryCgroup::current(),
                 domain,
                 sock,
                 send_flags: Atomic::new(0),
                 recv_info: Atomic::new(1),
                 pass: Atomic::new(0),
                 last_sent: Atomic::new(0),
-                settings <- new_mutex!(
+                settings <- new_spinlock!(
                     Settings { bound: None, binding: false, connected: None, mode: None },
                     "kbus::settings"
                 ),
-                queue <- new_mutex!(Queue::new(), "kbus::queue"),
+                queue <- new_spinlock!(Queue::new(), "kbus::queue"),
                 readable <- new_condvar!("kbus::readable"),
                 sendable <- new_condvar!("kbus::sendable"),
-                reading <- new_mutex!(false, "kbus::reading"),
+                reading <- new_spinlock!(false, "kbus::reading"),
                 read_done <- new_condvar!("kbus::read_done"),
             }),
             GFP_KERNEL_ACCOUNT,
-        );
-        if endpoint.is_err() {
-            counted.leave(id);
-        }
-        endpoint
+        )
     }
 
     /// The bus it is bound to.
@@ -182,9 +172,12 @@ impl Endpoint {
     ///
     /// `ENOTCONN` before `bind()`.
     pub(crate) fn bus(&self) -> Result<Arc<SharedBus>> {
-        let settings = self.settings.lock();
-        let bound = settings.bound.as_ref().ok_or(ENOTCONN)?;
-        Ok(bound.bus.clone())
+        Ok(self.bound().ok_or(ENOTCONN)?.bus.clone())
+    }
+
+    /// What it is bound to.
+    pub(crate) fn bound(&self) -> Option<Arc<Bound>> {
+        self.settings.lock().bound.clone()
     }
 
     /// Begins a `bind()`, which ends when the result is dropped; also says `KBUS_BUS_MODE`.
@@ -203,18 +196,6 @@ impl Endpoint {
         Ok((Binding(self), settings.mode))
     }
 
-    /// Wakes its readers, its senders and those who poll. To be called without the lock of the bus or of the queue.
-    pub(crate) fn wake(&self, why: Why) {
-        if why.read {
-            self.readable.notify_all();
-            self.sock.data_ready();
-        }
-        if why.write {
-            self.sendable.notify_all();
-            self.sock.state_change();
-        }
-    }
-
     /// Begins a read; another one of this socket begins when the result is dropped.
     ///
     /// A copy to user space may take as long as its program likes (`userfaultfd`), so that no lock is held over it.
@@ -231,161 +212,26 @@ impl Endpoint {
         Ok(Reading(self))
     }
 
-    /// Does what a close, an unbinding, a shutdown or another setting left to do, one step at a time.
-    ///
-    /// The lock is given up in between, so that a socket with many debts does not stall the bus.
-    pub(crate) fn settle(this: &Arc<Self>, bus: &SharedBus) {
-        loop {
-            let mut next = || bus.order.next_message();
-            let mut wakes = Wakes::new();
-            let step = bus.state.lock().settle_step(this, &mut next, &mut wakes);
-            wake_all(wakes);
-            match step {
-                Step::More(rest) => drop(rest),
-                Step::Done => break,
-            }
-        }
-    }
-
-    /// Tells those who wait for bytes of its payer that there are some. They try again themselves, so that this takes little
-    /// time and no memory.
-    pub(crate) fn budget_released(this: &Arc<Self>, bus: &SharedBus) {
-        let mut wakes = Wakes::new();
-        bus.state.lock().budget_released(this, &mut wakes);
-        wake_all(wakes);
-        loop {
-            let mut wakes = Wakes::new();
-            let more = bus.state.lock().budget_step(this, &mut wakes);
-            wake_all(wakes);
-            if !more {
-                break;
-            }
-        }
-    }
-
     /// Changes a setting of the queue, which may let those go who wait for room in it.
     pub(crate) fn change(this: &Arc<Self>, change: impl Fn(&mut Queue<Arc<Self>>)) {
-        let change = |queue: &mut Queue<Arc<Self>>| {
-            change(queue);
-            queue.is_waited_for()
-        };
-        let Ok(bus) = this.bus() else {
-            change(&mut this.queue.lock());
-            return;
-        };
-        let mut wakes = Wakes::new();
-        {
-            // Not in the midst of a send, for the bindings of which this would hold one by one.
-            let mut state = bus.state.lock();
-            if !change(&mut this.queue.lock()) {
-                return;
+        match this.bus() {
+            // Not in the midst of a hold in which a message comes here, for the bindings of which
+            // this would be one thing and then another.
+            Ok(bus) => {
+                let _bus = bus.state.lock();
+                change(&mut this.queue.lock());
             }
-            state.settings_changed(this, &mut wakes);
+            Err(_) => change(&mut this.queue.lock()),
         }
-        wake_all(wakes);
-        Self::settle(this, &bus);
+        wait::wake_all(this);
     }
 
-    /// Drops what has been read, then tells the bus where it must know.
+    /// Drops what has been read, then wakes those who wait for its room.
     ///
     /// The caller has no part of the message any more: its bytes may be what somebody waits for.
-    pub(crate) fn has_read(this: &Arc<Self>, consumed: Consumed<Arc<Self>>) {
-        drop(consumed.garbage);
-        let bus = match this.bus() {
-            Ok(bus) if consumed.tell_bus => bus,
-            _ => return,
-        };
-        let mut next = || bus.order.next_message();
-        let mut wakes = Wakes::new();
-        let (rest, told) = bus
-            .state
-            .lock()
-            .after_read(this, consumed.back, &mut next, &mut wakes);
-        wake_all(wakes);
-        drop(rest);
-        let Some(told) = told else {
-            return;
-        };
-        loop {
-            let mut wakes = Wakes::new();
-            let more = bus.state.lock().tell_pollers(this, told, &mut wakes);
-            wake_all(wakes);
-            if !more {
-                break;
-            }
-        }
-    }
-
-    /// Sleeps until a wait of the bus has ended, for at most `left`; returns the id of what was sent.
-    ///
-    /// # Errors
-    ///
-    /// That of the send; `EAGAIN` when `left` is over; `EINTR` or `ERESTARTSYS` on a signal. Nothing was sent then.
-    pub(crate) fn await_end(
-        this: &Arc<Self>,
-        bus: &SharedBus,
-        ticket: Ticket,
-        left: &mut Jiffies,
-    ) -> Result<u64> {
-        let mut next = || bus.order.next_message();
-        // What has been tried until now may have given bytes back, and this may sleep for long.
-        Users::answer_bell(&this.users);
-        let mut state = bus.state.lock();
-        loop {
-            let mut wakes = Wakes::new();
-            if let Some(ended) = state.finished(this, ticket) {
-                state.stop_carrying(this, &mut wakes);
-                drop(state);
-                wake_all(wakes);
-                return ended.result.map_err(to_kernel);
-            }
-            if let Some(times) = state.starves(ticket) {
-                drop(state);
-                let memory = reclaim::wait(times.saturating_sub(1));
-                state = bus.state.lock();
-                if memory.is_ok() {
-                    state.feed(ticket, &mut next, &mut wakes);
-                } else {
-                    // Unless others let it go meanwhile.
-                    let ended = state.give_up(this, ticket);
-                    state.stop_carrying(this, &mut wakes);
-                    drop(state);
-                    wake_all(wakes);
-                    return match ended.result.map_err(to_kernel) {
-                        Err(e) if e == EAGAIN => Err(ENOMEM),
-                        result => result,
-                    };
-                }
-                drop(state);
-                wake_all(wakes);
-                Users::answer_bell(&this.users);
-                state = bus.state.lock();
-                continue;
-            }
-            // Who waits tries what waits, when it is its turn.
-            if state.carry_on(this, &mut next, &mut wakes) {
-                drop(state);
-                wake_all(wakes);
-                Users::answer_bell(&this.users);
-                state = bus.state.lock();
-                // There may always be more to be tried; a signal ends that too.
-                if !current!().signal_pending() {
-                    continue;
-                }
-            }
-            if let Err(error) = sleep(&this.sendable, &mut state, left) {
-                let mut wakes = Wakes::new();
-                // It may have been sent at the last moment.
-                let ended = state.give_up(this, ticket);
-                state.stop_carrying(this, &mut wakes);
-                drop(state);
-                wake_all(wakes);
-                return match ended.result.map_err(to_kernel) {
-                    Err(e) if e == EAGAIN => Err(error),
-                    result => result,
-                };
-            }
-        }
+    pub(crate) fn has_read(consumed: Consumed<Arc<Self>>) {
+        drop(consumed.entry);
+        consumed.woken.wake();
     }
 }
 
@@ -397,7 +243,7 @@ impl Endpoint {
 /// `sock_intr_errno()` has it.
 pub(crate) fn sleep<T>(
     condition: &CondVar,
-    guard: &mut MutexGuard<'_, T>,
+    guard: &mut SpinLockGuard<'_, T>,
     left: &mut Jiffies,
 ) -> Result {
     if *left == 0 {
@@ -415,7 +261,7 @@ pub(crate) fn sleep<T>(
 }
 
 /// For ever.
-const MAX_SLEEP: Jiffies = MAX_SCHEDULE_TIMEOUT as Jiffies;
+pub(crate) const MAX_SLEEP: Jiffies = MAX_SCHEDULE_TIMEOUT as Jiffies;
 
 /// The right to read from a socket.
 pub(crate) struct Reading<'a>(&'a Endpoint);
@@ -433,7 +279,7 @@ pub(crate) struct Binding<'a>(&'a Endpoint);
 
 impl Binding<'_> {
     /// Ends it: the socket is bound.
-    pub(crate) fn finish(self, bound: Bound) {
+    pub(crate) fn finish(self, bound: Arc<Bound>) {
         self.0.sock.set_peer(&bound.bus.maker);
         let mut settings = self.0.settings.lock();
         // Who changes what the socket wants to be told looks at it under the same lock.
@@ -450,16 +296,9 @@ impl Drop for Binding<'_> {
     }
 }
 
-/// Wakes everybody whom an operation asked to wake. To be called without any lock of the bus.
-pub(crate) fn wake_all(mut wakes: Wakes<Arc<Endpoint>>) {
-    while let Some((endpoint, why)) = wakes.pop() {
-        endpoint.wake(why);
-    }
-}
-
-impl Member for Arc<Endpoint> {
+impl Peer for Arc<Endpoint> {
     type Sender = Creds;
-    type Files = Arc<Files>;
+    type Files = Arc<Files<Charge>>;
 
     /// Nanoseconds of the clock that programs can set, as in all that `SO_TIMESTAMP` gives.
     fn now() -> i64 {
@@ -478,12 +317,40 @@ impl Member for Arc<Endpoint> {
         &self.payer
     }
 
-    fn await_budget(&self) -> Result<(), AllocError> {
-        self.users.await_bytes(self)
+    fn copy_sender(sender: &Creds) -> Result<Creds, AllocError> {
+        sender.copy()
     }
 
+    fn memory(&self) -> usize {
+        self.memory.id()
+    }
+
+    fn within<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.memory.charge(f)
+    }
+
+    fn wake_reader(&self) {
+        self.readable.notify_all();
+        self.sock.data_ready();
+    }
+
+    fn wake_senders(&self) {
+        self.sendable.notify_all();
+        self.sock.write_space();
+    }
+}
+
+impl Member for Arc<Endpoint> {
     fn with<R>(&self, f: impl FnOnce(&mut Queue<Self>) -> R) -> R {
         f(&mut self.queue.lock())
+    }
+
+    fn enter_budget(&self, waiter: WaiterNode<Self>) -> bool {
+        self.users.enter_waiter(self.payer.id(), waiter)
+    }
+
+    fn leave_budget(&self, age: u64) -> Option<WaiterNode<Self>> {
+        self.users.leave_waiter(self.payer.id(), age)
     }
 }
 

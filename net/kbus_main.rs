@@ -31,6 +31,7 @@ mod sys;
 mod table;
 mod uapi;
 mod users;
+mod wait;
 
 module! {
     type: Kbus,
@@ -50,22 +51,18 @@ module! {
     },
 }
 
-/// The loaded module. The fields are dropped in order: no new literal sockets, then no new sockets at all, then no
-/// sysctls; then the last work ends.
+/// The loaded module. The fields are dropped in order: no new literal sockets, then no new sockets at
+/// all, then no state of network namespaces.
 struct Kbus {
     _literal: Option<Pin<KBox<sys::probe::Redirect<endpoint::Endpoint>>>>,
     _family: sys::socket::Registration<endpoint::Endpoint>,
     _nets: sys::net_ns::NetRegistration<domain::Domain>,
-    _work: users::Finish,
-    _flights: sys::scm::Flights,
 }
 
 impl kernel::Module for Kbus {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let flights = sys::scm::Flights::new();
         users::measure();
         let machine = domain::Machine::new()?;
-        let work = users::Finish(machine.users.clone());
         let nets = sys::net_ns::NetRegistration::new(machine)?;
         let number = module_parameters::family.value();
         let family = sys::socket::Registration::new(number).inspect_err(|_| {
@@ -79,9 +76,7 @@ impl kernel::Module for Kbus {
         Ok(Self {
             _literal: literal,
             _family: family,
-            _work: work,
             _nets: nets,
-            _flights: flights,
         })
     }
 }

@@ -5,25 +5,24 @@
 use crate::{
     bound::Mode,
     bus_core::{
-        bus::Bound,
+        bind::{
+            self,
+            Bound, //
+        },
+        close,
+        events,
         mem,
         name::{
             self,
             Pattern, //
         },
-        wakes::{
-            Wakes,
-            Why, //
-        }, //
+        peer::Peer, //
     },
     domain::{
         to_kernel,
         SharedBus, //
     },
-    endpoint::{
-        wake_all,
-        Endpoint, //
-    },
+    endpoint::Endpoint,
     reclaim::patiently,
     sys::{
         sock::{
@@ -37,7 +36,11 @@ use crate::{
         task, //
     },
     uapi,
-    users, //
+    users::LIMITS,
+    wait::{
+        until_room,
+        Tried, //
+    }, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -154,11 +157,7 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
         uapi::KBUS_IGNORE => {
             let id = value.read_u64()?;
             let bus = this.bus()?;
-            let mut next = || bus.order.next_message();
-            let mut wakes = Wakes::new();
-            let result = bus.state.lock().ignore(this, id, &mut next, &mut wakes);
-            wake_all(wakes);
-            result.map_err(to_kernel)
+            close::ignore(&*bus, this, id).map_err(to_kernel)
         }
         uapi::KBUS_SEND_FLAGS => {
             let flags = value.read_u32()?;
@@ -180,7 +179,7 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
         }
         uapi::KBUS_QUEUE_LEN => match value.read_u32()? {
             0 => Err(EINVAL),
-            len if u64::from(len) > users::max_queue_len() => Err(EPERM),
+            len if u64::from(len) > LIMITS.max_queue_len.get() => Err(EPERM),
             len => {
                 Endpoint::change(this, |queue| queue.set_limit(len));
                 Ok(())
@@ -203,10 +202,10 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
         uapi::KBUS_BUS_BYTES => {
             let bytes = value.read_u64()?;
             let bus = owned_bus(this)?;
-            if bytes > users::bus_bytes() {
+            if bytes > LIMITS.bus_bytes.get() {
                 return Err(EPERM);
             }
-            bus.state.lock().account().set_max(bytes);
+            bus.state.lock().bytes().set_max(bytes);
             Ok(())
         }
         uapi::KBUS_BUS_MODE => {
@@ -214,14 +213,22 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
             if mode & !0o777 != 0 {
                 return Err(EINVAL);
             }
-            let mut settings = this.settings.lock();
-            match &settings.bound {
-                None => settings.mode = Some(mode),
-                // The inode's mode counts, which is changed by chmod().
-                Some(bound) if bound.is_path() => return Err(EOPNOTSUPP),
-                Some(bound) if bound.is_owner(&this.sock) => bound.bus.mode.store(mode, Relaxed),
-                Some(_) => return Err(EPERM),
+            let bus = {
+                let mut settings = this.settings.lock();
+                match &settings.bound {
+                    None => {
+                        settings.mode = Some(mode);
+                        return Ok(());
+                    }
+                    // The inode's mode counts, which is changed by chmod().
+                    Some(bound) if bound.is_path() => return Err(EOPNOTSUPP),
+                    Some(bound) => bound.bus.clone(),
+                }
+            };
+            if !bus.is_owner(&this.sock) {
+                return Err(EPERM);
             }
+            bus.mode.store(mode, Relaxed);
             Ok(())
         }
         uapi::KBUS_ONCE => {
@@ -238,26 +245,13 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
             let on = value.read_u32()? != 0;
             this.queue.lock().set_report_lost(on);
             // There may be a gap to be told of already.
-            this.wake(Why {
-                read: true,
-                write: false,
-            });
+            this.wake_reader();
             Ok(())
         }
         uapi::KBUS_REPORT_BINDS => {
             let on = value.read_u32()? != 0;
             let bus = owned_bus(this)?;
-            let mut next = || bus.order.next_message();
-            let garbage = patiently(|| {
-                let mut wakes = Wakes::new();
-                let garbage = bus
-                    .state
-                    .lock()
-                    .report_binds(this, on, &mut next, &mut wakes);
-                wake_all(wakes);
-                garbage
-            });
-            garbage.map(drop).map_err(to_kernel)
+            patiently(|| events::report_binds(&*bus, this, on)).map_err(to_kernel)
         }
         uapi::KBUS_PASS => {
             let bits = value.read_u32()?;
@@ -309,8 +303,7 @@ fn set_pass(this: &Endpoint, mask: u32, bits: u32) {
 }
 
 fn owned_bus(this: &Endpoint) -> Result<Arc<SharedBus>> {
-    let settings = this.settings.lock();
-    let bound = settings.bound.as_ref().ok_or(ENOTCONN)?;
+    let bound = this.bound().ok_or(ENOTCONN)?;
     if bound.is_owner(&this.sock) {
         Ok(bound.bus.clone())
     } else {
@@ -353,17 +346,8 @@ fn set_binding(this: &Arc<Endpoint>, option: u32, value: &OptIn<'_>) -> Result {
     let pattern = Pattern::parse(text).map_err(to_kernel)?;
     let bus = this.bus()?;
     match option {
-        uapi::KBUS_LISTEN => {
-            patiently(|| bus.state.lock().listen(this, &pattern)).map_err(to_kernel)
-        }
-        uapi::KBUS_UNLISTEN => {
-            let mut wakes = Wakes::new();
-            let garbage = bus.state.lock().unlisten(this, &pattern, &mut wakes);
-            wake_all(wakes);
-            garbage.map(drop).map_err(to_kernel)?;
-            Endpoint::settle(this, &bus);
-            Ok(())
-        }
+        uapi::KBUS_LISTEN => patiently(|| bind::listen(&*bus, this, &pattern)).map_err(to_kernel),
+        uapi::KBUS_UNLISTEN => bind::unlisten(&*bus, this, &pattern).map_err(to_kernel),
         _ => set_replier(this, &bus, &pattern, option, value.nonblock()),
     }
 }
@@ -377,33 +361,16 @@ fn set_replier(
     nonblock: bool,
 ) -> Result {
     let mut left = this.sock.sndtimeo(nonblock) as Jiffies;
-    loop {
-        let mut next = || bus.order.next_message();
-        let blocking = left > 0;
-        let bound = patiently(|| {
-            let mut wakes = Wakes::new();
-            let bound = {
-                let mut state = bus.state.lock();
-                let (next, wakes) = (&mut next, &mut wakes);
-                if option == uapi::KBUS_REPLIER {
-                    state.bind_replier(this, pattern, blocking, next, wakes)
-                } else {
-                    state.unbind_replier(this, pattern, blocking, next, wakes)
-                }
-            };
-            wake_all(wakes);
-            bound
-        });
-        match bound.map_err(to_kernel)? {
-            Bound::Done(garbage) => {
-                drop(garbage);
-                Endpoint::settle(this, bus);
-                return Ok(());
-            }
-            // Everything is checked afresh after that.
-            Bound::Wait(ticket) => Endpoint::await_end(this, bus, ticket, &mut left)?,
+    until_room(this, bus, &mut left, || {
+        let bound = match option {
+            uapi::KBUS_REPLIER => bind::bind_replier(&**bus, this, pattern)?,
+            _ => bind::unbind_replier(&**bus, this, pattern)?,
         };
-    }
+        Ok(match bound {
+            Bound::Done => Tried::Done(()),
+            Bound::Wait { place, own } => Tried::Full { place, own },
+        })
+    })
 }
 
 /// `getsockopt()` of every level but `SOL_SOCKET`.
@@ -451,16 +418,14 @@ pub(crate) fn get(this: &Arc<Endpoint>, level: i32, name: i32, value: &mut OptOu
             number(value, &bytes.to_ne_bytes())
         }
         uapi::KBUS_BUS_BYTES => {
-            let bytes = this.bus()?.state.lock().account().max();
+            let bytes = this.bus()?.state.lock().bytes().max();
             number(value, &bytes.to_ne_bytes())
         }
         uapi::KBUS_BUS_MODE => {
-            let settings = this.settings.lock();
-            let mode = match &settings.bound {
+            let mode = match this.bound() {
                 Some(bound) => bound.mode(),
-                None => settings.mode.unwrap_or(Mode::BUS),
+                None => this.settings.lock().mode.unwrap_or(Mode::BUS),
             };
-            drop(settings);
             number(value, &mode.to_ne_bytes())
         }
         uapi::KBUS_BUS_INFO => get_bus_info(this, value),
@@ -535,17 +500,14 @@ fn get_replier(this: &Endpoint, value: &mut OptOut<'_>) -> Result {
 
 /// `struct kbus_bus_info`, cut to the caller's buffer: it may grow at its end.
 fn get_bus_info(this: &Endpoint, value: &mut OptOut<'_>) -> Result {
-    let (shared, (uid, gid), mode) = {
-        let settings = this.settings.lock();
-        let bound = settings.bound.as_ref().ok_or(ENOTCONN)?;
-        (bound.bus.clone(), bound.owner(), bound.mode())
-    };
+    let bound = this.bound().ok_or(ENOTCONN)?;
+    let ((uid, gid), mode, shared) = (bound.owner(), bound.mode(), &bound.bus);
     let (used, max, members, bindings, max_msg) = {
         let bus = shared.state.lock();
-        let account = bus.account();
+        let bytes = bus.bytes();
         (
-            account.used(),
-            account.max(),
+            bytes.used(),
+            bytes.max(),
             bus.members(),
             bus.bindings(),
             bus.max_msg(),

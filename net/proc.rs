@@ -63,7 +63,7 @@ impl Owner {
         owner.peer = endpoint.peer_id();
         owner.pid = endpoint.maker().unwrap_or(0);
         owner.uid = endpoint.maker_uid();
-        if let Some(bound) = &endpoint.settings.lock().bound {
+        if let Some(bound) = endpoint.bound() {
             owner.bound = 1;
             owner.path = bound.is_deleted().map_or(0, |gone| 1 + u8::from(gone));
             for (to, from) in owner.bus.iter_mut().zip(bound.address()) {
@@ -190,7 +190,8 @@ impl NetFile for Sockets {
 #[derive(Clone, Copy, Zeroable)]
 struct BindingItem {
     owner: Owner,
-    /// The binding's number, which is never 0.
+    /// Where the binding is among those of its socket. Its number, the second, is never 0.
+    at_hash: u64,
     binding: u64,
     /// Of so many identical ones these are still to be listed.
     left: u32,
@@ -205,7 +206,7 @@ impl BindingItem {
     /// # Locks
     ///
     /// Takes and releases `settings`, then the lock of the bus.
-    fn next_of(&mut self, endpoint: &Arc<Endpoint>, last: Option<u64>) -> bool {
+    fn next_of(&mut self, endpoint: &Arc<Endpoint>, last: Option<(u64, u64)>) -> bool {
         let Ok(bus) = endpoint.bus() else {
             return false;
         };
@@ -213,7 +214,7 @@ impl BindingItem {
         let Some(seen) = state.binding_after(endpoint.peer_id(), last) else {
             return false;
         };
-        self.binding = seen.id;
+        (self.at_hash, self.binding) = seen.at;
         self.left = seen.count.saturating_sub(1);
         self.replier = u32::from(seen.kind == Kind::Replier);
         self.len = 0;
@@ -244,7 +245,8 @@ impl NetFile for Bindings {
             return Step::End;
         };
         let peer = endpoint.peer_id();
-        let last = Some(item.binding).filter(|last| *last != 0 && peer == item.owner.peer);
+        let last = Some((item.at_hash, item.binding))
+            .filter(|last| last.1 != 0 && peer == item.owner.peer);
         if item.next_of(&endpoint, last) {
             item.owner = Owner::of(&endpoint);
             return Step::Item;
@@ -273,7 +275,7 @@ impl NetFile for Bindings {
 ///
 /// Takes and releases `settings`, then `queue`.
 pub(crate) fn show_fdinfo(endpoint: &Endpoint, out: &Out<'_>) {
-    if let Some(bound) = &endpoint.settings.lock().bound {
+    if let Some(bound) = endpoint.bound() {
         out.bytes(b"kbus-bus:\t");
         show_bus(bound.address(), out);
         out.bytes(match bound.is_deleted() {

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Waiting for memory, but not under the lock of a bus.
+//! Waiting for memory, but under no lock.
 //!
-//! Memory may have to be reclaimed, which takes as long as it takes: for ever, nearly, in a memory cgroup at its limit.
-//! Whoever waited for that under the lock of a bus would have all others on it wait. So what is allocated there is taken if
-//! it is there; if not, the operation, which has changed nothing then, gives up the lock, waits for memory in its own time
-//! and cgroup, and is tried again.
+//! Under a spinlock nobody may sleep. So what is allocated there is taken if it is there; if not, the
+//! operation, which has changed nothing then, gives up the lock, waits for memory in its own time and
+//! memory cgroup, and is tried again.
 
-use crate::bus_core::Error;
+use crate::{
+    bus_core::Error,
+    sys::memory, //
+};
 use kernel::{
     alloc::{
         flags::{
@@ -17,30 +19,30 @@ use kernel::{
         },
         AllocError,
         Flags, //
-    },
-    prelude::*, //
+    }, //
 };
 
-/// What is waited for, in bytes. A small cgroup has not much to give; 4096 copies of a message need a megabyte, which is only
-/// reclaimed if that much is asked for.
-const AMOUNTS: [usize; 4] = [16 << 10, 128 << 10, 1 << 20, 8 << 20];
+/// What is waited for, in bytes: more each time, as one try may need memory for many entries.
+const AMOUNTS: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, 1 << 20];
 
-/// For allocations under the lock of a bus: charged to the memory cgroup, and without waiting.
+/// For allocations that must not sleep, charged to a memory cgroup. They take nobody's memory away,
+/// and in a memory cgroup at its limit they fail.
 pub(crate) fn nowait() -> Flags {
     GFP_NOWAIT | (GFP_KERNEL_ACCOUNT & !GFP_KERNEL)
 }
 
-/// Waits until there is some memory, more than the last time (`tries`). Nothing is kept: that it was there is all.
+/// Waits until there is some memory, more than the last time (`tries`). Nothing is kept: that it was
+/// there is all. If there is none, nobody is killed for it.
 ///
 /// May sleep, and must not be called under a lock.
 ///
 /// # Errors
 ///
 /// [`AllocError`]: it is of no use to try again.
-pub(crate) fn wait(tries: usize) -> Result<(), AllocError> {
+fn wait(tries: usize) -> Result<(), AllocError> {
     let [.., most] = AMOUNTS;
     let bytes = AMOUNTS.get(tries).copied().unwrap_or(most);
-    KVVec::<u8>::with_capacity(bytes, GFP_KERNEL_ACCOUNT).map(drop)
+    memory::reclaim(bytes)
 }
 
 /// Does what takes the lock of a bus; again, if there was no memory, as soon as there is some.

@@ -4,25 +4,22 @@
 
 use crate::{
     bus_core::{
+        self,
+        account::Charge,
         address::{
             Address,
             Dest, //
         },
-        bus::{
-            Outgoing,
-            Sent, //
-        },
         mem,
         message::Via,
         name,
-        wakes::Wakes, //
+        send::{
+            Outgoing,
+            Sent, //
+        }, //
     },
     domain::to_kernel,
-    endpoint::{
-        wake_all,
-        Endpoint, //
-    },
-    reclaim::patiently,
+    endpoint::Endpoint,
     sockaddr,
     socket::AF_UNIX,
     sys::{
@@ -31,9 +28,14 @@ use crate::{
             Ucred, //
         },
         msg::SendMsg,
-        scm::Files, //
+        scm::Files,
+        task, //
     },
-    uapi, //
+    uapi,
+    wait::{
+        until_room,
+        Tried, //
+    }, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -130,7 +132,17 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
     }
     if let Some(fds) = ancillary.rights {
         let refused = [i32::from(AF_UNIX), i32::from(Endpoint::number())];
-        outgoing.files = match Files::take_up(fds, &refused)? {
+        // They count for whoever sends them, which need not be the user who made the socket.
+        let (payer, _entered) = this.users.enter(task::current_payer())?;
+        let count = |count: usize| {
+            let before = payer.files.used();
+            let counted = Charge::forced(&payer.files, count as u64);
+            match task::exceeds_nofile(before) {
+                true => Err(ETOOMANYREFS),
+                false => Ok(counted),
+            }
+        };
+        outgoing.files = match Files::take_up(fds, &refused, count)? {
             Some(files) => Some(Arc::new(files, GFP_KERNEL_ACCOUNT)?),
             None => None,
         };
@@ -162,23 +174,16 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
     let len = msg.len();
     msg.read_payload(&mut payload)?;
     outgoing.payload = payload;
-    let mut next = || bus.order.next_message();
     let mut left = this.sock.sndtimeo(flags & MSG_DONTWAIT != 0) as Jiffies;
-    let result = patiently(|| {
-        let (mut wakes, blocking) = (Wakes::new(), left > 0);
-        let result = bus
-            .state
-            .lock()
-            .send(this, &mut outgoing, blocking, &mut next, &mut wakes);
-        // Before others are woken, who may want the bytes.
-        drop(outgoing.sent.take());
-        wake_all(wakes);
-        result
-    });
-    let id = match result.map_err(to_kernel)? {
-        Sent::Id(id) => id,
-        Sent::Wait(ticket) => Endpoint::await_end(this, &bus, ticket, &mut left)?,
-    };
+    // Any later send may be tried again.
+    bus_core::wait::unblock(this);
+    let id = until_room(this, &bus, &mut left, || {
+        let sent = bus_core::send::send(&*bus, this, &mut outgoing)?;
+        Ok(match sent {
+            Sent::Id(id) => Tried::Done(id),
+            Sent::Wait { place, own } => Tried::Full { place, own },
+        })
+    })?;
     this.sent(id);
     Ok(len)
 }

@@ -14,17 +14,14 @@ use crate::{
             Address,
             Dest, //
         },
-        name,
-        wakes::Wakes, //
+        close,
+        name, //
     },
     domain::{
         to_kernel,
         Domain, //
     },
-    endpoint::{
-        wake_all,
-        Endpoint, //
-    },
+    endpoint::Endpoint,
     options,
     proc,
     receive,
@@ -118,10 +115,7 @@ impl Operations for Endpoint {
             Self::number()
         };
         let endpoint = Endpoint::new(family, domain, sock)?;
-        endpoint
-            .domain
-            .add(&endpoint)
-            .inspect_err(|_| endpoint.users.leave(endpoint.payer.id()))?;
+        endpoint.domain.add(&endpoint)?;
         Ok(endpoint)
     }
 
@@ -133,22 +127,12 @@ impl Operations for Endpoint {
             if this.pass.load(Relaxed) & uapi::KBUS_PASS_SEC != 0 {
                 bus.label_readers.fetch_sub(1, Relaxed);
             }
-            // From this step on the socket is no target, no replier and no owner of a name.
-            let mut wakes = Wakes::new();
-            let garbage = {
-                let mut state = bus.state.lock();
-                let garbage = state.close_begin(&this, &mut wakes);
-                bus.recount(&state);
-                garbage
-            };
-            wake_all(wakes);
-            drop(garbage);
-            Endpoint::settle(&this, &bus);
+            close::close(&*bus, &this);
+            bus.recount(&this.users);
             bound.leave(&this);
         }
-        this.users.forget_waiting(&this);
         Users::answer_bell(&this.users);
-        this.users.leave(this.payer.id());
+        this.users.sweep();
     }
 
     /// # Errors
@@ -161,7 +145,8 @@ impl Operations for Endpoint {
             bus: bus_mode,
             inode: inode_mode,
         };
-        binding.finish(Bound::new(this, path, mode)?);
+        let bound = Bound::new(this, path, mode)?;
+        binding.finish(bound);
         Ok(())
     }
 
@@ -170,7 +155,8 @@ impl Operations for Endpoint {
     /// `EINVAL` for a malformed address or one with `#`, `EBADMSG` for a malformed name, `ENOMEM`.
     fn connect(&self, addr: &[u8]) -> Result {
         if sockaddr::is_unspec(addr) {
-            self.settings.lock().connected = None;
+            let before = self.settings.lock().connected.take();
+            drop(before);
             return Ok(());
         }
         let text = name::until_nul(sockaddr::path(addr, self.address_family)?);
@@ -191,20 +177,20 @@ impl Operations for Endpoint {
     ///
     /// `ENOTCONN` for the peer of a socket that is not connected.
     fn getname(&self, out: &mut [u8; ADDR_MAX], peer: bool) -> Result<usize> {
-        let settings = self.settings.lock();
         if peer {
-            let text = settings.connected.as_ref().ok_or(ENOTCONN)?;
-            return sockaddr::write(out, self.address_family, text, true);
+            let text = self.settings.lock().connected.clone().ok_or(ENOTCONN)?;
+            return sockaddr::write(out, self.address_family, &text, true);
         }
-        let (path, nul) = match &settings.bound {
-            Some(bound) => (bound.address(), bound.is_path()),
-            None => (&[][..], false),
-        };
-        sockaddr::write(out, self.address_family, path, nul)
+        match self.bound() {
+            Some(bound) => {
+                sockaddr::write(out, self.address_family, bound.address(), bound.is_path())
+            }
+            None => sockaddr::write(out, self.address_family, &[], false),
+        }
     }
 
     fn poll(&self) -> u32 {
-        let mut queue = self.queue.lock();
+        let queue = self.queue.lock();
         let (read_shut, write_shut) = (queue.read_shut(), queue.write_shut());
         let mut mask = 0;
         if queue.is_readable() || read_shut {
@@ -218,6 +204,8 @@ impl Operations for Endpoint {
         }
         if queue.is_writable() {
             mask |= EPOLLOUT | EPOLLWRNORM;
+        } else {
+            self.sock.want_space();
         }
         if read_shut && write_shut {
             mask |= EPOLLHUP;
@@ -242,18 +230,10 @@ impl Operations for Endpoint {
     fn shutdown(this: &Arc<Self>, how: Shutdown) -> Result {
         let bus = this.bus()?;
         if how.read {
-            let mut wakes = Wakes::new();
-            let garbage = bus.state.lock().shutdown_read(this, &mut wakes);
-            wake_all(wakes);
-            drop(garbage);
-            Endpoint::settle(this, &bus);
+            close::shutdown_read(&*bus, this).map_err(to_kernel)?;
         }
         if how.write {
-            let mut wakes = Wakes::new();
-            let garbage = bus.state.lock().shutdown_write(this, &mut wakes);
-            wake_all(wakes);
-            drop(garbage);
-            Endpoint::settle(this, &bus);
+            close::shutdown_write(&*bus, this).map_err(to_kernel)?;
         }
         this.readable.notify_all();
         this.sendable.notify_all();

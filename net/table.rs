@@ -13,7 +13,7 @@ use crate::{
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
-    new_mutex,
+    new_spinlock,
     prelude::*,
     rbtree::{
         RBTree,
@@ -21,7 +21,7 @@ use kernel::{
     },
     sync::{
         Arc,
-        Mutex, //
+        SpinLock, //
     }, //
 };
 
@@ -68,7 +68,7 @@ impl Name {
 pub(crate) struct Table {
     /// Lock order: not together with the lock of any bus.
     #[pin]
-    buses: Mutex<RBTree<Key, Member>>,
+    buses: SpinLock<RBTree<Key, Member>>,
 }
 
 /// A bus, and how many sockets are bound to it.
@@ -109,7 +109,7 @@ impl Table {
     /// `ENOMEM`.
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
-            pin_init!(Self { buses <- new_mutex!(RBTree::new(), "kbus::buses") }),
+            pin_init!(Self { buses <- new_spinlock!(RBTree::new(), "kbus::buses") }),
             GFP_KERNEL,
         )
     }
@@ -129,13 +129,35 @@ impl Table {
         &self,
         key: &Key,
         endpoint: &Arc<Endpoint>,
-        admit: impl FnOnce(&SharedBus) -> Result,
+        admit: impl Fn(&SharedBus) -> Result,
     ) -> Result<Option<Arc<SharedBus>>> {
-        let bus = match self.buses.lock().get_mut(key) {
-            Some(member) => member.enter(admit)?,
-            None => return Ok(None),
-        };
-        self.add(key, bus, endpoint).map(Some)
+        match self.enter(key, admit)? {
+            Some(bus) => self.add(key, bus, endpoint).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Counts one more socket of the bus of this key, if there is one and it admits it.
+    ///
+    /// Security modules may be asked by `admit`, so that no lock is held over it.
+    fn enter(
+        &self,
+        key: &Key,
+        admit: impl Fn(&SharedBus) -> Result,
+    ) -> Result<Option<Arc<SharedBus>>> {
+        loop {
+            let found = self.buses.lock().get(key).map(|member| member.bus.clone());
+            let Some(bus) = found else {
+                return Ok(None);
+            };
+            admit(&bus)?;
+            if let Some(member) = self.buses.lock().get_mut(key) {
+                if Arc::ptr_eq(&member.bus, &bus) {
+                    member.sockets = member.sockets.saturating_add(1);
+                    return Ok(Some(bus));
+                }
+            }
+        }
     }
 
     /// Puts a new bus in the table, or its socket on the bus that somebody else has put there meanwhile.
@@ -148,22 +170,28 @@ impl Table {
         key: &Key,
         made: Made,
         endpoint: &Arc<Endpoint>,
-        admit: impl FnOnce(&SharedBus) -> Result,
+        admit: impl Fn(&SharedBus) -> Result,
     ) -> Result<Arc<SharedBus>> {
         let Made { bus, place } = made;
-        let found = {
-            let mut buses = self.buses.lock();
-            let Some(member) = buses.get_mut(key) else {
-                let first = Member {
-                    bus: bus.clone(),
-                    sockets: 1,
-                };
-                buses.insert(place.into_node(*key, first));
-                return Ok(bus);
-            };
-            member.enter(admit)?
-        };
-        self.add(key, found, endpoint)
+        let mut place = Some(place);
+        loop {
+            {
+                let mut buses = self.buses.lock();
+                if buses.get(key).is_none() {
+                    if let Some(place) = place.take() {
+                        let first = Member {
+                            bus: bus.clone(),
+                            sockets: 1,
+                        };
+                        buses.insert(place.into_node(*key, first));
+                        return Ok(bus);
+                    }
+                }
+            }
+            if let Some(found) = self.enter(key, &admit)? {
+                return self.add(key, found, endpoint);
+            }
+        }
     }
 
     /// Puts a socket that is counted already on its bus.
@@ -174,12 +202,8 @@ impl Table {
         endpoint: &Arc<Endpoint>,
     ) -> Result<Arc<SharedBus>> {
         // The table is free again: a bus that is busy holds up nobody who goes to another.
-        let joined = patiently(|| {
-            let mut state = bus.state.lock();
-            let joined = state.join(endpoint);
-            bus.recount(&state);
-            joined
-        });
+        let joined = patiently(|| bus.state.lock().join(endpoint));
+        bus.recount(&endpoint.users);
         if let Err(error) = joined {
             self.leave(key, &bus);
             return Err(to_kernel(error));
@@ -202,14 +226,5 @@ impl Table {
             drop(buses);
             drop(ended);
         }
-    }
-}
-
-impl Member {
-    /// Counts one more socket.
-    fn enter(&mut self, admit: impl FnOnce(&SharedBus) -> Result) -> Result<Arc<SharedBus>> {
-        admit(&self.bus)?;
-        self.sockets = self.sockets.saturating_add(1);
-        Ok(self.bus.clone())
     }
 }

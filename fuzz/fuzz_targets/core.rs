@@ -151,7 +151,7 @@ fuzz_target!(|bytes: &[u8]| {
         byte if byte < 192 => 60 + 2 * byte,
         _ => 1_000_000,
     };
-    let (Some(bytes_max), Some(budget), Some((pool, rest))) =
+    let (Some(bytes_max), Some(budget), Some((unbinds, rest))) =
         (bytes.next(), bytes.next(), bytes.below(6))
     else {
         return;
@@ -160,7 +160,16 @@ fuzz_target!(|bytes: &[u8]| {
         0 => 4 + rest,
         _ => 1_000_000,
     };
-    let config = config(size(bytes_max), (size(budget), messages), (pool, rest % 3));
+    let groups = match rest / 6 % 2 {
+        0 => [0; USERS.len()],
+        _ => [0, 1, 0, 1, 2],
+    };
+    let config = config(
+        size(bytes_max),
+        (size(budget), messages),
+        (unbinds, rest % 3),
+        groups,
+    );
     let ops: Vec<Op> = std::iter::from_fn(|| bytes.op()).take(MOST).collect();
     let mut core = Core::new(&config);
     if let Err(difference) = kbus_model::run(&config, &mut core, &ops, &mut Tally::default()) {

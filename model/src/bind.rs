@@ -2,6 +2,7 @@
 
 //! Bindings come and go.
 
+use crate::close::Goes;
 use crate::close::UNBOUND;
 use crate::errno::*;
 use crate::message::Debt;
@@ -50,10 +51,12 @@ impl Model {
         self.take_out(slot, |copy| {
             let before = copy.listens.len();
             copy.listens.retain(|listen| *listen != seq);
-            before > 0 && copy.listens.is_empty() && copy.debt.is_none()
+            match before > 0 && copy.listens.is_empty() && copy.debt.is_none() {
+                true => Goes::Away,
+                false => Goes::Nowhere,
+            }
         });
         self.release(slot);
-        self.retry_released();
         Ok(())
     }
 
@@ -120,12 +123,15 @@ impl Model {
         } else if there.is_none_or(|at| self.bindings[at].slot != slot) {
             return Err(EINVAL);
         }
-        let event = match self.plan_event(slot, text) {
-            Ok(event) => event,
+        match self.tell_event(slot, bind, text) {
+            Ok(()) => {}
             Err(Refusal::Error(error)) => return Err(error),
-            Err(Refusal::Full(..)) if !blocking => return Err(EAGAIN),
+            Err(Refusal::Full(full)) if !blocking => {
+                self.block(slot, full[0]);
+                return Err(EAGAIN);
+            }
             Err(Refusal::Full(full)) => return self.wait(slot, What::Bind(bind, text.to_string()), &full),
-        };
+        }
         let mut doomed: Vec<Debt> = vec![];
         match there {
             Some(at) => {
@@ -135,28 +141,22 @@ impl Model {
                     if mine {
                         copy.replier = None;
                     }
-                    mine && copy.listens.is_empty()
+                    match (mine, copy.listens.is_empty()) {
+                        (true, true) => Goes::Away,
+                        (true, false) => Goes::Disowned,
+                        (false, _) => Goes::Nowhere,
+                    }
                 });
-                doomed.extend(self.disown(slot));
             }
             None => self.add(slot, true, text),
         }
-        self.send_event(event, slot, bind, text);
         match bind {
             true => robbed.iter().for_each(|victim| self.release(victim.slot)),
             false => self.release(slot),
         }
-        doomed.sort_by_key(|debt| debt.id);
         for debt in doomed {
             self.status(debt, UNBOUND);
         }
-        self.retry_released();
         Ok(Sent::Id(0))
-    }
-
-    /// Takes the debts of copies that no replier binding stands for any more.
-    pub(crate) fn disown(&mut self, slot: usize) -> Vec<Debt> {
-        let queue = self.sock_mut(slot).queue.iter_mut();
-        queue.filter(|copy| copy.replier.is_none()).filter_map(|copy| copy.debt.take()).collect()
     }
 }

@@ -17,6 +17,17 @@ pub const IGNORED: i32 = 2;
 /// It gave the name up before it read the request.
 pub const UNBOUND: i32 = 3;
 
+/// What becomes of a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goes {
+    /// It stays.
+    Nowhere,
+    /// It stays, and will not be answered.
+    Disowned,
+    /// It goes.
+    Away,
+}
+
 impl Model {
     /// Ends a debt without a reply.
     pub(crate) fn status(&mut self, debt: Debt, error: i32) {
@@ -48,17 +59,19 @@ impl Model {
         self.push(to, copy);
     }
 
-    /// Removes copies from a queue, and returns what was owed for them. What was missed before one that goes is told
-    /// with the next that stays.
-    pub(crate) fn take_out(&mut self, slot: usize, mut goes: impl FnMut(&mut Copy) -> bool) -> Vec<Debt> {
+    /// Removes copies from a queue, and returns what was owed for them, in the order of the queue. What was missed
+    /// before one that goes is told with the next that stays.
+    pub(crate) fn take_out(&mut self, slot: usize, mut goes: impl FnMut(&mut Copy) -> Goes) -> Vec<Debt> {
         let sock = self.sock_mut(slot);
         let mut gap = Gap::default();
         let mut debts = vec![];
         for mut copy in std::mem::take(&mut sock.queue) {
             gap.add(copy.gap);
-            if goes(&mut copy) {
-                debts.extend(copy.debt);
-            } else {
+            let verdict = goes(&mut copy);
+            if verdict != Goes::Nowhere {
+                debts.extend(copy.debt.take());
+            }
+            if verdict != Goes::Away {
                 copy.gap = std::mem::take(&mut gap);
                 sock.queue.push(copy);
             }
@@ -68,65 +81,69 @@ impl Model {
         debts
     }
 
-    /// Removes bindings of a socket, and returns those of a replier.
-    fn unbind_all(&mut self, slot: usize, repliers_only: bool) -> Vec<Binding> {
+    /// Removes bindings of a socket, and returns those of a replier, in the order in which they will be told.
+    fn unbind_all(&mut self, slot: usize, repliers_only: bool, order: &[String]) -> Vec<Binding> {
         let all = std::mem::take(&mut self.bindings);
         let goes = |b: &Binding| b.slot == slot && (b.replier || !repliers_only);
         let (gone, left) = all.into_iter().partition(goes);
         self.bindings = left;
         let gone: Vec<Binding> = gone;
-        gone.into_iter().filter(|b| b.replier).collect()
+        let mut gone: Vec<Binding> = gone.into_iter().filter(|b| b.replier).collect();
+        gone.sort_by_key(|b| order.iter().position(|text| *text == b.text));
+        gone
     }
 
-    fn statuses(&mut self, mut debts: Vec<Debt>, error: i32) {
-        debts.sort_by_key(|debt| debt.id);
+    fn statuses(&mut self, debts: Vec<Debt>, error: i32) {
         for debt in debts {
             self.status(debt, error);
         }
     }
 
-    /// Closes a socket.
-    pub fn close(&mut self, slot: usize) {
-        let parted = self.unbind_all(slot, false);
-        let unread = self.take_out(slot, |_| true);
+    /// Closes a socket. The events of its repliers come in an order that only the bus knows.
+    pub fn close(&mut self, slot: usize, order: &[String]) {
+        let parted = self.unbind_all(slot, false, order);
+        let unread = self.take_out(slot, |_| Goes::Away);
         self.release(slot);
         let sock = self.socks[slot].take().expect("an open socket");
         self.statuses(unread, GONE_AWAY);
         self.statuses(sock.owed, IGNORED);
         self.unbind_events(sock.bus, sock.key, &parted);
-        self.retry_released();
     }
 
     /// Shuts a socket for reading.
-    pub fn shut_read(&mut self, slot: usize) {
-        let parted = self.unbind_all(slot, false);
+    pub fn shut_read(&mut self, slot: usize, order: &[String]) {
+        let parted = self.unbind_all(slot, false, order);
         self.sock_mut(slot).read_shut = true;
-        let unread = self.take_out(slot, |copy| copy.debt.is_some());
+        let unread = self.take_out(slot, |copy| match copy.debt {
+            Some(_) => Goes::Away,
+            None => Goes::Nowhere,
+        });
         self.release(slot);
         self.statuses(unread, GONE_AWAY);
         let (bus, key) = (self.sock(slot).bus, self.sock(slot).key);
         self.unbind_events(bus, key, &parted);
-        self.retry_released();
     }
 
     /// Shuts a socket for writing.
-    pub fn shut_write(&mut self, slot: usize) {
-        let parted = self.unbind_all(slot, true);
+    pub fn shut_write(&mut self, slot: usize, order: &[String]) {
+        let parted = self.unbind_all(slot, true, order);
         self.sock_mut(slot).write_shut = true;
         let owed = std::mem::take(&mut self.sock_mut(slot).owed);
-        let mut unread = self.take_out(slot, |copy| {
+        let unread = self.take_out(slot, |copy| {
             let asked = copy.debt.is_some();
             if asked {
                 copy.replier = None;
             }
-            asked && copy.listens.is_empty()
+            match (asked, copy.listens.is_empty()) {
+                (true, true) => Goes::Away,
+                (true, false) => Goes::Disowned,
+                (false, _) => Goes::Nowhere,
+            }
         });
-        unread.extend(self.disown(slot));
         self.release(slot);
         self.statuses(unread, UNBOUND);
         self.statuses(owed, IGNORED);
         let (bus, key) = (self.sock(slot).bus, self.sock(slot).key);
         self.unbind_events(bus, key, &parted);
-        self.retry_released();
     }
 }

@@ -9,7 +9,6 @@ use crate::message::Msg;
 use crate::message::Origin;
 use crate::name;
 use crate::name::BIND_EVENT;
-use crate::send::Delivery;
 use crate::send::Policy;
 use crate::send::Refusal;
 use crate::send::Target;
@@ -22,8 +21,17 @@ const HEADER: usize = 16;
 
 impl Model {
     /// Whether somebody on the bus has switched events on.
-    fn reports(&self, bus: usize) -> bool {
+    pub(crate) fn reports(&self, bus: usize) -> bool {
         self.members(bus).any(|(_, sock)| sock.reports)
+    }
+
+    /// Whether a socket that goes now leaves several events.
+    pub(crate) fn tells_of_several(&self, slot: usize) -> bool {
+        let Some(sock) = &self.socks[slot] else {
+            return false;
+        };
+        let repliers = self.bindings.iter().filter(|b| b.replier && b.slot == slot);
+        self.reports(sock.bus) && repliers.count() > 1
     }
 
     fn event(&mut self, key: u64, is_bind: bool, text: &str) -> Msg {
@@ -37,33 +45,26 @@ impl Model {
         }
     }
 
-    /// Room for the event of an explicit binding; `None` when there are no events.
-    pub(crate) fn plan_event(&self, slot: usize, text: &str) -> Result<Option<Vec<Delivery>>, Refusal> {
+    /// Sends the event of an explicit binding, if there are events.
+    pub(crate) fn tell_event(&mut self, slot: usize, bind: bool, text: &str) -> Result<(), Refusal> {
         let sock = self.sock(slot);
-        if !self.reports(sock.bus) {
-            return Ok(None);
+        let (bus, key, user) = (sock.bus, sock.key, sock.user);
+        if !self.reports(bus) {
+            return Ok(());
         }
-        let plan = self.plan(&Target {
-            bus: sock.bus,
-            sender: sock.user,
-            reply_max: 0,
-            paid: None,
-            name: BIND_EVENT,
-            replier: None,
-            len: HEADER + text.len(),
-            served: None,
-            policy: Policy::Event(sock.user),
-        })?;
-        Ok(Some(plan))
-    }
-
-    /// Sends what was planned.
-    pub(crate) fn send_event(&mut self, plan: Option<Vec<Delivery>>, slot: usize, bind: bool, text: &str) {
-        if let Some(plan) = plan {
-            let key = self.sock(slot).key;
-            let msg = self.event(key, bind, text);
-            self.deliver(plan, &msg, None, None);
-        }
+        self.all_or_nothing(|model| {
+            let msg = model.event(key, bind, text);
+            let target = Target {
+                slot,
+                bus,
+                sender: user,
+                replier: None,
+                served: None,
+                has_bytes: true,
+                policy: Policy::Event(user),
+            };
+            model.fan_out(&target, &msg, None, None)
+        })
     }
 
     /// Switches events on or off for a socket; one that switches them on is told of the repliers there are.
@@ -111,13 +112,17 @@ impl Model {
         let mut slots: Vec<usize> = listeners.iter().map(|b| b.slot).collect();
         slots.sort_unstable();
         slots.dedup();
-        let (pool, least) = self.config.pool;
-        let share = least.max(pool.checked_div(slots.len()).unwrap_or(0));
-        let mut told = None;
+        let (most, least) = self.config.unbinds;
+        let share = least.max(most.checked_div(slots.len()).unwrap_or(0));
+        let mut lost = vec![];
         for (at, binding) in listeners.iter().enumerate() {
             let slot = binding.slot;
             let once = self.sock(slot).once;
             if once && listeners[..at].iter().any(|b| b.slot == slot) {
+                continue;
+            }
+            if self.count_of(slot, Origin::Unbind) >= share {
+                lost.push(slot);
                 continue;
             }
             let mine = listeners.iter().filter(|b| b.slot == slot);
@@ -125,39 +130,27 @@ impl Model {
                 true => mine.map(|b| b.seq).collect(),
                 false => vec![binding.seq],
             };
-            if self.pooled(bus) < pool && self.pooled_of(slot) < share {
-                let copy = Copy {
-                    listens,
-                    origin: Origin::Pool,
-                    ..Copy::own(msg.clone())
-                };
-                self.push(slot, copy);
-                continue;
-            }
-            // Each listener binding has one entry for the news that there was no room; identical ones share it.
-            let oldest = listeners.iter().find(|b| b.slot == slot && b.text == binding.text);
-            let oldest = oldest.map_or(0, |b| b.seq);
-            let queue = &self.sock(slot).queue;
-            let waits = queue.iter().any(|copy| match copy.origin {
-                Origin::Notice(of) => once || of == oldest,
-                _ => false,
-            });
-            if waits {
-                continue;
-            }
-            let id = match told {
-                Some(id) => id,
-                None => *told.insert(self.next_id()),
+            let copy = Copy {
+                listens,
+                origin: Origin::Unbind,
+                ..Copy::own(msg.clone())
             };
+            self.push(slot, copy);
+        }
+        for slot in lost {
+            if self.count_of(slot, Origin::Notice) > 0 {
+                continue;
+            }
             let msg = Msg {
-                id,
+                id: msg.id,
                 name: name::EVENTS_LOST.to_string(),
                 flags: flags::STATUS,
                 ..Msg::default()
             };
+            let mine = listeners.iter().filter(|b| b.slot == slot);
             let copy = Copy {
-                listens: if once { listens } else { vec![oldest] },
-                origin: Origin::Notice(oldest),
+                listens: mine.map(|b| b.seq).collect(),
+                origin: Origin::Notice,
                 ..Copy::own(msg)
             };
             self.push(slot, copy);

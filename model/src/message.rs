@@ -51,15 +51,15 @@ pub struct Debt {
     pub cookie: u64,
 }
 
-/// Where the memory of a queued copy came from.
+/// Where the room of a queued copy came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Made for it.
     Made,
-    /// The bus's pool for unbind events.
-    Pool,
-    /// That of a listener binding: the oldest of identical ones.
-    Notice(u64),
+    /// Beyond the limit, as the event of a socket that died.
+    Unbind,
+    /// What each listener keeps for the news that such events were lost.
+    Notice,
 }
 
 /// Messages missed at a place of a queue.

@@ -9,6 +9,7 @@ use crate::message::Debt;
 use crate::message::Msg;
 use crate::name;
 use crate::state::Binding;
+use crate::state::Held;
 use crate::state::Model;
 use crate::wait::What;
 use crate::Errno;
@@ -46,7 +47,8 @@ pub struct Send {
 pub enum Refusal {
     /// For good.
     Error(Errno),
-    /// Until these slots have room; with each, whether it only lacks its user's budget.
+    /// Until these slots have room, the first that was full and perhaps the sender's own; with each, whether it only
+    /// lacks its user's budget.
     Full(Vec<(usize, bool)>),
 }
 
@@ -63,26 +65,29 @@ pub(crate) struct Delivery {
     listens: Vec<u64>,
     replier: Option<u64>,
     must: bool,
-    fits: bool,
-    /// Whether it fails to fit for want of somebody's budget.
-    broke: bool,
     payer: Option<u32>,
     counted: u32,
-    stranger: Option<u32>,
+}
+
+/// Whether there is room for a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Enough,
+    /// The queue is full.
+    Full,
+    /// Its socket holds more than its user has left.
+    Broke,
 }
 
 /// Whom a message is for.
-pub(crate) struct Target<'a> {
+pub(crate) struct Target {
+    pub slot: usize,
     pub bus: usize,
     /// The sender's user.
     pub sender: u32,
-    /// Bytes that will be kept for the reply, at the cost of that user.
-    pub reply_max: usize,
-    /// A user who has paid already.
-    pub paid: Option<u32>,
-    pub name: &'a str,
     pub replier: Option<(usize, u64)>,
-    pub len: usize,
+    /// Whether it needs no bytes of the bus any more.
+    pub has_bytes: bool,
     /// Has got its one copy already.
     pub served: Option<usize>,
     pub policy: Policy,
@@ -99,8 +104,8 @@ pub enum Sent {
 
 impl Model {
     /// Who gets a copy, the replier first.
-    fn recipients(&self, target: &Target<'_>) -> Vec<Delivery> {
-        let listeners = self.listeners(target.bus, target.name);
+    fn recipients(&self, target: &Target, name: &str) -> Vec<Delivery> {
+        let listeners = self.listeners(target.bus, name);
         let of = |slot: usize| -> Vec<u64> {
             let mine = listeners.iter().filter(|b| b.slot == slot);
             mine.map(|b| b.seq).collect()
@@ -113,11 +118,8 @@ impl Model {
                 listens: if once { of(slot) } else { vec![] },
                 replier: Some(seq),
                 must: true,
-                fits: false,
-                broke: false,
                 payer: Some(target.sender),
                 counted: target.sender,
-                stranger: None,
             });
         }
         for binding in &listeners {
@@ -136,15 +138,12 @@ impl Model {
                 listens: if once { of(slot) } else { vec![binding.seq] },
                 replier: None,
                 must,
-                fits: false,
-                broke: false,
                 // The payload of an event is at nobody's cost.
                 payer: match target.policy {
                     Policy::Event(_) => None,
                     _ => Some(self.sock(slot).user),
                 },
                 counted: self.sock(slot).user,
-                stranger: None,
             });
         }
         list
@@ -164,85 +163,111 @@ impl Model {
             }
     }
 
-    /// All copies of a message, and whether each has room.
-    pub(crate) fn plan(&self, target: &Target<'_>) -> Result<Vec<Delivery>, Refusal> {
-        let mut list = self.recipients(target);
-        let mut full = vec![];
-        let mut sender_broke = false;
-        // Who pays for the message, so far.
-        let mut pay: Vec<u32> = target.paid.into_iter().collect();
-        for at in 0..list.len() {
-            let slot = list[at].slot;
-            let before: Vec<&Delivery> = list[..at].iter().filter(|d| d.fits && d.slot == slot).collect();
-            let (sock, asked) = (self.sock(slot), at == 0 && target.replier.is_some());
-            let (count, own) = (before.len(), before.iter().filter(|d| d.payer == Some(sock.user)).count());
-            let count_own = before.iter().filter(|d| d.counted == sock.user).count();
-            let asks = target.replier.is_some();
-            let left = |user: u32| {
-                let (bytes, messages) = self.left(user);
-                match asks && user == target.sender {
-                    true => (bytes.saturating_sub(target.reply_max), messages.saturating_sub(1)),
-                    false => (bytes, messages),
-                }
-            };
-            // Strangers leave an eighth of a larger queue to those who have none in it.
-            let strange = target.sender != self.config.owner && target.sender != sock.user && sock.limit >= 16;
-            let has = sock.queue.iter().filter(|c| c.stranger == Some(target.sender)).count()
-                + before.iter().filter(|d| d.stranger.is_some()).count();
-            let held = sock.queue.len() + sock.reserved + count;
-            let kept = strange && has > 0 && held >= sock.limit - sock.limit / 8;
-            let room = self.has_room(slot, count, count * target.len);
-            let free = list[at].payer.is_none();
-            let (holds, has_left) = (self.holds(slot), left(sock.user));
-            let holds_too_much =
-                (!free && holds.0 + own * target.len > has_left.0) || holds.1 + count_own > has_left.1;
-            let counted = list[at].counted;
-            let others = list[..at].iter().filter(|d| d.fits && d.counted == counted).count();
-            let pays = list[at].payer.is_none_or(|user| pay.contains(&user) || left(user).0 >= target.len)
-                && left(counted).1 > others;
-            let fits = room && !holds_too_much && !kept && pays;
-            list[at].fits = fits;
-            list[at].broke = room && (holds_too_much || (!kept && !pays));
-            list[at].stranger = (strange && fits).then_some(target.sender);
-            if fits {
-                pay.extend(list[at].payer.filter(|_| target.len > 0));
-            } else if asked && room && !holds_too_much && !kept {
-                sender_broke = true;
-            } else if list[at].must {
-                full.push((slot, list[at].broke));
-            }
+    /// Whether a queue takes a message of this user.
+    fn weigh(&self, slot: usize, sender: u32, is_free: bool) -> Room {
+        let sock = self.sock(slot);
+        if !self.has_room(slot) {
+            return Room::Full;
         }
-        if !full.is_empty() {
-            return match target.policy {
-                Policy::Miss | Policy::Fail => Err(EBUSY.into()),
-                Policy::Wait | Policy::Event(_) => Err(Refusal::Full(full)),
-            };
+        let (holds, left) = (self.holds(slot), self.left(sock.user));
+        if (!is_free && holds.0 > left.0) || holds.1 > left.1 {
+            return Room::Broke;
         }
-        match sender_broke {
-            true => Err(EDQUOT.into()),
-            false => Ok(list),
+        // Strangers leave an eighth of a larger queue to those who have none in it.
+        let strange = self.is_strange(slot, sender);
+        let has = sock.queue.iter().any(|copy| copy.stranger == Some(sender));
+        match strange && has && sock.queue.len() + sock.reserved >= sock.limit - sock.limit / 8 {
+            true => Room::Full,
+            false => Room::Enough,
         }
     }
 
-    /// Puts the copies in the queues; a debt goes with the first of them.
-    pub(crate) fn deliver(&mut self, plan: Vec<Delivery>, msg: &Msg, mut debt: Option<Debt>, charged: Option<u32>) {
-        for delivery in plan {
-            if !delivery.fits {
-                self.miss(delivery.slot, msg.id);
+    fn is_strange(&self, slot: usize, sender: u32) -> bool {
+        let sock = self.sock(slot);
+        sender != self.config.owner && sender != sock.user && sock.limit >= 16
+    }
+
+    /// Does something that changes nothing when it fails.
+    pub(crate) fn all_or_nothing<T, E>(&mut self, f: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+        let before = self.clone();
+        let result = f(self);
+        if result.is_err() {
+            *self = before;
+        }
+        result
+    }
+
+    /// Puts the copies of a message in the queues, one after the other; a debt goes with the first of them.
+    pub(crate) fn fan_out(
+        &mut self,
+        target: &Target,
+        msg: &Msg,
+        mut debt: Option<Debt>,
+        charged: Option<u32>,
+    ) -> Result<(), Refusal> {
+        let list = self.recipients(target, &msg.name);
+        let mut full: Vec<(usize, bool)> = vec![];
+        let mut missed = vec![];
+        let (mut denied, mut has_bytes) = (false, target.has_bytes);
+        let is_free = matches!(target.policy, Policy::Event(_));
+        for (at, delivery) in list.iter().enumerate() {
+            let (slot, asked) = (delivery.slot, at == 0 && target.replier.is_some());
+            let room = self.weigh(slot, target.sender, is_free);
+            let refused = denied || !full.is_empty();
+            if refused {
+                // Nobody gets it. Only what it would wait for is looked for.
+                if room == Room::Enough || !delivery.must || !(full.is_empty() || slot == target.slot) {
+                    continue;
+                }
+            } else if room == Room::Enough {
+                if !has_bytes && !self.bus_gives(target.bus, target.sender, msg.len) {
+                    denied = true;
+                    continue;
+                }
+                has_bytes = true;
+                let needs = |user| !self.has_paid(user, msg.id, slot) && msg.len > 0;
+                let pays = delivery.payer.is_none_or(|user| !needs(user) || self.left(user).0 >= msg.len);
+                if pays && self.left(delivery.counted).1 > 0 {
+                    if asked {
+                        self.held = None;
+                    }
+                    let copy = Copy {
+                        listens: delivery.listens.clone(),
+                        replier: delivery.replier,
+                        debt: debt.take(),
+                        charged,
+                        payer: delivery.payer,
+                        counted: Some(delivery.counted),
+                        stranger: self.is_strange(slot, target.sender).then_some(target.sender),
+                        ..Copy::own(msg.clone())
+                    };
+                    self.push(slot, copy);
+                    continue;
+                }
+                if asked {
+                    denied = true;
+                    continue;
+                }
+            }
+            if !delivery.must {
+                missed.push(slot);
                 continue;
             }
-            let copy = Copy {
-                listens: delivery.listens,
-                replier: delivery.replier,
-                debt: debt.take(),
-                charged,
-                payer: delivery.payer,
-                counted: Some(delivery.counted),
-                stranger: delivery.stranger,
-                ..Copy::own(msg.clone())
-            };
-            self.push(delivery.slot, copy);
+            match target.policy {
+                Policy::Miss | Policy::Fail => return Err(EBUSY.into()),
+                Policy::Wait | Policy::Event(_) => full.push((slot, room != Room::Full)),
+            }
         }
+        if !full.is_empty() {
+            return Err(Refusal::Full(full));
+        }
+        if denied {
+            return Err(EDQUOT.into());
+        }
+        for slot in missed {
+            self.miss(slot, msg.id);
+        }
+        Ok(())
     }
 
     /// What holds for all sends.
@@ -263,33 +288,20 @@ impl Model {
     ///
     /// As the table of the contract has them, in its order.
     pub fn send(&mut self, slot: usize, send: &Send, blocking: bool) -> Result<Sent, Errno> {
+        self.check(slot, send.len, false)?;
+        self.sock_mut(slot).blocked_by = None;
         self.check(slot, send.len, send.request)?;
         if name::is_bus_own(&send.name) {
             return Err(EPERM);
-        }
-        self.sock_mut(slot).blocked_by = None;
-        if send.policy == Policy::Wait {
-            self.let_others_go(self.sock(slot).bus, &send.name);
         }
         match self.try_send(slot, send) {
             Ok(id) => Ok(Sent::Id(id)),
             Err(Refusal::Error(error)) => Err(error),
             Err(Refusal::Full(full)) if !blocking => {
-                self.sock_mut(slot).blocked_by = full.first().copied();
+                self.block(slot, full[0]);
                 Err(EAGAIN)
             }
             Err(Refusal::Full(full)) => self.wait(slot, What::Send(send.clone()), &full),
-        }
-    }
-
-    /// A new send goes behind those who wait for the same queues and may go.
-    fn let_others_go(&mut self, bus: usize, name: &str) {
-        let replier = self.replier(bus, name).map(|b| b.slot);
-        let listeners = self.listeners(bus, name).into_iter().map(|b| b.slot);
-        let mut slots: Vec<usize> = replier.into_iter().chain(listeners).collect();
-        slots.retain(|slot| self.has_room(*slot, 0, 0));
-        for slot in slots {
-            self.retry_waiters_of(slot);
         }
     }
 
@@ -308,57 +320,28 @@ impl Model {
             if full || holds.0 > left.0 || holds.1 > left.1 {
                 return Err(ENOBUFS.into());
             }
-            self.sock_mut(slot).reserved += 1;
-            self.sock_mut(slot).promised += reserved;
-            self.sock_mut(slot).promises += 1;
-            let result = self.try_request(slot, send, reserved);
-            if result.is_err() {
-                self.sock_mut(slot).reserved -= 1;
-                self.sock_mut(slot).promised -= reserved;
-                self.sock_mut(slot).promises -= 1;
-            }
-            return result;
+            return self.all_or_nothing(|model| {
+                model.sock_mut(slot).reserved += 1;
+                model.sock_mut(slot).promised += reserved;
+                model.sock_mut(slot).promises += 1;
+                model.try_request(slot, send, reserved)
+            });
         }
-        let (bus, user) = (self.sock(slot).bus, self.sock(slot).user);
-        let plan = self.plan(&Target {
-            bus,
-            sender: user,
-            reply_max: 0,
-            paid: None,
-            name: &send.name,
-            replier: None,
-            len: send.len,
-            served: None,
-            policy: send.policy,
-        })?;
-        self.check_bytes(bus, user, &plan, send.len, 0)?;
-        let msg = self.message(slot, send, 0);
-        let id = msg.id;
-        self.deliver(plan, &msg, None, Some(user));
-        Ok(id)
-    }
-
-    /// Whether the bus has the bytes for a message that somebody will get.
-    fn check_bytes(
-        &self,
-        bus: usize,
-        user: u32,
-        plan: &[Delivery],
-        len: usize,
-        more: usize,
-    ) -> Result<(), Errno> {
-        let len = if plan.iter().any(|d| d.fits) { len } else { 0 };
-        match len == 0 || self.bus_gives_after(bus, user, more, len) {
-            true => Ok(()),
-            false => Err(EDQUOT),
-        }
-    }
-
-    /// Whether the bus gives a user `bytes` when it has already given `more`.
-    fn bus_gives_after(&self, bus: usize, user: u32, more: usize, bytes: usize) -> bool {
-        let (used, max) = (self.used(bus) + more + bytes, self.config.bytes_max);
-        let fair = user == self.config.owner || self.used_of(bus, user) + more + bytes + used <= max;
-        used <= max && fair
+        self.all_or_nothing(|model| {
+            let (bus, user) = (model.sock(slot).bus, model.sock(slot).user);
+            let msg = model.message(slot, send, 0);
+            let target = Target {
+                slot,
+                bus,
+                sender: user,
+                replier: None,
+                has_bytes: false,
+                served: None,
+                policy: send.policy,
+            };
+            model.fan_out(&target, &msg, None, Some(user))?;
+            Ok(msg.id)
+        })
     }
 
     /// A request whose slot for the reply is counted already.
@@ -374,18 +357,12 @@ impl Model {
         if send.peer.is_some_and(|peer| peer != asked) {
             return Err(EPIPE.into());
         }
-        let plan = self.plan(&Target {
+        self.held = Some(Held {
             bus,
-            sender: user,
-            reply_max: reserved,
-            paid: None,
-            name: &send.name,
-            replier: Some((replier.slot, replier.seq)),
-            len: send.len,
-            served: None,
-            policy: send.policy,
-        })?;
-        self.check_bytes(bus, user, &plan, send.len, reserved)?;
+            user,
+            bytes: reserved,
+            messages: 1,
+        });
         let msg = self.message(slot, send, flags::REQUEST);
         let id = msg.id;
         let debt = Debt {
@@ -397,7 +374,16 @@ impl Model {
             reserved,
             cookie: send.cookie,
         };
-        self.deliver(plan, &msg, Some(debt), Some(user));
+        let target = Target {
+            slot,
+            bus,
+            sender: user,
+            replier: Some((replier.slot, replier.seq)),
+            has_bytes: false,
+            served: None,
+            policy: send.policy,
+        };
+        self.fan_out(&target, &msg, Some(debt), Some(user))?;
         Ok(id)
     }
 
@@ -464,37 +450,40 @@ impl Model {
             len,
             ..Msg::default()
         };
-        // What it needs is kept until all know what they get.
-        let kept = debt.reserved.max(len);
-        self.sock_mut(slot).owed[at].reserved = kept;
-        self.sock_mut(to).promised += kept - debt.reserved;
+        // What it needs is kept until all have what they get.
+        self.sock_mut(slot).owed.remove(at);
         self.sock_mut(to).reserved -= 1;
+        self.sock_mut(to).promised -= debt.reserved;
+        self.sock_mut(to).promises -= 1;
+        let kept = debt.reserved.max(len);
+        self.held = Some(Held {
+            bus,
+            user: debt.user,
+            bytes: if open { kept - len } else { kept },
+            messages: usize::from(!open),
+        });
         if open {
-            let mut own = Copy::own(msg.clone());
+            let mut own = Copy {
+                charged: Some(debt.user),
+                payer: Some(debt.user),
+                counted: Some(debt.user),
+                ..Copy::own(msg.clone())
+            };
             own.msg.cookie = debt.cookie;
             self.push(to, own);
         }
-        let plan = self.plan(&Target {
+        let target = Target {
+            slot,
             bus,
             sender: self.sock(slot).user,
-            reply_max: 0,
-            paid: open.then_some(debt.user),
-            name: &debt.name,
             replier: None,
-            len,
+            has_bytes: true,
             served: (open && self.sock(to).once).then_some(to),
             policy: Policy::Miss,
-        });
-        self.sock_mut(slot).owed.remove(at);
-        self.sock_mut(to).promised -= kept;
-        self.sock_mut(to).promises -= 1;
-        let own = self.sock_mut(to).queue.iter_mut().find(|copy| copy.msg.id == msg.id);
-        if let Some(own) = own {
-            own.charged = Some(debt.user);
-            own.payer = Some(debt.user);
-            own.counted = Some(debt.user);
-        }
-        self.deliver(plan.expect("nobody must get a reply's copy"), &msg, None, Some(debt.user));
+        };
+        let sent = self.fan_out(&target, &msg, None, Some(debt.user));
+        sent.expect("nobody must get a reply's copy");
+        self.held = None;
         Ok(msg.id)
     }
 }

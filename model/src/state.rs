@@ -30,8 +30,12 @@ pub struct Config {
     pub budget: usize,
     /// Messages that may wait for one user.
     pub messages: usize,
-    /// Entries in a bus's pool for unbind events, and how many one listener may have in any case.
-    pub pool: (usize, usize),
+    /// The memory cgroup of each slot.
+    pub groups: Vec<usize>,
+    /// Unbind events of sockets that die which all listeners of a bus may have, and how many one may have in any case.
+    pub unbinds: (usize, usize),
+    /// How many may wait at a time.
+    pub waiters: usize,
     /// Reply bytes that a request reserves unless it says otherwise.
     pub reply_max: usize,
 }
@@ -64,8 +68,26 @@ pub struct Sock {
     pub reports: bool,
     pub read_shut: bool,
     pub write_shut: bool,
-    /// The first slot whose queue was full when the last send would have blocked, and whether only for want of bytes.
-    pub blocked_by: Option<(usize, bool)>,
+    /// What the last send that would have blocked lacked first.
+    pub blocked_by: Option<Blocked>,
+}
+
+/// What a send lacked that would have blocked.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocked {
+    /// The slot whose queue was full.
+    pub on: usize,
+    /// If only its user's budget was used up: that user, and what was left.
+    pub broke: Option<(u32, (usize, usize))>,
+}
+
+/// What is held while something is sent, and is in no queue yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub bus: usize,
+    pub user: u32,
+    pub bytes: usize,
+    pub messages: usize,
 }
 
 /// A binding; a later one has a greater number.
@@ -90,8 +112,7 @@ pub struct Model {
     pub bindings: Vec<Binding>,
     /// What waits, the oldest first.
     pub waiters: Vec<Waiter>,
-    /// Waits that ended without need in the last step, and where they were.
-    pub(crate) failed: Vec<(usize, Waiter)>,
+    pub(crate) held: Option<Held>,
     /// The last id of a message.
     pub last_id: u64,
     pub(crate) last_key: u64,
@@ -106,7 +127,7 @@ impl Model {
             config,
             bindings: vec![],
             waiters: vec![],
-            failed: vec![],
+            held: None,
             last_id: 0,
             last_key: 0,
             last_seq: 0,
@@ -185,7 +206,10 @@ impl Model {
             messages.extend(copies.map(|copy| (copy.msg.id, copy.msg.len)));
         }
         let debts = self.debts().filter(|(at, debt)| *at == bus && debt.user == user);
-        messages.values().sum::<usize>() + debts.map(|(_, debt)| debt.reserved).sum::<usize>()
+        let held = self.held.filter(|held| held.bus == bus && held.user == user);
+        messages.values().sum::<usize>()
+            + debts.map(|(_, debt)| debt.reserved).sum::<usize>()
+            + held.map_or(0, |held| held.bytes)
     }
 
     /// Every request that has no answer yet, and its bus.
@@ -204,20 +228,39 @@ impl Model {
         used <= self.config.bytes_max && fair
     }
 
-    /// Payload that waits for a user anywhere, each message's once, and what the user's requests keep for replies.
+    /// The memory cgroups where a user pays for the payload of a message, with its length.
+    fn paid(&self, user: u32) -> BTreeMap<(u64, usize), usize> {
+        let mut messages = BTreeMap::new();
+        for (slot, sock) in self.socks.iter().enumerate() {
+            let group = self.config.groups[slot];
+            let copies = sock.iter().flat_map(|sock| &sock.queue);
+            let copies = copies.filter(|copy| copy.payer == Some(user));
+            messages.extend(copies.map(|copy| ((copy.msg.id, group), copy.msg.len)));
+        }
+        messages
+    }
+
+    /// Whether a user pays for a message in the memory cgroup of a slot.
+    pub fn has_paid(&self, user: u32, id: u64, slot: usize) -> bool {
+        self.paid(user).contains_key(&(id, self.config.groups[slot]))
+    }
+
+    /// Payload that waits for a user anywhere, each message's once for each memory cgroup, and what the user's
+    /// requests keep for replies.
     pub fn spent(&self, user: u32) -> usize {
-        let all = self.socks.iter().flatten().flat_map(|sock| &sock.queue);
-        let copies = all.filter(|copy| copy.payer == Some(user));
-        let messages: BTreeMap<u64, usize> = copies.map(|copy| (copy.msg.id, copy.msg.len)).collect();
         let debts = self.debts().filter(|(_, debt)| debt.user == user);
-        messages.values().sum::<usize>() + debts.map(|(_, debt)| debt.reserved).sum::<usize>()
+        let held = self.held.filter(|held| held.user == user);
+        self.paid(user).values().sum::<usize>()
+            + debts.map(|(_, debt)| debt.reserved).sum::<usize>()
+            + held.map_or(0, |held| held.bytes)
     }
 
     /// Messages that wait for a user anywhere, each copy one, and those that the user's requests keep for replies.
     pub fn spent_messages(&self, user: u32) -> usize {
         let all = self.socks.iter().flatten().flat_map(|sock| &sock.queue);
         let copies = all.filter(|copy| copy.counted == Some(user)).count();
-        copies + self.debts().filter(|(_, debt)| debt.user == user).count()
+        let held = self.held.filter(|held| held.user == user);
+        copies + self.debts().filter(|(_, debt)| debt.user == user).count() + held.map_or(0, |held| held.messages)
     }
 
     /// What is left of a user's budget: bytes and messages.
@@ -236,12 +279,10 @@ impl Model {
         (bytes, own.count() + sock.promises)
     }
 
-    /// Whether a further message is taken, beside some that are to come before it.
-    pub fn has_room(&self, slot: usize, before: usize, bytes_before: usize) -> bool {
+    /// Whether a further message is taken.
+    pub fn has_room(&self, slot: usize) -> bool {
         let sock = self.sock(slot);
-        !sock.read_shut
-            && sock.queue.len() + sock.reserved + before < sock.limit
-            && self.bytes(slot) + bytes_before < sock.byte_limit
+        !sock.read_shut && sock.queue.len() + sock.reserved < sock.limit && self.bytes(slot) < sock.byte_limit
     }
 
     /// The next id.
@@ -282,7 +323,12 @@ impl Model {
         let all = self.bindings.iter().filter(|b| !b.replier && b.bus == bus);
         let mut all: Vec<Binding> = all.filter(|b| name::matches(&b.text, name)).cloned().collect();
         let rank = |b: &Binding| (name::words(&b.text), name::tail(&b.text));
-        all.sort_by_key(|b| (rank(b), self.sock(b.slot).key, b.seq));
+        // Identical ones stand where the oldest of them does.
+        let same = |b: &Binding| {
+            let first = self.bindings.iter().find(|a| (a.slot, a.replier, &a.text) == (b.slot, false, &b.text));
+            first.map_or(0, |first| first.seq)
+        };
+        all.sort_by_key(|b| (rank(b), same(b), b.seq));
         all
     }
 
@@ -322,49 +368,38 @@ impl Model {
         let copy = sock.queue.remove(0);
         sock.owed.extend(copy.debt);
         sock.owed.sort_by_key(|debt| debt.id);
-        if self.has_room(slot, 0, 0) {
-            self.room_in(slot);
-        }
+        self.room_in(slot);
         Some(msg)
     }
 
-    /// Entries of the pool that are in queues.
-    pub fn pooled(&self, bus: usize) -> usize {
-        self.members(bus).map(|(slot, _)| self.pooled_of(slot)).sum()
-    }
-
-    /// Those of one queue.
-    pub fn pooled_of(&self, slot: usize) -> usize {
+    /// Copies of this origin in a queue.
+    pub fn count_of(&self, slot: usize, origin: Origin) -> usize {
         let queue = self.sock(slot).queue.iter();
-        queue.filter(|copy| copy.origin == Origin::Pool).count()
+        queue.filter(|copy| copy.origin == origin).count()
     }
 
     /// Sets the most messages of a queue.
     pub fn set_limit(&mut self, slot: usize, limit: usize) {
         self.sock_mut(slot).limit = limit;
         self.release(slot);
-        self.retry_released();
     }
 
     /// Sets below how many bytes a queue takes a further message.
     pub fn set_bytes(&mut self, slot: usize, bytes: usize) {
         self.sock_mut(slot).byte_limit = bytes;
         self.release(slot);
-        self.retry_released();
     }
 
     /// One copy of each message, or one for each binding.
     pub fn set_once(&mut self, slot: usize, on: bool) {
         self.sock_mut(slot).once = on;
         self.release(slot);
-        self.retry_released();
     }
 
     /// Whether nobody fails or waits for this listener.
     pub fn set_lossy(&mut self, slot: usize, on: bool) {
         self.sock_mut(slot).lossy = on;
         self.release(slot);
-        self.retry_released();
     }
 
     /// Gives up a request that is owed.

@@ -2,13 +2,15 @@
 
 //! What waits for room.
 //!
-//! A waiter waits for the first queue that was full when it was tried. It is tried again, the oldest first, when that
-//! one has room, or when its socket's bindings or settings change, or it goes.
+//! What waits goes when it can: the oldest first, and whatever the others do. That is all that the model promises of
+//! it. When it would fail it fails when it is tried, and the model knows only sometimes that it is: when the first queue
+//! that was full has room, or something about that one's socket changes.
 
 use crate::errno::*;
 use crate::send::Refusal;
 use crate::send::Send;
 use crate::send::Sent;
+use crate::state::Blocked;
 use crate::state::Model;
 use crate::Errno;
 
@@ -28,25 +30,20 @@ pub struct Waiter {
     pub slot: usize,
     /// What it is.
     pub what: What,
+    /// Which one it is: the older ones have lesser numbers.
+    age: u64,
     /// The slot whose queue is full.
     on: usize,
-    /// Whether that only lacks bytes of its user's budget.
-    broke: bool,
-    /// Whether that was ever so: then it is tried at times that the model does not know.
+    /// Whether it ever lacked only a part of a budget: then it is tried at times that the model does not know.
     vague: bool,
+    /// Whether it is surely tried in this step.
     released: bool,
-    ended: Option<Result<u64, Errno>>,
 }
 
 impl Model {
     /// Whether something of this socket waits.
     pub fn is_waiting(&self, slot: usize) -> bool {
         self.waiters.iter().any(|waiter| waiter.slot == slot)
-    }
-
-    /// Whether something waits that lacks bytes of a budget, or did.
-    pub(crate) fn waits_for_bytes(&self) -> bool {
-        self.waiters.iter().any(|waiter| waiter.vague)
     }
 
     /// Whether a binding waits anywhere.
@@ -64,42 +61,62 @@ impl Model {
         if full.iter().any(|full| full.0 == slot) {
             return Err(EDEADLK);
         }
+        self.last_seq += 1;
         self.waiters.push(Waiter {
             slot,
             what,
+            age: self.last_seq,
             on: full[0].0,
-            broke: full[0].1,
             vague: full[0].1,
             released: false,
-            ended: None,
         });
         Ok(Sent::Waits)
     }
 
-    /// Tries a waiter once more.
-    fn retry(&mut self, at: usize) {
-        self.waiters[at].released = false;
+    /// Tries a waiter once more: it is done, fails, or waits on.
+    fn retry(&mut self, at: usize) -> Option<Result<u64, Errno>> {
         let Waiter { slot, what, .. } = self.waiters[at].clone();
-        let result = match &what {
-            // Its own thread does everything afresh.
-            What::Bind(..) => Ok(0),
+        let refusal = match &what {
             What::Send(send) => match self.try_send(slot, send) {
-                Ok(id) => Ok(id),
-                Err(Refusal::Error(error)) => Err(error),
-                Err(Refusal::Full(full)) if full.iter().any(|full| full.0 == slot) => Err(EDEADLK),
-                Err(Refusal::Full(full)) => {
-                    (self.waiters[at].on, self.waiters[at].broke) = full[0];
-                    self.waiters[at].vague |= full[0].1;
-                    return;
-                }
+                Ok(id) => return Some(Ok(id)),
+                Err(refusal) => refusal,
             },
+            What::Bind(bind, text) => {
+                let others = self.waiters.len();
+                match self.bind_or_not(slot, *bind, text, true) {
+                    Ok(Sent::Id(_)) => return Some(Ok(0)),
+                    Ok(Sent::Waits) => {
+                        let new = self.waiters.remove(others);
+                        Refusal::Full(vec![(new.on, new.vague)])
+                    }
+                    Err(error) => Refusal::Error(error),
+                }
+            }
         };
-        self.waiters[at].ended = Some(result);
+        match refusal {
+            Refusal::Error(error) => Some(Err(error)),
+            Refusal::Full(full) if full.iter().any(|full| full.0 == slot) => Some(Err(EDEADLK)),
+            Refusal::Full(full) => {
+                let waiter = &mut self.waiters[at];
+                if waiter.released || full[0].0 == waiter.on {
+                    waiter.on = full[0].0;
+                }
+                waiter.vague |= full[0].1 || waiter.on != full[0].0;
+                None
+            }
+        }
     }
 
-    fn unblock_pollers(&mut self, on: usize) {
+    /// A send that must not wait lacks room in this queue, or only its user's budget.
+    pub(crate) fn block(&mut self, slot: usize, (on, is_broke): (usize, bool)) {
+        let user = self.sock(on).user;
+        let broke = is_broke.then(|| (user, self.left(user)));
+        self.sock_mut(slot).blocked_by = Some(Blocked { on, broke });
+    }
+
+    fn unblock_pollers(&mut self, told: impl Fn(Blocked) -> bool) {
         for sock in self.socks.iter_mut().flatten() {
-            if sock.blocked_by.is_some_and(|full| full.0 == on) {
+            if sock.blocked_by.is_some_and(&told) {
                 sock.blocked_by = None;
             }
         }
@@ -107,134 +124,82 @@ impl Model {
 
     /// A read has made room in a queue.
     pub(crate) fn room_in(&mut self, on: usize) {
-        self.unblock_pollers(on);
-        self.retry_waiters_of(on);
-    }
-
-    /// Tries those who wait for a queue, while it has room.
-    pub(crate) fn retry_waiters_of(&mut self, on: usize) {
-        for at in 0..self.waiters.len() {
-            let waiter = &self.waiters[at];
-            if waiter.on == on && waiter.ended.is_none() && self.has_room(on, 0, 0) {
-                self.retry(at);
+        if self.has_room(on) {
+            self.unblock_pollers(|blocked| blocked.on == on && blocked.broke.is_none());
+            for waiter in self.waiters.iter_mut().filter(|waiter| waiter.on == on) {
+                waiter.released = true;
             }
         }
     }
 
-    /// A socket's bindings or settings change, or it goes.
+    /// There may be room in a queue, a socket's bindings or settings change, or it goes.
     pub(crate) fn release(&mut self, on: usize) {
-        self.unblock_pollers(on);
+        self.unblock_pollers(|blocked| blocked.on == on);
         for waiter in self.waiters.iter_mut().filter(|waiter| waiter.on == on) {
-            waiter.released = waiter.ended.is_none();
+            waiter.released = true;
         }
     }
 
-    /// Tries all that were released.
-    pub(crate) fn retry_released(&mut self) {
+    /// Lets all go that can, the oldest first; says whose waits ended, and how.
+    ///
+    /// What fails if it is tried, and may have been tried, has failed if it is among those `seen` to have ended.
+    pub fn settle_waits(&mut self, seen: &[(usize, Result<u64, Errno>)]) -> Vec<(usize, Result<u64, Errno>)> {
         for at in 0..self.waiters.len() {
-            if self.waiters[at].released {
-                self.retry(at);
-            }
+            let sock = self.sock(self.waiters[at].slot);
+            let reads = match &self.waiters[at].what {
+                What::Send(send) => send.request,
+                What::Bind(..) => true,
+            };
+            let ends = sock.write_shut || (reads && sock.read_shut);
+            self.waiters[at].released |= ends;
+            self.waiters[at].vague &= !ends;
         }
-    }
-
-    /// Lets those go that lacked nothing but bytes of a budget and have them now.
-    pub(crate) fn retry_broke(&mut self) {
+        let left = |user| self.left(user);
+        let more = |(user, before): (u32, (usize, usize))| left(user).0 > before.0 || left(user).1 > before.1;
+        let told: Vec<bool> = self.socks.iter().flatten().map(|sock| {
+            sock.blocked_by.and_then(|blocked| blocked.broke).is_some_and(more)
+        }).collect();
+        for (sock, _) in self.socks.iter_mut().flatten().zip(told).filter(|(_, told)| *told) {
+            sock.blocked_by = None;
+        }
+        let mut ended = vec![];
         let mut at = 0;
         while at < self.waiters.len() {
             let mut tried = self.clone();
-            if self.waiters[at].broke && self.waiters[at].ended.is_none() {
-                tried.retry(at);
-                match tried.waiters[at].ended {
-                    Some(Ok(_)) => {
-                        *self = tried;
-                        at = 0;
-                        continue;
-                    }
-                    None => *self = tried,
-                    // It is not tried before bytes come back.
-                    Some(Err(_)) => {}
-                }
-            }
-            at += 1;
-        }
-    }
-
-    /// Whether the wait of this socket would end so if it were tried.
-    ///
-    /// What waits for a queue for which bytes were awaited is tried whenever some come back, and the model does not say
-    /// when that is.
-    pub(crate) fn may_end(&mut self, slot: usize, result: Result<u64, Errno>) -> bool {
-        let found = self.waiters.iter().position(|w| w.slot == slot);
-        let Some(at) = found.filter(|at| self.waiters[*at].ended.is_none()) else {
-            return false;
-        };
-        let mut tried = self.clone();
-        let ends = match tried.waiters[at].what.clone() {
-            // Its own thread does everything afresh.
-            What::Bind(bind, text) => {
-                tried.waiters.remove(at);
-                tried.bind_or_not(slot, bind, &text, true).err() == result.err()
-            }
-            What::Send(_) => {
-                tried.retry(at);
-                tried.waiters[at].ended == Some(result)
-            }
-        };
-        if ends {
-            self.waiters.remove(at);
-        }
-        ends
-    }
-
-    /// The ends of waits since the last call: whose, and how.
-    pub fn finish(&mut self) -> Vec<(usize, Result<u64, Errno>)> {
-        let mut ended = vec![];
-        self.failed.clear();
-        for at in 0..self.waiters.len() {
-            let sock = self.sock(self.waiters[at].slot);
-            let waiter = &self.waiters[at];
-            if waiter.ended.is_some() || !(sock.read_shut || sock.write_shut) {
-                continue;
-            }
-            let end = match &waiter.what {
-                What::Bind(..) => Some(Ok(0)),
-                What::Send(send) if sock.write_shut || send.request => Some(Err(EPIPE)),
-                What::Send(_) => None,
+            let end = tried.retry(at);
+            let waiter = self.waiters[at].clone();
+            // What waits for room for an event that nobody wants any more is not told of that.
+            let is_told = match waiter.what {
+                What::Send(_) => true,
+                What::Bind(..) => self.reports(self.sock(waiter.slot).bus),
             };
-            self.waiters[at].ended = end;
+            let is_over = match end {
+                None => false,
+                Some(end) if seen.contains(&(waiter.slot, end)) => true,
+                Some(Ok(_)) => is_told || waiter.released,
+                Some(Err(_)) => waiter.released && !waiter.vague,
+            };
+            if end.is_none() || (is_over && end.is_some_and(|end| end.is_ok())) {
+                *self = tried;
+            }
+            if end.is_none() {
+                // It has been tried.
+                self.waiters[at].released = false;
+            }
+            match end.filter(|_| is_over) {
+                Some(end) => {
+                    self.waiters.retain(|other| other.age != waiter.age);
+                    ended.push((waiter.slot, end));
+                    at = 0;
+                }
+                None => at += 1,
+            }
         }
-        while let Some(at) = self.waiters.iter().position(|w| w.ended.is_some()) {
-            let waiter = self.waiters.remove(at);
-            if waiter.vague && matches!(waiter.ended, Some(Err(_))) {
-                self.failed.push((at, waiter.clone()));
-            }
-            let Waiter {
-                slot, what, ended: end, ..
-            } = waiter;
-            match (what, end) {
-                (What::Bind(bind, text), Some(Ok(_))) => match self.bind_or_not(slot, bind, &text, true) {
-                    Ok(Sent::Waits) => {}
-                    Ok(Sent::Id(_)) => ended.push((slot, Ok(0))),
-                    Err(error) => ended.push((slot, Err(error))),
-                },
-                (_, Some(end)) => ended.push((slot, end)),
-                (_, None) => {}
-            }
+        for waiter in &mut self.waiters {
+            waiter.released = false;
         }
         ended.sort();
         ended
-    }
-
-    /// Whether a wait that [`Model::finish`] told to have failed may also go on; then it does.
-    pub(crate) fn may_go_on(&mut self, slot: usize) -> bool {
-        let Some(found) = self.failed.iter().position(|(_, waiter)| waiter.slot == slot) else {
-            return false;
-        };
-        let (at, mut waiter) = self.failed.remove(found);
-        waiter.ended = None;
-        self.waiters.insert(at.min(self.waiters.len()), waiter);
-        true
     }
 
     /// A wait is interrupted.

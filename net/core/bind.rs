@@ -2,264 +2,404 @@
 
 //! Binding names and giving them up.
 
+use super::account::Charge;
 use super::bus::answers;
+use super::bus::hears_events;
+use super::bus::Binding;
+use super::bus::Bindings;
 use super::bus::Bus;
-use super::bus::Held;
-use super::bus::Kind;
-use super::bus::Member;
+use super::bus::Shared;
+use super::close;
+use super::entry::Entry;
 use super::error::Error;
 use super::events;
-use super::events::bind_event;
+use super::fanout::Refusal;
 use super::mem;
-use super::message;
+use super::mem::Node;
+use super::mem::Room;
+use super::mem::Vec;
+use super::message::Fault;
 use super::name;
 use super::name::Pattern;
-use super::plan::Refusal;
-use super::queue::Garbage;
+use super::peer::Peer;
+use super::queue::unbound;
+use super::queue::unlistened;
+use super::queue::Member;
+use super::queue::Removal;
 use super::routes::Listener;
 use super::routes::Replier;
-use super::tree::Node;
-use super::wait::Ticket;
-use super::wait::What;
-use super::wakes::Wakes;
-use core::sync::atomic::AtomicU64;
-use core::sync::atomic::Ordering::Relaxed;
+use super::slots::Chunk;
+use super::wait;
+use super::wait::Place;
 
-/// What became of a replier binding or its removal.
+/// What became of a try to bind or unbind a replier.
 pub enum Bound<M: Member> {
-    /// It is done. What it leaves is to be dropped outside the locks.
-    Done(Garbage<M>),
-    /// A listener to bind events has no room. When [`Bus::finished`] says so, try again.
-    Wait(Ticket),
+    /// It is done.
+    Done,
+    /// A listener to bind events has no room for the event: it is to be tried again.
+    Wait {
+        /// Where room is lacking first.
+        place: Place<M>,
+        /// Whether the socket's own queue lacks some: then it must not sleep.
+        own: bool,
+    },
+}
+
+/// Adds a listener binding.
+///
+/// # Errors
+///
+/// [`Error::NotConn`]; [`Error::Inval`] when the socket is shut for reading; [`Error::DQuot`] when
+/// its user has too many; [`Error::NoMem`].
+pub fn listen<S: Shared>(
+    shared: &S,
+    member: &S::Member,
+    pattern: &Pattern<'_>,
+) -> Result<(), Error> {
+    let mut chunk = None;
+    loop {
+        if shared.locked(|bus| bus.add_listener(member, pattern, &mut chunk))? {
+            return Ok(());
+        }
+        chunk = Some(member.within(Chunk::new)?);
+    }
+}
+
+/// Removes the youngest of identical listener bindings and what only it let in. Nothing is
+/// allocated.
+///
+/// # Errors
+///
+/// [`Error::NotConn`]; [`Error::Inval`] when there is none.
+pub fn unlisten<S: Shared>(
+    shared: &S,
+    member: &S::Member,
+    pattern: &Pattern<'_>,
+) -> Result<(), Error> {
+    let (binding, left, removal) = shared.locked(|bus| bus.take_listener(member, pattern))?;
+    close::remove(shared, member, removal, Fault::Unbound, |entry| {
+        unlistened(entry, binding, left, |name| pattern.matches(name))
+    });
+    wait::wake_all(member);
+    Ok(())
+}
+
+/// Makes a socket the replier.
+///
+/// Where bind events are on, the binding and its event are one step.
+///
+/// # Errors
+///
+/// In this order: [`Error::NotConn`]; [`Error::Perm`] for a name of the bus's own; [`Error::Exist`]
+/// when there is such a binding; [`Error::Inval`] when the socket is shut; [`Error::Acces`] when it
+/// would take names from another user's wildcard replier that is protected; [`Error::DQuot`];
+/// [`Error::NoMem`].
+pub fn bind_replier<S: Shared>(
+    shared: &S,
+    member: &S::Member,
+    pattern: &Pattern<'_>,
+) -> Result<Bound<S::Member>, Error> {
+    let mut new = NewReplier {
+        text: mem::try_copy(pattern.text())?,
+        room: Some(Room::new()?),
+        counted: None,
+    };
+    let event = events::payload(member.id(), true, pattern.text())?;
+    let mut loser = None;
+    let bound = shared.locked(|bus| {
+        loser = bus.check_replier(member, pattern)?;
+        new.counted = Some(bus.count_binding(member)?);
+        bus.routes.prepare(pattern)?;
+        if bus.events.are_on() {
+            return Ok(false);
+        }
+        bus.add_replier(member, pattern, &mut new);
+        Ok::<_, Error>(true)
+    })?;
+    if !bound {
+        let check = |bus: &mut Bus<S::Member>| {
+            loser = bus.check_replier(member, pattern)?;
+            Ok(bus.routes.prepare(pattern)?)
+        };
+        let done = |bus: &mut Bus<S::Member>, _| bus.add_replier(member, pattern, &mut new);
+        if let Err(refusal) = events::tell(shared, member, event, check, done) {
+            shared.locked(|bus| bus.routes.prune_unused(pattern));
+            return refused(refusal);
+        }
+    }
+    if let Some(loser) = loser {
+        // A request that waits for the one may go to the other.
+        wait::wake_all(&loser);
+    }
+    Ok(Bound::Done)
+}
+
+/// Gives a replier binding up.
+///
+/// From now on the socket is not asked, and the requesters of what that binding let in and was not
+/// read are told. Nothing is allocated, unless there are bind events.
+///
+/// # Errors
+///
+/// [`Error::NotConn`]; [`Error::Inval`] when the socket has no such binding; [`Error::NoMem`] where
+/// there are bind events.
+pub fn unbind_replier<S: Shared>(
+    shared: &S,
+    member: &S::Member,
+    pattern: &Pattern<'_>,
+) -> Result<Bound<S::Member>, Error> {
+    let mut gone = None;
+    let reports = shared.locked(|bus| {
+        let binding = bus.own_replier(member, pattern)?;
+        if bus.events.are_on() {
+            return Ok(true);
+        }
+        gone = bus.take_replier(member, pattern, binding);
+        Ok::<_, Error>(false)
+    })?;
+    if reports {
+        let event = events::payload(member.id(), false, pattern.text())?;
+        let check = |bus: &mut Bus<S::Member>| bus.own_replier(member, pattern).map(|_| ());
+        let done = |bus: &mut Bus<S::Member>, _| {
+            if let Ok(binding) = bus.own_replier(member, pattern) {
+                gone = bus.take_replier(member, pattern, binding);
+            }
+        };
+        if let Err(refusal) = events::tell(shared, member, event, check, done) {
+            return refused(refusal);
+        }
+    }
+    if let Some((binding, removal)) = gone {
+        let judge = |entry: &mut Entry<S::Member>| unbound(entry, binding);
+        close::remove(shared, member, removal, Fault::Unbound, judge);
+    }
+    wait::wake_all(member);
+    Ok(Bound::Done)
+}
+
+/// What the caller is told when there was no room for the event.
+fn refused<M: Member>(refusal: Refusal<M>) -> Result<Bound<M>, Error> {
+    match refusal {
+        Refusal::Error(error) => Err(error),
+        Refusal::Full { place, own } => Ok(Bound::Wait { place, own }),
+        // Nobody is asked or answered by an event.
+        Refusal::Again => Err(Error::Again),
+    }
+}
+
+/// A replier binding that needs no more memory.
+struct NewReplier {
+    text: Vec<u8>,
+    room: Option<Room<(u64, u64), Binding>>,
+    counted: Option<Charge>,
 }
 
 impl<M: Member> Bus<M> {
-    /// Adds a listener binding.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotConn`]; [`Error::Inval`] when the socket is shut for reading; [`Error::DQuot`]
-    /// when its user has too many; [`Error::NoMem`].
-    pub fn listen(&mut self, member: &M, pattern: &Pattern<'_>) -> Result<(), Error> {
-        let peer = member.id();
-        self.sock_mut(member)?;
+    /// Counts one more binding of a socket's user.
+    fn count_binding(&self, member: &M) -> Result<Charge, Error> {
+        Charge::new(&self.user(member)?.bindings, 1).ok_or(Error::DQuot)
+    }
+
+    /// Adds a listener binding; false if it needs a chunk of memory for that.
+    fn add_listener(
+        &mut self,
+        member: &M,
+        pattern: &Pattern<'_>,
+        chunk: &mut Option<Chunk<Entry<M>>>,
+    ) -> Result<bool, Error> {
+        let hash = self.routes.pattern_hash(pattern);
+        let sock = self.sock(member)?;
         if member.with(|queue| queue.read_shut()) {
             return Err(Error::Inval);
         }
-        self.check_quota(member, pattern, Kind::Listener)?;
-        let again = self.routes.listen_again(peer, pattern);
+        let again = Self::own_binding(&sock.listens, hash, pattern.text());
+        let (is_wide, hears) = (pattern.is_wide() && again.is_none(), hears_events(pattern));
+        let (widens, begins) = (is_wide && sock.wide.0 == 0, hears && sock.hears == 0);
+        let counted = self.count_binding(member)?;
         if let Some(binding) = again {
-            if let Some(held) = self.sock_mut(member)?.listens.get_mut(binding) {
-                held.count = held.count.saturating_add(1);
+            if let Some(held) = self.sock_mut(member)?.listens.get_mut(&(hash, binding)) {
+                held.counted.merge(counted);
+            }
+            self.routes.listen_again(binding, pattern);
+            return Ok(true);
+        }
+        let wide = match widens {
+            true => Some(Charge::new(&self.user(member)?.wide, 1).ok_or(Error::DQuot)?),
+            false => None,
+        };
+        let number = self.last_binding.saturating_add(1);
+        let held = Binding {
+            text: mem::try_copy(pattern.text())?,
+            counted,
+        };
+        let held = Node::new((hash, number), held)?;
+        let listener = Listener {
+            member: member.clone(),
+            count: 1,
+        };
+        let listener = Node::new(number, listener)?;
+        if begins && !member.with(|queue| queue.hear(true, chunk))? {
+            return Ok(false);
+        }
+        if let Err(error) = self.routes.listen(listener, pattern) {
+            if begins {
+                member.with(|queue| queue.hear(false, &mut None))?;
+            }
+            return Err(error.into());
+        }
+        self.last_binding = number;
+        let sock = self.sock_mut(member)?;
+        drop(sock.listens.insert(held));
+        if is_wide {
+            sock.wide.0 = sock.wide.0.saturating_add(1);
+            sock.wide.1 = sock.wide.1.take().or(wide);
+        }
+        if hears {
+            sock.hears = sock.hears.saturating_add(1);
+        }
+        if begins {
+            self.events.count_listener(true);
+        }
+        Ok(true)
+    }
+
+    /// Removes the youngest of identical listener bindings: its number, how many are left, and the
+    /// removal of what it let in.
+    fn take_listener(
+        &mut self,
+        member: &M,
+        pattern: &Pattern<'_>,
+    ) -> Result<(u64, u32, Removal), Error> {
+        let hash = self.routes.pattern_hash(pattern);
+        let sock = self.sock(member)?;
+        if member.with(|queue| queue.read_shut()) {
+            return Err(Error::Inval);
+        }
+        let binding = Self::own_binding(&sock.listens, hash, pattern.text());
+        let binding = binding.ok_or(Error::Inval)?;
+        let left = self.routes.unlisten(binding, pattern);
+        let sock = self.sock_mut(member)?;
+        let mut ends = false;
+        if left > 0 {
+            if let Some(held) = sock.listens.get_mut(&(hash, binding)) {
+                held.counted.shrink_to(u64::from(left));
             }
         } else {
-            let binding = self.last_binding.saturating_add(1);
-            let mut held = Node::new(binding, new_held(pattern, Kind::Listener)?)?;
-            if pattern.matches(message::BIND_EVENT) {
-                held.value.notice = Some(events::notice(binding)?);
+            drop(sock.listens.remove(&(hash, binding)));
+            if pattern.is_wide() {
+                sock.wide.0 = sock.wide.0.saturating_sub(1);
+                if sock.wide.0 == 0 {
+                    sock.wide.1 = None;
+                }
             }
-            let listener = Listener {
-                peer,
-                member: member.clone(),
-                binding,
-                count: 1,
-            };
-            self.routes.listen(listener, pattern)?;
-            self.last_binding = binding;
-            self.sock_mut(member)?.listens.insert(held, binding);
+            if hears_events(pattern) {
+                sock.hears = sock.hears.saturating_sub(1);
+                ends = sock.hears == 0;
+            }
         }
-        self.count(member, pattern, Kind::Listener, true, again.is_some());
-        Ok(())
+        if ends {
+            self.events.count_listener(false);
+        }
+        let removal = member.with(|queue| {
+            if ends {
+                let _ = queue.hear(false, &mut None);
+            }
+            queue.begin_removal()
+        });
+        Ok((binding, left, removal))
     }
 
-    /// Removes the youngest of identical listener bindings and what only it let in.
-    ///
-    /// The result is for the caller to drop outside the locks; [`Bus::settle_step`] is to be called
-    /// then. Nothing is allocated.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotConn`]; [`Error::Inval`] when there is none.
-    pub fn unlisten(
-        &mut self,
-        member: &M,
-        pattern: &Pattern<'_>,
-        wakes: &mut Wakes<M>,
-    ) -> Result<Garbage<M>, Error> {
-        let peer = member.id();
-        self.sock_mut(member)?;
-        if member.with(|queue| queue.read_shut()) {
-            return Err(Error::Inval);
-        }
-        let gone = self.routes.unlisten(peer, pattern);
-        let (binding, left) = gone.ok_or(Error::Inval)?;
-        let sock = self.sock_mut(member)?;
-        if left == 0 {
-            drop(sock.listens.remove(binding));
-        } else if let Some(held) = sock.listens.get_mut(binding) {
-            held.count = left;
-        }
-        self.count(member, pattern, Kind::Listener, false, left > 0);
-        let garbage = member.with(|queue| queue.unlisten(binding, left, pattern));
-        self.release(peer, peer, wakes);
-        Ok(self.take_all_back(peer, garbage))
-    }
-
-    /// Makes a socket the replier.
-    ///
-    /// Where bind events are on, the binding and its event are one step; `blocking` says whether it
-    /// may wait for room for the event.
-    ///
-    /// # Errors
-    ///
-    /// In this order: [`Error::NotConn`]; [`Error::Perm`] for a name of the bus's own;
-    /// [`Error::Exist`] when there is such a binding; [`Error::Inval`] when the socket is shut;
-    /// [`Error::Acces`] when it would take names from another user's wildcard replier that is
-    /// protected; [`Error::DQuot`]; [`Error::Again`] or, when it would wait for itself,
-    /// [`Error::DeadLk`]; [`Error::NoMem`].
-    pub fn bind_replier(
-        &mut self,
-        member: &M,
-        pattern: &Pattern<'_>,
-        blocking: bool,
-        next_id: &mut dyn FnMut() -> u64,
-        wakes: &mut Wakes<M>,
-    ) -> Result<Bound<M>, Error> {
+    /// Whether a socket may become the replier, and from which one it would take names.
+    fn check_replier(&mut self, member: &M, pattern: &Pattern<'_>) -> Result<Option<M>, Error> {
         let user = member.user();
-        self.sock_mut(member)?;
+        self.sock(member)?;
         if name::is_bus_own(pattern.text()) {
             return Err(Error::Perm);
         }
         if self.same_replier(pattern).is_some() {
             return Err(Error::Exist);
         }
-        if member.with(|queue| queue.read_shut() || queue.write_shut()) {
+        if !answers(member) {
             return Err(Error::Inval);
         }
-        let mut loser = None;
-        if let Some(robbed) = self.routes.robbed(pattern, answers) {
-            let whose = robbed.member.user();
-            let protected = robbed.depth > 0 || whose == self.owner;
-            if protected && whose != user && user != self.owner {
-                return Err(Error::Acces);
-            }
-            loser = Some(robbed.member.id());
-        }
-        self.check_quota(member, pattern, Kind::Replier)?;
-        let event = bind_event(&self.account, member.id(), true, pattern.text())?;
-        let plan = match self.plan_event(member, &event) {
-            Ok(plan) => plan,
-            Err(refusal) => return self.wait_to_bind(member, refusal, blocking, next_id, wakes),
+        let Some(loser) = self.routes.loser(pattern, answers) else {
+            return Ok(None);
         };
+        let whose = loser.member.user();
+        let protected = loser.depth > 0 || whose == self.owner;
+        if protected && whose != user && user != self.owner {
+            return Err(Error::Acces);
+        }
+        Ok(Some(loser.member.clone()))
+    }
+
+    /// Adds a replier binding for which all is ready.
+    fn add_replier(&mut self, member: &M, pattern: &Pattern<'_>, new: &mut NewReplier) {
         let binding = self.last_binding.saturating_add(1);
-        let mut held = Node::new(binding, new_held(pattern, Kind::Replier)?)?;
-        let gone = bind_event(&self.account, member.id(), false, pattern.text())?;
-        held.value.event = Some(gone);
         let replier = Replier {
             member: member.clone(),
             binding,
         };
-        self.routes.bind_replier(replier, pattern)?;
+        let hash = self.routes.pattern_hash(pattern);
+        let (Some(room), Some(counted)) = (new.room.take(), new.counted.take()) else {
+            return;
+        };
+        let held = Binding {
+            text: core::mem::take(&mut new.text),
+            counted,
+        };
+        // It needs no memory: that has been prepared.
+        if self.routes.bind_replier(replier, pattern).is_err() {
+            return;
+        }
         self.last_binding = binding;
-        self.sock_mut(member)?.replies.insert(held, binding);
-        self.count(member, pattern, Kind::Replier, true, false);
-        if let Some(plan) = plan {
-            event.set_id(next_id());
-            plan.deliver(&event, None, None, wakes);
+        if let Ok(sock) = self.sock_mut(member) {
+            drop(sock.replies.insert(room.fill((hash, binding), held)));
         }
-        if let Some(loser) = loser {
-            // A request that waits for the one may go to the other.
-            self.release(loser, member.id(), wakes);
-        }
-        Ok(Bound::Done(Garbage::new()))
     }
 
-    /// Gives a replier binding up.
-    ///
-    /// From now on the socket is not asked; [`Bus::settle_step`] tells the requesters of what that
-    /// binding let in and was not read. Nothing is allocated, unless there are bind events.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotConn`]; [`Error::Inval`] when the socket has no such binding; those of an event
-    /// as in [`Bus::bind_replier`].
-    pub fn unbind_replier(
+    /// The number of a socket's own replier binding of this pattern.
+    fn own_replier(&self, member: &M, pattern: &Pattern<'_>) -> Result<u64, Error> {
+        self.sock(member)?;
+        match self.same_replier(pattern) {
+            Some(replier) if replier.member.id() == member.id() => Ok(replier.binding),
+            _ => Err(Error::Inval),
+        }
+    }
+
+    /// Removes it.
+    fn take_replier(
         &mut self,
         member: &M,
         pattern: &Pattern<'_>,
-        blocking: bool,
-        next_id: &mut dyn FnMut() -> u64,
-        wakes: &mut Wakes<M>,
-    ) -> Result<Bound<M>, Error> {
-        let peer = member.id();
-        self.sock_mut(member)?;
-        let binding = match self.same_replier(pattern) {
-            Some(replier) if replier.member.id() == peer => replier.binding,
-            _ => return Err(Error::Inval),
-        };
-        let held = self.sock_mut(member)?.replies.get_mut(binding);
-        let event = held.and_then(|held| held.event.clone());
-        let plan = match &event {
-            Some(event) => match self.plan_event(member, event) {
-                Ok(plan) => plan,
-                Err(refusal) => {
-                    return self.wait_to_bind(member, refusal, blocking, next_id, wakes)
-                }
-            },
-            None => None,
-        };
+        binding: u64,
+    ) -> Option<(u64, Removal)> {
         drop(self.routes.unbind_replier(pattern, binding));
-        drop(self.sock_mut(member)?.replies.remove(binding));
-        self.count(member, pattern, Kind::Replier, false, false);
-        let garbage = member.with(|queue| queue.unbind_replier(binding));
-        if let (Some(plan), Some(event)) = (plan, event) {
-            event.set_id(next_id());
-            plan.deliver(&event, None, None, wakes);
-        }
-        self.release(peer, peer, wakes);
-        Ok(Bound::Done(self.take_all_back(peer, garbage)))
+        let hash = self.routes.pattern_hash(pattern);
+        let sock = self.sock_mut(member).ok()?;
+        drop(sock.replies.remove(&(hash, binding)));
+        Some((binding, member.with(|queue| queue.begin_removal())))
     }
 
-    /// There was no room for the event.
-    fn wait_to_bind(
+    /// Takes the replier bindings of a socket, or all, away: from now on they count no more. They
+    /// are still in the routes.
+    pub(super) fn part(
         &mut self,
         member: &M,
-        refusal: Refusal<M>,
-        blocking: bool,
-        next_id: &mut dyn FnMut() -> u64,
-        wakes: &mut Wakes<M>,
-    ) -> Result<Bound<M>, Error> {
-        match refusal {
-            Refusal::Error(error) => Err(error),
-            Refusal::Full(_) if !blocking => Err(Error::Again),
-            Refusal::Full(full) => {
-                let ticket = self.park(member, || Ok(What::Bind), full, next_id, wakes)?;
-                Ok(Bound::Wait(ticket))
-            }
+        listeners_too: bool,
+    ) -> Result<(Bindings, Bindings), Error> {
+        let sock = self.sock_mut(member)?;
+        let replies = core::mem::take(&mut sock.replies);
+        let mut listens = Bindings::new();
+        let mut heard = false;
+        if listeners_too {
+            listens = core::mem::take(&mut sock.listens);
+            sock.wide = (0, None);
+            heard = core::mem::take(&mut sock.hears) > 0;
         }
-    }
-
-    fn check_quota(&self, member: &M, pattern: &Pattern<'_>, kind: Kind) -> Result<(), Error> {
-        let sock = self.socks.get(member.id()).ok_or(Error::NotConn)?;
-        let user = self.users.get(u64::from(member.payer().id()));
-        let user = user.ok_or(Error::NotConn)?;
-        let widens = kind == Kind::Listener && pattern.is_wide() && sock.wide == 0;
-        let reached = |has: u32, most: &AtomicU64| u64::from(has) >= most.load(Relaxed);
-        if reached(user.bindings, &self.limits.bindings)
-            || (widens && reached(user.wide, &self.limits.wide))
-        {
-            return Err(Error::DQuot);
+        if heard {
+            self.events.count_listener(false);
         }
-        Ok(())
+        Ok((listens, replies))
     }
-}
-
-fn new_held<M: Member>(pattern: &Pattern<'_>, kind: Kind) -> Result<Held<M>, Error> {
-    Ok(Held {
-        text: mem::try_copy(pattern.text())?,
-        kind,
-        count: 1,
-        event: None,
-        notice: None,
-    })
 }

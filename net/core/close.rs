@@ -2,193 +2,268 @@
 
 //! Closing, shutting down, giving requests up, and the statuses that follow.
 //!
-//! Nothing here allocates: each status was made with its request, each event with its binding.
+//! Nothing of what must happen allocates: each status has its slot and its place since the request.
+//! A close takes effect in one step. What the socket leaves then belongs to whoever closes it, who
+//! sees to it in steps, and others may send in between.
 
-use super::bus::Bus;
-use super::bus::Held;
-use super::bus::Member;
+use super::bus::Bindings;
+use super::bus::Shared;
 use super::entry::Body;
-use super::entry::Bond;
-use super::entry::Debt;
-use super::entry::Status;
+use super::entry::Cause;
+use super::entry::Entry;
 use super::error::Error;
+use super::events;
 use super::mem;
+use super::mem::Box;
+use super::mem::Map;
 use super::message::Fault;
 use super::name::Pattern;
-use super::queue::Garbage;
-use super::tree::Tree;
-use super::wakes::Wakes;
-use super::wakes::READ;
+use super::obligation::Obligation;
+use super::obligation::Status;
+use super::peer::Peer;
+use super::queue::Closed;
+use super::queue::Member;
+use super::queue::Removal;
+use super::queue::Verdict;
+use super::wait;
 
-/// So many things that need little time each are done at once.
-pub(super) const BATCH: usize = 16;
+/// Bindings that are taken out of the routes in one hold of the bus lock.
+const BATCH: usize = 16;
 
-/// What is left of a step, to be dropped outside the locks.
-pub struct Rest<M: Member> {
-    /// Bindings.
-    pub held: Tree<Held<M>>,
-    /// Entries of a queue.
-    pub slips: Garbage<M>,
-}
-
-impl<M: Member> Rest<M> {
-    const fn nothing() -> Self {
-        Rest {
-            held: Tree::new(),
-            slips: Garbage::new(),
+/// Closes a socket: from the first step on it is no target, no replier, no owner of a name. Its
+/// statuses and events follow, all before this returns.
+pub fn close<S: Shared>(shared: &S, member: &S::Member) {
+    let (sock, closed) = shared.locked(|bus| {
+        let mut sock = bus.leave(member);
+        if let Some(sock) = &mut sock {
+            bus.forget_reports(sock);
         }
+        (sock, member.with(|queue| queue.close()))
+    });
+    let Closed {
+        mut list,
+        owed,
+        mut waiters,
+        blocked,
+    } = closed;
+    // What waits for its user's budget may have lacked only what a copy for this one needed.
+    member.payer().ring();
+    while let Some(node) = waiters.take_any() {
+        let (_, (waiter, _)) = node.into_pair();
+        waiter.wake();
+    }
+    if let Some((place, age, _)) = blocked {
+        wait::leave(&place, age);
+    }
+    while let Some(mut entry) = list.pop_front() {
+        let sent = entry.id();
+        // That of a request that has not been sent is no obligation yet.
+        if let Some(mut obligation) = entry.obligation.take().filter(|_| sent != 0) {
+            obligation.request = sent;
+            settle(shared, obligation, Fault::GoneAway);
+        }
+    }
+    settle_all(shared, owed);
+    if let Some(mut sock) = sock {
+        forget_listeners(shared, &mut sock.listens);
+        forget_repliers(shared, member, &mut sock.replies);
     }
 }
 
-/// What [`Bus::settle_step`] did.
-pub enum Step<M: Member> {
-    /// A little, and there may be more.
-    More(Rest<M>),
-    /// There was nothing left to do.
-    Done,
+/// Shuts a socket for reading. What is queued and needs no answer stays.
+///
+/// # Errors
+///
+/// [`Error::NotConn`].
+pub fn shutdown_read<S: Shared>(shared: &S, member: &S::Member) -> Result<(), Error> {
+    let (mut listens, mut replies) = shared.locked(|bus| {
+        let parted = bus.part(member, true)?;
+        member.with(|queue| queue.shut_read());
+        Ok::<_, Error>(parted)
+    })?;
+    let removal = member.with(|queue| queue.begin_removal());
+    remove(shared, member, removal, Fault::GoneAway, |entry| {
+        match entry.obligation.is_some() || entry.id() == 0 {
+            true => Verdict::Remove,
+            false => Verdict::Keep,
+        }
+    });
+    wait::wake_all(member);
+    member.wake_senders();
+    forget_listeners(shared, &mut listens);
+    forget_repliers(shared, member, &mut replies);
+    Ok(())
 }
 
-impl<M: Member> Bus<M> {
-    /// Closes a socket: from now on it is no target, no replier, no owner of a name.
-    ///
-    /// That is one step, whatever the socket has: bindings and messages only change hands. The result is
-    /// for the caller to drop outside the locks; [`Bus::settle_step`] does the rest.
-    pub fn close_begin(&mut self, member: &M, wakes: &mut Wakes<M>) -> Garbage<M> {
-        self.part(member, false);
-        let pool = self.report_no_more(member);
-        member.with(|queue| queue.close());
-        self.unblock(member.id(), wakes);
-        self.release(member.id(), member.id(), wakes);
-        self.leave(member);
-        pool
+/// Shuts a socket for writing: it answers nothing any more.
+///
+/// # Errors
+///
+/// [`Error::NotConn`].
+pub fn shutdown_write<S: Shared>(shared: &S, member: &S::Member) -> Result<(), Error> {
+    let (mut replies, owed, blocked) = shared.locked(|bus| {
+        let (_, replies) = bus.part(member, false)?;
+        let (owed, blocked) = member.with(|queue| (queue.shut_write(), queue.block(None)));
+        Ok::<_, Error>((replies, owed, blocked))
+    })?;
+    if let Some((place, age, _)) = blocked {
+        wait::leave(&place, age);
     }
-
-    /// Shuts a socket for reading; [`Bus::settle_step`] does the rest.
-    ///
-    /// What is queued and needs no answer stays.
-    pub fn shutdown_read(&mut self, member: &M, wakes: &mut Wakes<M>) -> Garbage<M> {
-        self.part(member, false);
-        let garbage = member.with(|queue| queue.shut_read());
-        self.release(member.id(), member.id(), wakes);
-        self.take_all_back(member.id(), garbage)
-    }
-
-    /// Shuts a socket for writing; [`Bus::settle_step`] does the rest.
-    pub fn shutdown_write(&mut self, member: &M, wakes: &mut Wakes<M>) -> Garbage<M> {
-        self.part(member, true);
-        let garbage = member.with(|queue| queue.shut_write());
-        self.release(member.id(), member.id(), wakes);
-        self.take_all_back(member.id(), garbage)
-    }
-
-    /// Does a little of what a close, a shutdown, an unbinding or changed settings left to do: a
-    /// status, an unbind event, a send that has waited, or some bindings or messages that go.
-    ///
-    /// To be called until it is [`Step::Done`]; the bus lock may be released in between. The last step
-    /// tries what waits, as far as that goes in one step; those who wait see to the rest themselves
-    /// ([`Bus::carry_on`]).
-    pub fn settle_step(
-        &mut self,
-        member: &M,
-        next_id: &mut dyn FnMut() -> u64,
-        wakes: &mut Wakes<M>,
-    ) -> Step<M> {
-        let mut rest = Rest::nothing();
-        let garbage = member.with(|queue| queue.clear_some(BATCH));
-        if !garbage.is_empty() {
-            rest.slips = self.take_all_back(member.id(), garbage);
-            return Step::More(rest);
+    let removal = member.with(|queue| queue.begin_removal());
+    remove(shared, member, removal, Fault::Unbound, |entry| {
+        match (entry.obligation.is_some(), entry.cause) {
+            (false, _) => Verdict::Keep,
+            (true, Cause::Once { listeners, .. }) if listeners > 0 => Verdict::Disown,
+            (true, _) => Verdict::Remove,
         }
-        if let Some(debt) = member.with(|queue| queue.next_doomed()) {
-            settle(debt, next_id, wakes);
-            return Step::More(rest);
-        }
-        for _ in 0..BATCH {
-            let Some(held) = member.with(|queue| queue.unheard.pop_first()) else {
-                break;
-            };
-            if let Ok(pattern) = Pattern::parse(&held.value.text) {
-                self.routes.forget_listener(member.id(), &pattern);
+    });
+    settle_all(shared, owed);
+    wait::wake_all(member);
+    member.wake_senders();
+    forget_repliers(shared, member, &mut replies);
+    Ok(())
+}
+
+/// Gives up a request that is owed: its requester gets an IGNORED status.
+///
+/// # Errors
+///
+/// [`Error::NotConn`]; [`Error::ConnRefused`] when the socket does not owe it.
+pub fn ignore<S: Shared>(shared: &S, member: &S::Member, id: u64) -> Result<(), Error> {
+    shared.locked(|bus| bus.sock(member).map(|_| ()))?;
+    let obligation = member.with(|queue| {
+        let obligation = queue.take_owed(id)?;
+        queue.met(id);
+        Some(obligation)
+    });
+    settle(shared, obligation.ok_or(Error::ConnRefused)?, Fault::Ignored);
+    Ok(())
+}
+
+/// Takes out of a socket's queue what `judge` says, in steps, as far as it was there when the
+/// removal began; requests that nobody will answer then
+/// are settled.
+pub(super) fn remove<S: Shared>(
+    shared: &S,
+    member: &S::Member,
+    mut removal: Removal,
+    fault: Fault,
+    judge: impl Fn(&mut Entry<S::Member>) -> Verdict,
+) {
+    loop {
+        let taken = member.with(|queue| queue.remove_some(&mut removal, &judge));
+        let mut removed = false;
+        // Each place has the one or the other, in the order of the queue.
+        for (entry, disowned) in taken.entries.into_iter().zip(taken.disowned) {
+            let mut obligation = disowned;
+            if let Some(mut entry) = entry {
+                removed = true;
+                let sent = entry.id();
+                obligation = entry.obligation.take().map(|mut obligation| {
+                    obligation.request = sent;
+                    obligation
+                });
             }
-            let binding = held.key();
-            rest.held.insert(held, binding);
-        }
-        if !rest.held.is_empty() {
-            return Step::More(rest);
-        }
-        if let Some(held) = member.with(|queue| queue.parting.pop_first()) {
-            let binding = held.key();
-            if let Ok(pattern) = Pattern::parse(&held.value.text) {
-                // Somebody may have it already.
-                drop(self.routes.unbind_replier(&pattern, binding));
+            // That of a request that has not been sent is no obligation yet.
+            if let Some(obligation) = obligation.filter(|obligation| obligation.request != 0) {
+                settle(shared, obligation, fault);
             }
-            if let Some(event) = held.value.event.as_ref() {
-                self.unbind_event(event, next_id, wakes);
-            }
-            rest.held.insert(held, binding);
-            return Step::More(rest);
         }
-        if self.tell_released(member.id(), wakes) || self.is_still_waited_for(member, wakes) {
-            return Step::More(rest);
+        if removed {
+            member.with(|queue| queue.take_waiters()).wake();
         }
-        self.work(next_id, wakes);
-        Step::Done
+        if !taken.more {
+            break;
+        }
     }
+}
 
-    /// Gives up a request that is owed: its requester gets an IGNORED status.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotConn`]; [`Error::ConnRefused`] when the socket does not owe it.
-    pub fn ignore(
-        &mut self,
-        member: &M,
-        id: u64,
-        next_id: &mut dyn FnMut() -> u64,
-        wakes: &mut Wakes<M>,
-    ) -> Result<(), Error> {
-        self.sock_mut(member)?;
-        let debt = member.with(|queue| {
-            let debt = queue.take_debt(id)?;
-            queue.paid();
-            Some(debt)
-        });
-        let mut debt = debt.ok_or(Error::ConnRefused)?;
-        debt.value.fault = Fault::Ignored;
-        settle(debt, next_id, wakes);
-        Ok(())
+/// What was owed is ignored.
+fn settle_all<S: Shared>(
+    shared: &S,
+    mut owed: Map<u64, Option<Box<Obligation<S::Member>>>>,
+) {
+    while let Some(node) = owed.pop_first() {
+        if let (_, Some(obligation)) = node.into_pair() {
+            settle(shared, obligation, Fault::Ignored);
+        }
     }
 }
 
 /// Puts the status in the requester's queue, if anything may still arrive there.
-fn settle<M: Member>(debt: Bond<M>, next_id: &mut dyn FnMut() -> u64, wakes: &mut Wakes<M>) {
-    let in_reply_to = debt.key();
-    let Debt {
-        requester,
-        replier,
-        cookie,
-        blank,
-        fault,
-        promised,
-        ..
-    } = mem::unbox(debt).value;
-    if !requester.with(|queue| queue.unreserve(promised)) {
-        return;
-    }
-    let Some(mut slip) = blank else {
-        return;
+pub(super) fn settle<S: Shared>(
+    shared: &S,
+    obligation: Box<Obligation<S::Member>>,
+    fault: Fault,
+) {
+    let mut obligation = mem::unbox(obligation);
+    let requester = &obligation.requester;
+    let mut entry = Entry::blank(Cause::Own, 0);
+    entry.cookie = obligation.cookie;
+    entry.place = obligation.place.take();
+    entry.own = super::account::Amount {
+        bytes: 0,
+        messages: 1,
     };
-    slip.value.cookie = cookie;
-    slip.value.body = Body::Status(Status {
-        id: next_id(),
-        in_reply_to,
-        sender: replier,
-        to: requester.id(),
-        fault,
-        time: M::now(),
+    let reserved = obligation.reserved;
+    let mut entry = Some(entry);
+    shared.locked(|_| {
+        requester.with(|queue| {
+            if !queue.unreserve(reserved) {
+                return;
+            }
+            let Some(mut entry) = entry.take() else {
+                return;
+            };
+            entry.body = Body::Status(Status {
+                id: shared.next_id(),
+                in_reply_to: obligation.request,
+                sender: obligation.replier,
+                to: requester.id(),
+                fault,
+                time: S::Member::now(),
+            });
+            let _ = queue.put_promised(entry);
+        })
     });
-    requester.with(|queue| {
-        queue.push(slip);
-        wakes.add(&requester, queue.link(), READ);
-    });
+    if entry.is_none() {
+        requester.wake_reader();
+    }
+}
+
+/// Takes listener bindings out of the routes, some in each hold of the bus lock.
+fn forget_listeners<S: Shared>(shared: &S, listens: &mut Bindings) {
+    loop {
+        let mut gone = [const { None }; BATCH];
+        for (place, node) in gone.iter_mut().zip(core::iter::from_fn(|| listens.pop_first())) {
+            *place = Some(node.into_pair());
+        }
+        if gone.first().is_none_or(Option::is_none) {
+            break;
+        }
+        shared.locked(|bus| {
+            for ((_, binding), held) in gone.iter().flatten() {
+                if let Ok(pattern) = Pattern::parse(&held.text) {
+                    bus.routes.forget_listener(*binding, &pattern);
+                }
+            }
+        });
+    }
+}
+
+/// Takes replier bindings out of the routes, one by one, with the event of each.
+fn forget_repliers<S: Shared>(shared: &S, member: &S::Member, replies: &mut Bindings) {
+    while let Some(node) = replies.pop_first() {
+        let ((_, binding), held) = node.into_pair();
+        let reports = shared.locked(|bus| {
+            if let Ok(pattern) = Pattern::parse(&held.text) {
+                // Somebody may have it already.
+                drop(bus.routes.unbind_replier(&pattern, binding));
+            }
+            bus.events.are_on()
+        });
+        if reports {
+            events::tell_unbound(shared, member, &held.text);
+        }
+    }
 }

@@ -4,65 +4,23 @@
 
 use super::account::Amount;
 use super::account::Charge;
-use super::bus::Member;
-use super::list::Item;
 use super::mem::Arc;
 use super::mem::Box;
-use super::mem::Vec;
 use super::message;
-use super::message::Fault;
 use super::message::Message;
 use super::message::Via;
 use super::message::KBUS_HAD_FDS;
 use super::message::KBUS_REQUEST;
 use super::message::KBUS_STATUS;
 use super::message::KBUS_YOU_REPLY;
-use super::payer::Paid;
-use super::tree::Node;
-
-/// An entry in its box.
-pub type Slip<M> = Box<Item<Entry<M>>>;
-/// A debt in its box.
-pub type Bond<M> = Box<Node<Debt<M>>>;
-
-/// A request that has been sent and not been answered yet; its number is the request's id.
-pub struct Debt<M: Member> {
-    /// Who asked.
-    pub(super) requester: M,
-    /// Who was asked.
-    pub(super) replier: u64,
-    /// What the requester wants to see again.
-    pub(super) cookie: u64,
-    /// The request's name.
-    pub(super) name: Vec<u8>,
-    /// Bytes of the bus that are held for the reply.
-    pub(super) reserved: Charge,
-    /// Bytes of its requester's budget that are held for the reply.
-    pub(super) purse: Charge,
-    /// How much was held for it from the start.
-    pub(super) promised: Amount,
-    /// The entry for the reply or status in the requester's queue, with its place among the messages of its user.
-    pub(super) blank: Option<Slip<M>>,
-    /// Why it will not be paid; means something once that is certain.
-    pub(super) fault: Fault,
-}
-
-/// A status: there will be no reply.
-#[derive(Clone, Copy)]
-pub(super) struct Status {
-    pub(super) id: u64,
-    pub(super) in_reply_to: u64,
-    pub(super) sender: u64,
-    /// Who asked.
-    pub(super) to: u64,
-    pub(super) fault: Fault,
-    pub(super) time: i64,
-}
+use super::obligation::Obligation;
+use super::obligation::Status;
+use super::peer::Peer;
 
 /// What an entry holds.
 #[derive(Clone)]
-pub(super) enum Body<M: Member> {
-    /// Nothing yet.
+pub(super) enum Body<M: Peer> {
+    /// Nothing yet: room for a message that is still being copied.
     Blank,
     /// A message.
     Message(Arc<Message<M>>),
@@ -97,101 +55,96 @@ pub(super) enum Cause {
     },
 }
 
-/// Whose memory an entry is.
+/// What is here beyond the limit of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// Made for this message.
-    Made,
-    /// Of the bus's pool for unbind events.
-    Pool,
-    /// Of the listener binding of this id.
-    Spare(u64),
+pub(super) enum Extra {
+    /// Nothing of that kind.
+    No,
+    /// The event that a socket which died has given a name up.
+    Unbind,
+    /// The notice that such events were lost.
+    Notice,
 }
 
 /// The place of one copy of a message in one queue.
-pub struct Entry<M: Member> {
+pub struct Entry<M: Peer> {
     pub(super) body: Body<M>,
     pub(super) cause: Cause,
-    pub(super) origin: Origin,
+    pub(super) extra: Extra,
+    /// Bytes of payload.
+    pub(super) len: u64,
+    /// Whether it goes to the front.
+    pub(super) urgent: bool,
     /// The request's, in a reply or status.
     pub(super) cookie: u64,
     /// What the reader owes once it has read this.
-    pub(super) debt: Option<Bond<M>>,
+    pub(super) obligation: Option<Box<Obligation<M>>>,
     /// Descriptors for the reader of this copy.
     pub(super) files: Option<M::Files>,
     /// Names it while it is in the queue.
-    pub(super) token: u64,
+    pub(super) serial: u64,
+    /// It was put in by a send that took several holds of the bus lock: its place need not be that of its id.
+    pub(super) late: bool,
+    /// The last removal that has looked at it.
+    pub(super) looked_at: u64,
     /// What was missed before it.
     pub(super) gap: Gap,
-    /// What somebody pays for it.
-    pub(super) paid: Paid,
-    /// Whether the user who pays is the one whose queue this is.
-    pub(super) own: bool,
+    /// Its place among the messages of whoever pays.
+    pub(super) place: Option<Charge>,
+    /// What the user pays for it whose queue this is.
+    pub(super) own: Amount,
     /// Who sent it, if that user may not fill the queue.
-    pub(super) stranger: Option<u32>,
+    pub(super) stranger: Option<u64>,
 }
 
-impl<M: Member> Entry<M> {
-    /// An entry without content.
-    pub(super) fn blank(cause: Cause, origin: Origin) -> Self {
+impl<M: Peer> Entry<M> {
+    /// An entry of so many bytes of payload, without content.
+    pub(super) fn blank(cause: Cause, len: u64) -> Self {
         Entry {
             body: Body::Blank,
             cause,
-            origin,
+            extra: Extra::No,
+            len,
+            urgent: false,
             cookie: 0,
-            debt: None,
+            obligation: None,
             files: None,
-            token: 0,
+            serial: 0,
+            late: false,
+            looked_at: 0,
             gap: Gap::NONE,
-            paid: Paid::default(),
-            own: false,
+            place: None,
+            own: Amount::NONE,
             stranger: None,
         }
     }
 
-    /// Bytes of payload.
-    pub(super) fn len(&self) -> usize {
+    /// The id of its message, or 0 while that is pending.
+    pub(super) fn id(&self) -> u64 {
         match &self.body {
-            Body::Message(message) => message.payload.len(),
-            _ => 0,
-        }
-    }
-
-    /// What the user pays for it whose queue this is.
-    pub(super) fn own_amount(&self) -> Amount {
-        if !self.own {
-            return Amount::NONE;
-        }
-        Amount {
-            bytes: match self.paid.share {
-                Some(_) => self.len() as u64,
-                None => 0,
-            },
-            messages: u64::from(self.paid.place.is_some()),
+            Body::Blank => 0,
+            Body::Message(message) => message.id(),
+            Body::Status(status) => status.id,
+            Body::EventsLost(id, _) | Body::Lost(id) => *id,
         }
     }
 
     /// The message's name; a status has none that a binding could match.
     pub(super) fn name(&self) -> &[u8] {
         match &self.body {
-            Body::Message(message) => &message.name,
+            Body::Message(message) => message.name(),
             Body::EventsLost(..) => message::BIND_EVENT,
             _ => &[],
         }
     }
 
-    /// Whether it went to the front.
-    pub(super) fn is_urgent(&self) -> bool {
-        matches!(&self.body, Body::Message(m) if m.flags & message::KBUS_URGENT != 0)
-    }
-
     /// Descriptors that its reader gets, as things stand now.
     ///
-    /// Those of a request are for who has to answer it. A copy that has become a listener's keeps them
-    /// until it goes, as nothing may be dropped where that happens.
+    /// Those of a request are for who has to answer it. A copy that has become a listener's keeps
+    /// them until it goes, as nothing may be dropped where that happens.
     fn files(&self) -> Option<&M::Files> {
         match &self.body {
-            Body::Message(m) if m.flags & KBUS_REQUEST != 0 && self.debt.is_none() => None,
+            Body::Message(m) if m.flags & KBUS_REQUEST != 0 && self.obligation.is_none() => None,
             _ => self.files.as_ref(),
         }
     }
@@ -223,14 +176,14 @@ impl Gap {
 /// Names what [`Queue::front`](super::queue::Queue::front) showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
-    /// An entry.
-    Entry(u64),
+    /// An entry: its slot and serial number.
+    Entry(u32, u64),
     /// The news that so many were missed, which is no entry.
     Gap(u32),
 }
 
 /// The first message of a queue, as its reader sees it.
-pub struct View<M: Member> {
+pub struct View<M: Peer> {
     /// Names it in [`Queue::consume`](super::queue::Queue::consume).
     pub token: Token,
     /// The message's id.
@@ -251,14 +204,14 @@ pub struct View<M: Member> {
     pub error: i32,
     /// Bytes of payload.
     pub len: usize,
-    /// When it was sent, by [`Member::now`].
+    /// When it was sent, by [`Peer::now`].
     pub time: i64,
     /// Descriptors that come with it.
     pub files: Option<M::Files>,
     body: Body<M>,
 }
 
-impl<M: Member> View<M> {
+impl<M: Peer> View<M> {
     /// The news of a gap, which is told now.
     pub(super) fn of_gap(gap: Gap) -> Self {
         View {
@@ -286,12 +239,12 @@ impl<M: Member> View<M> {
     }
 
     /// An entry.
-    pub(super) fn of(entry: &Entry<M>) -> Self {
+    pub(super) fn of(slot: u32, entry: &Entry<M>) -> Self {
         let mut view = View {
-            token: Token::Entry(entry.token),
+            token: Token::Entry(slot, entry.serial),
             cookie: entry.cookie,
             lost: entry.gap.count,
-            len: entry.len(),
+            len: entry.len as usize,
             body: entry.body.clone(),
             files: entry.files().cloned(),
             ..View::blank(Gap::NONE)
@@ -320,7 +273,7 @@ impl<M: Member> View<M> {
             Body::Lost(id) => view.id = *id,
             Body::Blank => {}
         }
-        if entry.debt.is_some() {
+        if entry.obligation.is_some() {
             view.flags |= KBUS_YOU_REPLY;
         }
         view
@@ -337,7 +290,7 @@ impl<M: Member> View<M> {
     /// The name.
     pub fn name(&self) -> &[u8] {
         match &self.body {
-            Body::Message(message) => &message.name,
+            Body::Message(message) => message.name(),
             Body::Status(status) => status.fault.name(),
             Body::EventsLost(..) => message::EVENTS_LOST,
             Body::Lost(_) => message::LOST,
@@ -348,7 +301,7 @@ impl<M: Member> View<M> {
     /// The payload.
     pub fn payload(&self) -> &[u8] {
         match &self.body {
-            Body::Message(message) => &message.payload,
+            Body::Message(message) => message.payload(),
             _ => &[],
         }
     }

@@ -2,393 +2,141 @@
 
 //! The news that repliers come and go (`KBUS_REPORT_BINDS`).
 //!
-//! An explicit binding and its event are one step, and the event is sent as an announcement is. What
-//! a dying socket leaves must reach its listeners without memory and without room: the messages
-//! come with the replier bindings, the entries from a pool, and where that ends each listener
-//! binding has one entry that says so.
+//! An explicit binding and its event are one step. What a dying socket leaves must reach its
+//! listeners whether they have room or not: it goes beyond their limits, but only so far, and where
+//! that or memory ends each listener has a slot for the notice that events were lost.
 
-use super::account::Account;
 use super::account::Amount;
 use super::account::Charge;
-use super::account::Place;
 use super::bus::Bus;
-use super::bus::Member;
+use super::bus::Shared;
+use super::bus::Sock;
+use super::bus::STEP;
 use super::entry::Body;
 use super::entry::Cause;
 use super::entry::Entry;
-use super::entry::Origin;
-use super::entry::Slip;
 use super::error::Error;
-use super::list::Item;
-use super::list::List;
+use super::fanout::Fanout;
+use super::fanout::Policy;
+use super::fanout::Refusal;
 use super::mem;
+use super::mem::AllocError;
 use super::mem::Arc;
+use super::mem::Bytes;
+use super::mem::Map;
+use super::mem::Node;
+use super::mem::Vec;
+use super::message::Content;
+use super::message::Head;
 use super::message::Message;
-use super::message::Parts;
+use super::message::Stamp;
+use super::message::Stamped;
 use super::message::BIND_EVENT;
 use super::message::KBUS_STATUS;
-use super::payer::Payer;
-use super::plan::Plan;
-use super::plan::Policy;
-use super::plan::Refusal;
-use super::plan::Target;
-use super::queue::Garbage;
-use super::tree::Node;
-use super::tree::Tree;
-use super::wakes::Wakes;
-use super::wakes::READ;
+use super::peer::Peer;
+use super::queue::Member;
+use super::slots::Chunk;
 
-/// Entries in the pool.
-const POOL: u32 = 1000;
-/// Entries that one listener may have of them, however many listeners there are.
+/// Unbind events of dying sockets that may wait on a bus beyond the limits of queues.
+const MOST: u32 = 1000;
+/// So many of them one listener may have, however many listeners there are.
 const SHARE: u32 = 16;
 /// `struct kbus_bind_event` without its name.
 const HEADER: usize = 16;
 
-/// What a bus has for its events.
-pub(super) struct Events<M: Member> {
+/// What a bus knows of its events.
+pub(super) struct Events {
     /// Sockets that have switched them on.
     reporters: u32,
     /// Sockets that listen to them.
-    pub(super) listeners: u32,
-    pool: List<Entry<M>>,
-    /// Entries in the pool.
-    left: u32,
-    /// Entries of the pool in queues.
-    out: u32,
-    size: u32,
+    listeners: u32,
+    most: u32,
     share: u32,
 }
 
-impl<M: Member> Events<M> {
-    pub(super) fn new() -> Self {
+impl Events {
+    pub(super) const fn new() -> Self {
         Events {
             reporters: 0,
             listeners: 0,
-            pool: List::new(),
-            left: 0,
-            out: 0,
-            size: POOL,
+            most: MOST,
             share: SHARE,
         }
+    }
+
+    /// Whether anybody has switched them on.
+    pub(super) fn are_on(&self) -> bool {
+        self.reporters > 0
+    }
+
+    /// One more socket listens to them, or one less.
+    pub(super) fn count_listener(&mut self, more: bool) {
+        self.listeners = match more {
+            true => self.listeners.saturating_add(1),
+            false => self.listeners.saturating_sub(1),
+        };
+    }
+
+    /// Most events of dying sockets that one listener may have.
+    fn share(&self) -> u32 {
+        let even = self.most.checked_div(self.listeners).unwrap_or(0);
+        even.max(self.share)
     }
 }
 
 impl<M: Member> Bus<M> {
-    /// Makes the pool smaller, for tests that want to see its end.
+    /// Changes how many there may be, for tests that want to see the end of that.
     #[cfg(not(CONFIG_NET))]
-    pub fn set_pool(&mut self, size: u32, share: u32) {
-        self.events.size = size;
-        self.events.share = share;
+    pub fn set_most_events(&mut self, most: u32, share: u32) {
+        (self.events.most, self.events.share) = (most, share);
     }
 
     /// Whether a socket has switched the events on.
     pub fn reports_binds(&self, member: &M) -> bool {
-        self.socks.get(member.id()).is_some_and(|sock| sock.reports)
+        self.sock(member).is_ok_and(|sock| sock.reports)
     }
 
-    /// Switches the events on or off for a socket, which gets one for each replier binding there is.
-    ///
-    /// These need no room in its queue, but a place each among the messages of its user. They are on for the bus while at
-    /// least one socket has done so. What is returned is for the caller to drop outside the locks.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotConn`]; [`Error::NoBufs`] while the queue holds more than its limit already, or when its user has not so
-    /// many places; [`Error::NoMem`]. Nothing has changed then.
-    pub fn report_binds(
-        &mut self,
-        member: &M,
-        on: bool,
-        next_id: &mut dyn FnMut() -> u64,
-        wakes: &mut Wakes<M>,
-    ) -> Result<Garbage<M>, Error> {
-        if self.sock_mut(member)?.reports == on {
-            return Ok(List::new());
+    /// A socket goes that may have switched them on, and may listen to them.
+    pub(super) fn forget_reports(&mut self, sock: &mut Sock) {
+        if core::mem::take(&mut sock.reports) {
+            self.events.reporters = self.events.reporters.saturating_sub(1);
         }
-        if !on {
-            return Ok(self.report_no_more(member));
+        if core::mem::take(&mut sock.hears) > 0 {
+            self.events.count_listener(false);
         }
-        let mut news = Tree::new();
-        let (shut, overfull) = member.with(|queue| (queue.read_shut(), queue.is_overfull()));
-        if !shut {
-            if overfull {
-                return Err(Error::NoBufs);
-            }
-            self.describe_repliers(member, &mut news)?;
-        }
-        let mut more = List::new();
-        let have = self.events.left.saturating_add(self.events.out);
-        let missing = self.events.size.saturating_sub(have);
-        for _ in 0..missing {
-            more.push_back(Item::new(Entry::blank(Cause::Own, Origin::Pool))?);
-        }
-        self.events.pool.append(more);
-        self.events.left = self.events.left.saturating_add(missing);
-        self.events.reporters = self.events.reporters.saturating_add(1);
-        self.sock_mut(member)?.reports = true;
-        while let Some(node) = news.pop_first() {
-            let (slip, message): (Slip<M>, Arc<Message<M>>) = mem::unbox(node).value;
-            message.set_id(next_id());
-            member.with(|queue| {
-                queue.push(slip);
-                wakes.add(member, queue.link(), READ);
-            });
-        }
-        Ok(List::new())
     }
 
-    /// Makes an event for each replier binding, by its id, at the cost of the user of this socket.
-    fn describe_repliers(&self, member: &M, news: &mut News<M>) -> Result<(), Error> {
-        let mut repliers: u64 = 0;
-        self.socks.for_each(|_, sock| {
-            sock.replies
-                .for_each(|_, _| repliers = repliers.saturating_add(1))
-        });
-        let payer = member.payer();
-        // Places are told before memory.
-        if repliers > payer.left().messages {
-            return Err(Error::NoBufs);
-        }
-        let mut result = Ok(());
-        self.socks.for_each(|peer, sock| {
-            sock.replies.for_each(|binding, held| {
-                if result.is_ok() {
-                    result = describe(&self.account, payer, (peer, binding), &held.text, news);
-                }
-            });
-        });
-        result
-    }
-
-    /// A socket wants no more events; the pool goes with the last one that did.
-    pub(super) fn report_no_more(&mut self, member: &M) -> Garbage<M> {
-        match self.sock_mut(member) {
-            Ok(sock) if sock.reports => sock.reports = false,
-            _ => return List::new(),
-        }
-        self.events.reporters = self.events.reporters.saturating_sub(1);
-        if self.events.reporters > 0 {
-            return List::new();
-        }
-        self.events.left = 0;
-        core::mem::take(&mut self.events.pool)
-    }
-
-    /// Finds room for the event of an explicit binding; `None` when there are no events.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::Full`] with those that must not miss it, [`Error::NoMem`].
-    pub(super) fn plan_event(
-        &mut self,
-        binder: &M,
-        event: &Message<M>,
-    ) -> Result<Option<Plan<M>>, Refusal<M>> {
-        if self.events.reporters == 0 {
-            return Ok(None);
-        }
-        let mut plan = self.plan(&Target {
-            sender: binder,
-            name: BIND_EVENT,
-            replier: None,
-            len: event.payload.len(),
-            served: 0,
-            reply: Amount::NONE,
-            paid: None,
-            policy: Policy::Event {
-                user: binder.user(),
-            },
-        })?;
-        plan.collect(binder)?;
-        Ok(Some(plan))
-    }
-
-    /// Sends the event that a replier binding of a dying socket has gone.
-    ///
-    /// It needs no room and no memory.
-    pub(super) fn unbind_event(
-        &mut self,
-        message: &Arc<Message<M>>,
-        next_id: &mut dyn FnMut() -> u64,
-        wakes: &mut Wakes<M>,
-    ) {
-        if self.events.reporters == 0 {
-            return;
-        }
-        let id = next_id();
-        message.set_id(id);
-        let Bus {
-            routes,
-            socks,
-            events,
-            last_binding,
-            ..
-        } = self;
-        let share = events.size.checked_div(events.listeners).unwrap_or(0);
-        let share = share.max(events.share);
-        // All that could not be kept in this step is told under one id.
-        let mut notice_id = None;
-        let _ = routes.listeners(BIND_EVENT, |listener, _| {
-            let member = &listener.member;
-            let once = member.with(|queue| {
-                if queue.read_shut() {
-                    return Some(true);
-                }
-                let again = queue.last_event == id;
-                queue.last_event = id;
-                queue.once().then_some(again)
-            });
-            let copies = match once {
-                Some(true) => 0,
-                Some(false) => 1,
-                None => listener.count,
+    /// The next replier binding of the bus after this one: whose it is and which.
+    fn replier_after(&self, after: Listed) -> Option<(Listed, &[u8])> {
+        let mut found = None;
+        self.socks.each_from(&after.0, |peer, sock| {
+            let from = match *peer == after.0 {
+                true => (after.1, after.2.saturating_add(1)),
+                false => (0, 0),
             };
-            for nth in 0..copies {
-                let cause = match once {
-                    Some(_) => Cause::Once {
-                        last: *last_binding,
-                        replier: 0,
-                        listeners: socks
-                            .get(listener.peer)
-                            .map_or(1, |sock| sock.event_bindings),
-                    },
-                    None => Cause::Binding {
-                        id: listener.binding,
-                        nth,
-                    },
-                };
-                let fits = member.with(|queue| queue.pooled < share);
-                let (slip, body) = match fits.then(|| events.pool.pop_front()).flatten() {
-                    Some(slip) => {
-                        events.left = events.left.saturating_sub(1);
-                        events.out = events.out.saturating_add(1);
-                        (slip, Body::Message(message.clone()))
-                    }
-                    None => {
-                        if once.is_some() && member.with(|queue| queue.notices > 0) {
-                            continue;
-                        }
-                        let held = socks
-                            .get_mut(listener.peer)
-                            .and_then(|sock| sock.listens.get_mut(listener.binding));
-                        let Some(slip) = held.and_then(|held| held.notice.take()) else {
-                            continue;
-                        };
-                        let id = *notice_id.get_or_insert_with(&mut *next_id);
-                        (slip, Body::EventsLost(id, M::now()))
-                    }
-                };
-                let mut slip = slip;
-                slip.value.cause = match (&body, cause) {
-                    // One for all identical bindings: it goes with the last of them.
-                    (Body::EventsLost(..), Cause::Binding { id, .. }) => {
-                        Cause::Binding { id, nth: 0 }
-                    }
-                    (_, cause) => cause,
-                };
-                slip.value.body = body;
-                member.with(|queue| {
-                    queue.push(slip);
-                    wakes.add(member, queue.link(), READ);
-                });
-            }
-            Ok(())
+            sock.replies.each_from(&from, |(hash, binding), _| {
+                found = Some(Listed(*peer, *hash, *binding));
+                false
+            });
+            found.is_none()
         });
-    }
-
-    /// Takes back what a queue of this peer has no more use for; gives back what nobody has.
-    pub(super) fn take_back(&mut self, peer: u64, mut slip: Slip<M>) -> Option<Slip<M>> {
-        let old = core::mem::replace(&mut slip.value.body, Body::Blank);
-        match slip.value.origin {
-            Origin::Made => {
-                slip.value.body = old;
-                return Some(slip);
-            }
-            Origin::Pool => {
-                self.events.out = self.events.out.saturating_sub(1);
-                if self.events.reporters == 0 {
-                    return Some(slip);
-                }
-                self.events.left = self.events.left.saturating_add(1);
-                self.events.pool.push_back(slip);
-            }
-            Origin::Spare(binding) => {
-                let sock = self.socks.get_mut(peer);
-                match sock.and_then(|sock| sock.listens.get_mut(binding)) {
-                    Some(held) => held.notice = Some(slip),
-                    None => return Some(slip),
-                }
-            }
-        }
-        None
-    }
-
-    /// The same for all that was taken out of a queue.
-    pub(super) fn take_all_back(&mut self, peer: u64, mut garbage: Garbage<M>) -> Garbage<M> {
-        // Notices go with their bindings: none of them is taken out while its binding is there.
-        if self.events.out == 0 {
-            return garbage;
-        }
-        let mut rest = List::new();
-        while let Some(slip) = garbage.pop_front() {
-            if let Some(slip) = self.take_back(peer, slip) {
-                rest.push_back(slip);
-            }
-        }
-        rest
+        let listed = found?;
+        let Listed(peer, hash, binding) = listed;
+        let held = self.socks.get(&peer)?.replies.get(&(hash, binding))?;
+        Some((listed, &held.text))
     }
 }
 
-/// The entry by which a listener binding learns that there were too many events.
+/// A replier binding: the peer, the hash of its pattern, its number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Listed(u64, u64, u64);
+
+/// The payload of an event, `struct kbus_bind_event`.
 ///
 /// # Errors
 ///
-/// [`Error::NoMem`].
-pub(super) fn notice<M: Member>(binding: u64) -> Result<Slip<M>, Error> {
-    let cause = Cause::Binding {
-        id: binding,
-        nth: 0,
-    };
-    Ok(Item::new(Entry::blank(cause, Origin::Spare(binding)))?)
-}
-
-/// Events of replier bindings that are there already, by the binding's id.
-type News<M> = Tree<(Slip<M>, Arc<Message<M>>)>;
-
-/// Adds the event of one.
-///
-/// # Errors
-///
-/// [`Error::NoBufs`] when its user has no place for it, [`Error::NoMem`].
-fn describe<M: Member>(
-    account: &Arc<Account>,
-    payer: &Payer,
-    (peer, binding): (u64, u64),
-    text: &[u8],
-    news: &mut News<M>,
-) -> Result<(), Error> {
-    let place = Place::new(payer.messages()).ok_or(Error::NoBufs)?;
-    let message = bind_event(account, peer, true, text)?;
-    let mut slip = Item::new(Entry::blank(Cause::Own, Origin::Made))?;
-    slip.value.own = true;
-    slip.value.paid.place = Some(place);
-    slip.value.body = Body::Message(message.clone());
-    news.insert(Node::new(binding, (slip, message))?, binding);
-    Ok(())
-}
-
-/// Makes `$.KBUS.ReplierBindEvent`, which has no id yet.
-///
-/// # Errors
-///
-/// [`Error::NoMem`].
-pub(super) fn bind_event<M: Member>(
-    account: &Arc<Account>,
-    peer: u64,
-    is_bind: bool,
-    text: &[u8],
-) -> Result<Arc<Message<M>>, Error> {
+/// [`AllocError`].
+pub(super) fn payload(peer: u64, is_bind: bool, text: &[u8]) -> Result<Bytes, AllocError> {
     let mut payload = mem::with_capacity(HEADER.saturating_add(text.len()))?;
     let peer = peer.to_ne_bytes();
     let is_bind = u32::from(is_bind).to_ne_bytes();
@@ -397,15 +145,252 @@ pub(super) fn bind_event<M: Member>(
     for byte in parts.into_iter().flatten() {
         let _ = mem::push_reserved(&mut payload, *byte);
     }
-    Ok(mem::new_arc(Message::new(Parts {
-        flags: KBUS_STATUS,
-        sender: 0,
-        to: 0,
-        in_reply_to: 0,
-        name: mem::try_copy(BIND_EVENT)?,
+    Ok(payload)
+}
+
+/// What is the same in all events: they come from the bus itself.
+const HEAD: Head<'static> = Head {
+    flags: KBUS_STATUS,
+    sender: 0,
+    to: 0,
+    in_reply_to: 0,
+    name: BIND_EVENT,
+    via: None,
+};
+
+/// Sends the event of an explicit binding, and in the same step does what it tells of.
+///
+/// # Errors
+///
+/// That of `check`; [`Refusal::Full`] with those who must not miss it; [`Error::NoMem`].
+pub(super) fn tell<S: Shared>(
+    shared: &S,
+    binder: &S::Member,
+    payload: Bytes,
+    check: impl FnMut(&mut Bus<S::Member>) -> Result<(), Error>,
+    done: impl FnOnce(&mut Bus<S::Member>, u64),
+) -> Result<(), Refusal<S::Member>> {
+    let policy = Policy::Event {
+        user: binder.user(),
+    };
+    let content = Content {
         payload,
-        via: None,
         from: None,
-        charge: Charge::none(account),
-    }))?)
+    };
+    let sent = Fanout::new(binder, HEAD, policy, content, None).send(shared, check, done);
+    sent.map(|_| ()).map_err(|unsent| unsent.refusal)
+}
+
+/// Tells that a replier binding of a socket that died has gone. Without memory its listeners are
+/// told that they missed it.
+pub(super) fn tell_unbound<S: Shared>(shared: &S, member: &S::Member, text: &[u8]) {
+    let share = shared.locked(|bus| bus.events.share());
+    if let Ok(payload) = payload(member.id(), false, text) {
+        let content = Content {
+            payload,
+            from: None,
+        };
+        let policy = Policy::Unbind { share };
+        let fanout = Fanout::new(member, HEAD, policy, content, None);
+        if fanout.send(shared, |_| Ok(()), |_, _| ()).is_ok() {
+            return;
+        }
+    }
+    // One listener in each hold of the bus lock: a list of them would need memory.
+    let mut next = (0, 0);
+    while let Some(listener) = shared.locked(|bus| next_listener(bus, &mut next)) {
+        let (member, last, hears) = listener;
+        let cause = Cause::Once {
+            last,
+            replier: 0,
+            listeners: hears,
+        };
+        let told = shared.locked(|_| {
+            let (id, time) = (shared.next_id(), S::Member::now());
+            member.with(|queue| queue.notice(cause, id, time))
+        });
+        if told {
+            member.wake_reader();
+        }
+    }
+}
+
+/// The next listener to events, the youngest binding, and how many of its bindings match.
+fn next_listener<M: Member>(bus: &Bus<M>, next: &mut (usize, u64)) -> Option<(M, u64, u32)> {
+    let mut found = None;
+    for place in bus.places(BIND_EVENT) {
+        let at = place.at;
+        if at < next.0 {
+            continue;
+        }
+        let from = if at == next.0 { next.1 } else { 0 };
+        place.listeners_from(from, |binding, listener| {
+            found = Some((binding, listener.member.clone()));
+            false
+        });
+        if let Some((binding, member)) = found {
+            *next = (at, binding.saturating_add(1));
+            let hears = bus.sock(&member).map_or(0, |sock| sock.hears);
+            return Some((member, bus.last_binding, hears));
+        }
+    }
+    None
+}
+
+/// Switches the events on or off for a socket, which gets one for each replier binding there is.
+///
+/// These need no room in its queue, but a place each among the messages of its user. They are on for
+/// the bus while at least one socket has done so.
+///
+/// # Errors
+///
+/// [`Error::NotConn`]; [`Error::NoBufs`] while the queue holds more than its limit already, or when
+/// its user has not so many places; [`Error::NoMem`]. Nothing has changed then.
+pub fn report_binds<S: Shared>(shared: &S, member: &S::Member, on: bool) -> Result<(), Error> {
+    let changes = shared.locked(|bus| {
+        if bus.sock(member)?.reports == on {
+            return Ok(None);
+        }
+        if on && member.with(|queue| !queue.read_shut() && queue.is_overfull()) {
+            return Err(Error::NoBufs);
+        }
+        bus.set_reports(member, on);
+        Ok::<_, Error>(Some(bus.last_binding))
+    })?;
+    let Some(last) = changes.filter(|_| on) else {
+        return Ok(());
+    };
+    // From here on each change is told. What is listed is what there was, and still is in the end.
+    let result = list_repliers(shared, member, last);
+    if result.is_err() {
+        shared.locked(|bus| bus.set_reports(member, false));
+    }
+    result
+}
+
+/// An event that is listed: the binding, and what goes in the queue.
+type News<M> = Map<u64, (Listed, Entry<M>, Arc<Message<M>>)>;
+
+fn list_repliers<S: Shared>(shared: &S, member: &S::Member, last: u64) -> Result<(), Error> {
+    if member.with(|queue| queue.read_shut()) {
+        return Ok(());
+    }
+    let mut news = News::new();
+    let mut count: u32 = 0;
+    let mut after = Listed(0, 0, 0);
+    let bus_bytes = shared.locked(|bus| Charge::none(&bus.bytes));
+    loop {
+        let mut text = Vec::new();
+        let next = shared.locked(|bus| {
+            let Some((listed, name)) = bus.replier_after(after) else {
+                return Ok(None);
+            };
+            text = mem::try_copy(name)?;
+            Ok::<_, Error>(Some(listed))
+        })?;
+        let Some(listed) = next else {
+            break;
+        };
+        after = listed;
+        if listed.2 > last {
+            continue;
+        }
+        let place = Charge::new(&member.payer().messages, 1).ok_or(Error::NoBufs)?;
+        let node = member.within(|| describe(listed, place, &text, &bus_bytes))?;
+        drop(news.insert(node));
+        count = count.saturating_add(1);
+    }
+    promise(member, count)?;
+    loop {
+        // Some in each hold; each that is still there, in the order in which they were bound.
+        let mut left = STEP;
+        let mut told = 0;
+        shared.locked(|bus| {
+            while left > 0 {
+                let Some(node) = news.pop_first() else {
+                    return;
+                };
+                left = left.saturating_sub(1);
+                let (_, (listed, entry, message)) = node.into_pair();
+                let Listed(peer, hash, binding) = listed;
+                let sock = bus.socks.get(&peer);
+                let there = sock.is_some_and(|s| s.replies.get(&(hash, binding)).is_some());
+                if there {
+                    message.send(shared.next_id());
+                    told += 1;
+                }
+                member.with(|queue| queue.keep_promise(there.then_some(entry)));
+            }
+        });
+        for _ in 0..told {
+            member.wake_reader();
+        }
+        if left > 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Sees to it that there are so many more slots in a socket's queue, beyond its limit.
+fn promise<M: Member>(member: &M, count: u32) -> Result<(), Error> {
+    let mut chunk = None;
+    let mut left = count;
+    while left > 0 {
+        let promised = member.with(|queue| queue.promise_some(left, &mut chunk));
+        left = left.saturating_sub(promised);
+        if left == 0 {
+            break;
+        }
+        match member.within(Chunk::new) {
+            Ok(new) => chunk = Some(new),
+            Err(error) => {
+                let promised = count.saturating_sub(left);
+                for _ in 0..promised {
+                    member.with(|queue| queue.keep_promise(None));
+                }
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn describe<M: Member>(
+    listed: Listed,
+    place: Charge,
+    text: &[u8],
+    bus_bytes: &Charge,
+) -> Result<Node<u64, (Listed, Entry<M>, Arc<Message<M>>)>, AllocError> {
+    let Listed(peer, _, binding) = listed;
+    let mut content = Content {
+        payload: payload(peer, true, text)?,
+        from: None,
+    };
+    let len = content.payload.len() as u64;
+    let mut stamp = Some(Stamped::Alone(Stamp::new(bus_bytes.nothing())));
+    let message = Message::new(&HEAD, &mut content, &mut stamp, &mut None)?;
+    let mut entry = Entry::blank(Cause::Own, len);
+    entry.own = Amount {
+        bytes: 0,
+        messages: 1,
+    };
+    entry.place = Some(place);
+    entry.body = Body::Message(message.clone());
+    Node::new(binding, (listed, entry, message))
+}
+
+impl<M: Member> Bus<M> {
+    fn set_reports(&mut self, member: &M, on: bool) {
+        let Ok(sock) = self.sock_mut(member) else {
+            return;
+        };
+        if sock.reports == on {
+            return;
+        }
+        sock.reports = on;
+        self.events.reporters = match on {
+            true => self.events.reporters.saturating_add(1),
+            false => self.events.reporters.saturating_sub(1),
+        };
+    }
 }

@@ -11,10 +11,14 @@
 #[cfg_attr(test, mutants::skip)] // Not compiled on the host, where the tests run.
 mod imp {
     use crate::reclaim::nowait;
+    use core::mem::MaybeUninit;
     use kernel::alloc::KBox;
     use kernel::alloc::KVVec;
-
-    use core::mem::MaybeUninit;
+    use kernel::rbtree;
+    use kernel::sync::atomic::Acquire;
+    use kernel::sync::atomic::Atomic;
+    use kernel::sync::atomic::Full;
+    use kernel::sync::atomic::Release;
     use kernel::sync::UniqueArc;
 
     pub use kernel::alloc::AllocError;
@@ -40,6 +44,21 @@ mod imp {
         Arc::new(value, nowait())
     }
 
+    /// Memory for a value in a box.
+    pub struct BoxRoom<T>(KBox<MaybeUninit<T>>);
+
+    impl<T> BoxRoom<T> {
+        /// Allocates it.
+        pub fn new() -> Result<Self, AllocError> {
+            Ok(BoxRoom(KBox::new_uninit(nowait())?))
+        }
+
+        /// Puts the value in.
+        pub fn fill(self, value: T) -> Box<T> {
+            KBox::write(self.0, value)
+        }
+    }
+
     /// Memory for a reference-counted value.
     pub struct ArcRoom<T>(UniqueArc<MaybeUninit<T>>);
 
@@ -52,6 +71,155 @@ mod imp {
         /// Puts the value in.
         pub fn fill(self, value: T) -> Arc<T> {
             self.0.write(value).into()
+        }
+    }
+
+    /// Drops an `Arc`. If nobody else has it, `f` may take something out of it first.
+    pub fn drop_with<T: Unpin, R>(arc: Arc<T>, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        Arc::into_unique_or_drop(arc).map(|mut unique| f(&mut unique))
+    }
+
+    /// A number that several threads change at once.
+    #[derive(Debug)]
+    pub struct Counter(Atomic<u64>);
+
+    impl Counter {
+        /// Begins with this value.
+        pub const fn new(value: u64) -> Self {
+            Counter(Atomic::new(value))
+        }
+
+        /// The value; what was written before it was set is seen after this.
+        pub fn get(&self) -> u64 {
+            self.0.load(Acquire)
+        }
+
+        /// Sets the value.
+        pub fn set(&self, value: u64) {
+            self.0.store(value, Release);
+        }
+
+        /// Adds to the value, and returns what it was. A full barrier.
+        pub fn add(&self, more: u64) -> u64 {
+            self.0.fetch_add(more, Full)
+        }
+
+        /// Sets the value if it is `old`; else says what it is. A full barrier when it succeeds.
+        ///
+        /// # Errors
+        ///
+        /// The value that there is.
+        pub fn replace(&self, old: u64, new: u64) -> Result<u64, u64> {
+            self.0.cmpxchg(old, new, Full)
+        }
+
+        /// The value as the kernel has it.
+        pub(crate) const fn as_atomic(&self) -> &Atomic<u64> {
+            &self.0
+        }
+    }
+
+    /// A truth that several threads change at once.
+    #[derive(Debug)]
+    pub struct Flag(Atomic<bool>);
+
+    impl Flag {
+        /// Begins with this value.
+        pub const fn new(value: bool) -> Self {
+            Flag(Atomic::new(value))
+        }
+
+        /// The value; what was written before it was set is seen after this.
+        pub fn get(&self) -> bool {
+            self.0.load(Acquire)
+        }
+
+        /// Sets the value, and returns what it was. A full barrier.
+        pub fn swap(&self, value: bool) -> bool {
+            self.0.xchg(value, Full)
+        }
+    }
+
+    /// A map in the order of its keys, over the kernel's red-black tree.
+    pub struct Map<K, V>(rbtree::RBTree<K, V>);
+
+    /// A key and its value, in memory of their own.
+    pub struct Node<K, V>(rbtree::RBTreeNode<K, V>);
+
+    /// Memory for a [`Node`].
+    pub struct Room<K, V>(rbtree::RBTreeNodeReservation<K, V>);
+
+    impl<K, V> Room<K, V> {
+        /// Allocates it.
+        pub fn new() -> Result<Self, AllocError> {
+            match rbtree::RBTreeNodeReservation::new(nowait()) {
+                Ok(room) => Ok(Room(room)),
+                Err(_) => Err(AllocError),
+            }
+        }
+
+        /// Puts a key and its value in.
+        pub fn fill(self, key: K, value: V) -> Node<K, V> {
+            Node(self.0.into_node(key, value))
+        }
+    }
+
+    impl<K, V> Node<K, V> {
+        /// Takes key and value out.
+        pub fn into_pair(self) -> (K, V) {
+            self.0.to_key_value()
+        }
+    }
+
+    impl<K: Ord + Copy, V> Map<K, V> {
+        /// An empty map.
+        pub fn new() -> Self {
+            Map(rbtree::RBTree::new())
+        }
+
+        /// Whether it is empty.
+        pub fn is_empty(&self) -> bool {
+            self.0.is_empty()
+        }
+
+        /// Puts a node in; one that has the same key is taken out.
+        pub fn insert(&mut self, node: Node<K, V>) -> Option<Node<K, V>> {
+            self.0.insert(node.0).map(Node)
+        }
+
+        /// The value of a key.
+        pub fn get(&self, key: &K) -> Option<&V> {
+            self.0.get(key)
+        }
+
+        /// The value of a key, to be changed.
+        pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+            self.0.get_mut(key)
+        }
+
+        /// Takes out what has this key.
+        pub fn remove(&mut self, key: &K) -> Option<Node<K, V>> {
+            self.0.remove_node(key).map(Node)
+        }
+
+        /// Takes out what has the least key.
+        pub fn pop_first(&mut self) -> Option<Node<K, V>> {
+            let (_, node) = self.0.cursor_front_mut()?.remove_current();
+            Some(Node(node))
+        }
+
+        /// Calls `f` for what has this key or a greater one, in their order, until it says false; says whether it never did.
+        pub fn each_from(&self, key: &K, mut f: impl FnMut(&K, &V) -> bool) -> bool {
+            let mut next = Some(*key);
+            while let Some(here) = next.and_then(|key| self.0.cursor_lower_bound(&key)) {
+                let (key, value) = here.current();
+                if !f(key, value) {
+                    return false;
+                }
+                // A cursor that cannot change the tree cannot be moved either.
+                next = here.peek_next().map(|(key, _)| *key);
+            }
+            true
         }
     }
 
@@ -77,23 +245,17 @@ mod imp {
         Ok(vec)
     }
 
-    /// Inserts an element at `at`, which must not lie beyond the end.
-    pub fn vec_insert<T>(vec: &mut Vec<T>, at: usize, value: T) -> Result<(), AllocError> {
-        vec.reserve(1, nowait())?;
-        vec.insert_within_capacity(at, value)
-            .map_err(|_| AllocError)
-    }
 
-    /// Removes the element at `at`, if there is one.
-    pub fn vec_remove<T>(vec: &mut Vec<T>, at: usize) -> Option<T> {
-        vec.remove(at).ok()
-    }
 }
 
 #[cfg(not(CONFIG_NET))]
 mod imp {
     use std::cell::Cell;
+    use std::collections::BTreeMap;
     use std::marker::PhantomData;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::Ordering::SeqCst;
 
     pub use std::boxed::Box;
     pub use std::sync::Arc;
@@ -105,6 +267,9 @@ mod imp {
 
     thread_local! {
         static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+        static GROUP: Cell<usize> = const { Cell::new(0) };
+        static POOR: Cell<Option<usize>> = const { Cell::new(None) };
+        static MADE: Cell<u64> = const { Cell::new(0) };
     }
 
     /// Lets the next `k` allocations of this thread succeed and all later ones fail.
@@ -114,7 +279,31 @@ mod imp {
         LEFT.with(|left| left.replace(k))
     }
 
+    /// What this thread allocates from now on is of this memory group; returns the one before.
+    pub fn set_group(group: usize) -> usize {
+        GROUP.replace(group)
+    }
+
+    /// The memory group of what this thread allocates.
+    pub fn group() -> usize {
+        GROUP.get()
+    }
+
+    /// Lets each allocation of a memory group fail, or of none.
+    pub fn fail_group(group: Option<usize>) {
+        POOR.set(group);
+    }
+
+    /// How many allocations this thread has made or tried to make.
+    pub fn allocations() -> u64 {
+        MADE.get()
+    }
+
     fn account() -> Result<(), AllocError> {
+        MADE.set(MADE.get() + 1);
+        if POOR.get() == Some(GROUP.get()) {
+            return Err(AllocError);
+        }
         LEFT.with(|left| match left.get() {
             None => Ok(()),
             Some(0) => Err(AllocError),
@@ -143,6 +332,22 @@ mod imp {
         Ok(Arc::new(value))
     }
 
+    /// Memory for a value in a box.
+    pub struct BoxRoom<T>(PhantomData<T>);
+
+    impl<T> BoxRoom<T> {
+        /// Allocates it.
+        pub fn new() -> Result<Self, AllocError> {
+            account()?;
+            Ok(BoxRoom(PhantomData))
+        }
+
+        /// Puts the value in.
+        pub fn fill(self, value: T) -> Box<T> {
+            Box::new(value)
+        }
+    }
+
     /// Memory for a reference-counted value.
     pub struct ArcRoom<T>(PhantomData<T>);
 
@@ -156,6 +361,139 @@ mod imp {
         /// Puts the value in.
         pub fn fill(self, value: T) -> Arc<T> {
             Arc::new(value)
+        }
+    }
+
+    /// Drops an `Arc`. If nobody else has it, `f` may take something out of it first.
+    pub fn drop_with<T: Unpin, R>(arc: Arc<T>, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        Arc::into_inner(arc).map(|mut value| f(&mut value))
+    }
+
+    /// A number that several threads change at once.
+    #[derive(Debug)]
+    pub struct Counter(AtomicU64);
+
+    impl Counter {
+        /// Begins with this value.
+        pub const fn new(value: u64) -> Self {
+            Counter(AtomicU64::new(value))
+        }
+
+        /// The value.
+        pub fn get(&self) -> u64 {
+            self.0.load(SeqCst)
+        }
+
+        /// Sets the value.
+        pub fn set(&self, value: u64) {
+            self.0.store(value, SeqCst);
+        }
+
+        /// Adds to the value, and returns what it was.
+        pub fn add(&self, more: u64) -> u64 {
+            self.0.fetch_add(more, SeqCst)
+        }
+
+        /// Sets the value if it is `old`; else says what it is.
+        ///
+        /// # Errors
+        ///
+        /// The value that there is.
+        pub fn replace(&self, old: u64, new: u64) -> Result<u64, u64> {
+            self.0.compare_exchange(old, new, SeqCst, SeqCst)
+        }
+    }
+
+    /// A truth that several threads change at once.
+    #[derive(Debug)]
+    pub struct Flag(AtomicBool);
+
+    impl Flag {
+        /// Begins with this value.
+        pub const fn new(value: bool) -> Self {
+            Flag(AtomicBool::new(value))
+        }
+
+        /// The value.
+        pub fn get(&self) -> bool {
+            self.0.load(SeqCst)
+        }
+
+        /// Sets the value, and returns what it was.
+        pub fn swap(&self, value: bool) -> bool {
+            self.0.swap(value, SeqCst)
+        }
+    }
+
+    /// A map in the order of its keys.
+    pub struct Map<K, V>(BTreeMap<K, V>);
+
+    /// A key and its value, in memory of their own.
+    pub struct Node<K, V>(K, V);
+
+    /// Memory for a [`Node`].
+    pub struct Room<K, V>(PhantomData<(K, V)>);
+
+    impl<K, V> Room<K, V> {
+        /// Allocates it.
+        pub fn new() -> Result<Self, AllocError> {
+            account()?;
+            Ok(Room(PhantomData))
+        }
+
+        /// Puts a key and its value in.
+        pub fn fill(self, key: K, value: V) -> Node<K, V> {
+            Node(key, value)
+        }
+    }
+
+    impl<K, V> Node<K, V> {
+        /// Takes key and value out.
+        pub fn into_pair(self) -> (K, V) {
+            (self.0, self.1)
+        }
+    }
+
+    impl<K: Ord + Copy, V> Map<K, V> {
+        /// An empty map.
+        pub fn new() -> Self {
+            Map(BTreeMap::new())
+        }
+
+        /// Whether it is empty.
+        pub fn is_empty(&self) -> bool {
+            self.0.is_empty()
+        }
+
+        /// Puts a node in; one that has the same key is taken out.
+        pub fn insert(&mut self, node: Node<K, V>) -> Option<Node<K, V>> {
+            let key = node.0;
+            self.0.insert(key, node.1).map(|value| Node(key, value))
+        }
+
+        /// The value of a key.
+        pub fn get(&self, key: &K) -> Option<&V> {
+            self.0.get(key)
+        }
+
+        /// The value of a key, to be changed.
+        pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+            self.0.get_mut(key)
+        }
+
+        /// Takes out what has this key.
+        pub fn remove(&mut self, key: &K) -> Option<Node<K, V>> {
+            self.0.remove_entry(key).map(|(key, value)| Node(key, value))
+        }
+
+        /// Takes out what has the least key.
+        pub fn pop_first(&mut self) -> Option<Node<K, V>> {
+            self.0.pop_first().map(|(key, value)| Node(key, value))
+        }
+
+        /// Calls `f` for what has this key or a greater one, in their order, until it says false; says whether it never did.
+        pub fn each_from(&self, key: &K, mut f: impl FnMut(&K, &V) -> bool) -> bool {
+            self.0.range(*key..).all(|(key, value)| f(key, value))
         }
     }
 
@@ -185,23 +523,27 @@ mod imp {
         Ok(vec)
     }
 
-    /// Inserts an element at `at`, which must not lie beyond the end.
-    pub fn vec_insert<T>(vec: &mut Vec<T>, at: usize, value: T) -> Result<(), AllocError> {
-        reserve(vec, 1)?;
-        if at > vec.len() {
-            return Err(AllocError);
-        }
-        vec.insert(at, value);
-        Ok(())
-    }
 
-    /// Removes the element at `at`, if there is one.
-    pub fn vec_remove<T>(vec: &mut Vec<T>, at: usize) -> Option<T> {
-        (at < vec.len()).then(|| vec.remove(at))
-    }
 }
 
 pub use self::imp::*;
+
+impl<K: Ord + Copy, V> Default for Map<K, V> {
+    fn default() -> Self {
+        Map::new()
+    }
+}
+
+impl<K: Ord + Copy, V> Node<K, V> {
+    /// Makes a node.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub fn new(key: K, value: V) -> Result<Self, AllocError> {
+        Ok(Room::new()?.fill(key, value))
+    }
+}
 
 /// The bytes of a payload.
 pub type Bytes = Vec<u8>;
@@ -248,20 +590,24 @@ mod tests {
         assert_eq!(fail_after(None), Some(0));
     }
 
-    /// Places beyond the end are refused, and what was to go there does not get lost in silence.
+    /// What has no place is given back.
     #[test]
-    fn places_beyond_the_end_are_refused() {
-        let mut vec = with_capacity(3).unwrap();
-        assert_eq!(vec_insert(&mut vec, 1, 'a'), Err(AllocError));
-        assert_eq!(vec_insert(&mut vec, 0, 'c'), Ok(()));
-        assert_eq!(vec_insert(&mut vec, 0, 'a'), Ok(()));
-        assert_eq!(vec_insert(&mut vec, 1, 'b'), Ok(()));
-        assert_eq!(vec_remove(&mut vec, 3), None);
-        assert_eq!(vec_remove(&mut vec, 2), Some('c'));
-        assert_eq!(vec, ['a', 'b']);
+    fn what_has_no_place_is_given_back() {
         let mut full: Vec<char> = Vec::new();
         assert_eq!(push_reserved(&mut full, 'x'), Err('x'));
         let copy = try_copy(b"ab").unwrap();
         assert_eq!(copy, b"ab");
+    }
+
+    /// Only the memory group that is told to fail fails.
+    #[test]
+    fn only_the_group_that_is_told_to_fails() {
+        fail_group(Some(3));
+        assert!(new_box(1).is_ok());
+        assert_eq!(set_group(3), 0);
+        assert!(new_box(1).is_err());
+        assert_eq!((set_group(0), group()), (3, 0));
+        assert!(new_box(1).is_ok());
+        fail_group(None);
     }
 }

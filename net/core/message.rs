@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A message, shared by all of its recipients.
+//! A message, shared by its recipients.
+//!
+//! Those who share one are the recipients of one user in one memory cgroup: each of the others has a
+//! copy of its own, so that nobody pays for what somebody else has not read.
+//!
+//! A message is put in queues before it is certain that it will be sent. Until it has its id it is
+//! *pending*: it takes room, and readers pass it by. To give it its id is the one step that sends it,
+//! to all its recipients.
 
 use super::account::Charge;
-use super::bus::Member;
+use super::mem;
+use super::mem::AllocError;
+use super::mem::Arc;
 use super::mem::Bytes;
+use super::mem::Counter;
 use super::mem::Vec;
-use core::sync::atomic::AtomicI64;
-use core::sync::atomic::AtomicU64;
-use core::sync::atomic::Ordering::Relaxed;
+use super::peer::Peer;
 
 /// A reply is wanted, and one is guaranteed.
 pub const KBUS_REQUEST: u32 = 1 << 0;
@@ -91,10 +99,48 @@ pub struct Via {
     pub final_peer: u64,
 }
 
-/// One message; every queue that holds it holds the same one.
-pub struct Message<M: Member> {
-    id: AtomicU64,
-    time: AtomicI64,
+/// What the copies of one message have in common: the id and time that it gets when it is sent.
+pub(super) struct Stamp {
+    /// 0 while it is pending.
+    id: Counter,
+    time: Counter,
+    /// The bytes of the bus that the message holds.
+    bus_bytes: Option<Charge>,
+}
+
+impl Stamp {
+    /// That of a message that is pending.
+    pub(super) fn new(bus_bytes: Charge) -> Self {
+        Stamp {
+            id: Counter::new(0),
+            time: Counter::new(0),
+            bus_bytes: Some(bus_bytes),
+        }
+    }
+
+    /// Takes the bytes of the bus out, of a message that is not sent after all.
+    pub(super) fn take_bus_bytes(&mut self) -> Option<Charge> {
+        self.bus_bytes.take()
+    }
+
+    fn set(&self, id: u64, time: i64) {
+        self.time.set(time as u64);
+        // Last: whoever sees the id sees the time.
+        self.id.set(id);
+    }
+}
+
+/// Where a message has its stamp.
+pub(super) enum Stamped {
+    /// It is the only copy.
+    Alone(Stamp),
+    /// One of several.
+    Shared(Arc<Stamp>),
+}
+
+/// One message, as one user has it in one memory cgroup.
+pub struct Message<M: Peer> {
+    stamp: Stamped,
     /// The flags that all recipients see.
     pub flags: u32,
     /// Peer id of the sender.
@@ -103,62 +149,131 @@ pub struct Message<M: Member> {
     pub to: u64,
     /// Id of the request that this answers, or 0.
     pub in_reply_to: u64,
-    /// The name.
-    pub name: Vec<u8>,
-    /// The payload.
-    pub payload: Bytes,
+    name: Vec<u8>,
+    payload: Bytes,
     /// What a bridge says about it.
     pub via: Option<Via>,
     /// Who sent it; `None`: the bus.
     pub from: Option<M::Sender>,
-    /// The bytes it holds of the bus.
-    pub(super) charge: Charge,
+    /// The payload's bytes of the user who pays for this copy.
+    paid: Option<Charge>,
 }
 
-/// What a [`Message`] is made from.
-pub(super) struct Parts<M: Member> {
+/// What is the same in all copies of a message.
+#[derive(Clone, Copy)]
+pub(super) struct Head<'a> {
     pub(super) flags: u32,
     pub(super) sender: u64,
     pub(super) to: u64,
     pub(super) in_reply_to: u64,
-    pub(super) name: Vec<u8>,
-    pub(super) payload: Bytes,
+    pub(super) name: &'a [u8],
     pub(super) via: Option<Via>,
-    pub(super) from: Option<M::Sender>,
-    pub(super) charge: Charge,
 }
 
-impl<M: Member> Message<M> {
-    /// Makes a message that has no id and no time yet.
-    pub(super) fn new(parts: Parts<M>) -> Self {
-        Message {
-            id: AtomicU64::new(0),
-            time: AtomicI64::new(0),
-            flags: parts.flags,
-            sender: parts.sender,
-            to: parts.to,
-            in_reply_to: parts.in_reply_to,
-            name: parts.name,
-            payload: parts.payload,
-            via: parts.via,
-            from: parts.from,
-            charge: parts.charge,
+/// Payload and sender of a message on their way into a copy of it, and back out of it.
+pub(super) struct Content<M: Peer> {
+    pub(super) payload: Bytes,
+    pub(super) from: Option<M::Sender>,
+}
+
+impl<M: Peer> Content<M> {
+    /// Another one, for another copy.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub(super) fn copy(payload: &[u8], from: Option<&M::Sender>) -> Result<Self, AllocError> {
+        Ok(Content {
+            payload: match payload.is_empty() {
+                true => Bytes::new(),
+                false => mem::try_copy(payload)?,
+            },
+            from: from.map(M::copy_sender).transpose()?,
+        })
+    }
+}
+
+impl<M: Peer> Message<M> {
+    /// Makes a message that is pending. Content, stamp and charge are taken when it succeeds.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub(super) fn new(
+        head: &Head<'_>,
+        content: &mut Content<M>,
+        stamp: &mut Option<Stamped>,
+        paid: &mut Option<Charge>,
+    ) -> Result<Arc<Self>, AllocError> {
+        let (name, room) = (mem::try_copy(head.name)?, mem::ArcRoom::new()?);
+        let stamp = stamp.take().ok_or(AllocError)?;
+        Ok(room.fill(Message {
+            stamp,
+            flags: head.flags,
+            sender: head.sender,
+            to: head.to,
+            in_reply_to: head.in_reply_to,
+            name,
+            payload: core::mem::take(&mut content.payload),
+            via: head.via,
+            from: content.from.take(),
+            paid: paid.take(),
+        }))
+    }
+
+    fn stamp(&self) -> &Stamp {
+        match &self.stamp {
+            Stamped::Alone(stamp) => stamp,
+            Stamped::Shared(stamp) => stamp,
         }
     }
 
-    /// The id; set before the message is in any queue and never changed.
+    /// The id, or 0 while it is pending.
     pub fn id(&self) -> u64 {
-        self.id.load(Relaxed)
+        self.stamp().id.get()
     }
 
-    /// When it got its id, by [`Member::now`].
+    /// When it got its id, by [`Peer::now`].
     pub fn time(&self) -> i64 {
-        self.time.load(Relaxed)
+        self.stamp().time.get() as i64
     }
 
-    /// Gives the message its id and its time. The locks of the queues publish them.
-    pub(super) fn set_id(&self, id: u64) {
-        self.id.store(id, Relaxed);
-        self.time.store(M::now(), Relaxed);
+    /// The name.
+    pub fn name(&self) -> &[u8] {
+        &self.name
     }
+
+    /// The payload.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// Sends it and all its copies, under the lock of the bus.
+    pub(super) fn send(&self, id: u64) {
+        self.stamp().set(id, M::now());
+    }
+
+    /// Drops a message that is not sent after all, and gives back what is in it if nobody else has it.
+    pub(super) fn take_back(message: Arc<Self>) -> Option<Unsent<M>> {
+        mem::drop_with(message, |message| Unsent {
+            content: Content {
+                payload: core::mem::take(&mut message.payload),
+                from: message.from.take(),
+            },
+            paid: message.paid.take(),
+            bus_bytes: match &mut message.stamp {
+                Stamped::Alone(stamp) => stamp.take_bus_bytes(),
+                Stamped::Shared(_) => None,
+            },
+        })
+    }
+}
+
+/// What was in a message that is not sent after all.
+pub(super) struct Unsent<M: Peer> {
+    pub(super) content: Content<M>,
+    /// The payload's bytes of whoever paid for it.
+    pub(super) paid: Option<Charge>,
+    /// The bytes of the bus, if it was the only copy.
+    pub(super) bus_bytes: Option<Charge>,
 }

@@ -1,12 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The bus itself: names, routes, queues, and the ledger of requests owed.
+//! The bus itself: names, routes, queues, and what is owed for requests.
 //!
-//! Plain data structures with the whole meaning of the protocol in them. There are no kernel types
-//! here, no locks, no `unsafe` and no clock: the caller tells the time ([`bus::Member::now`]) and
-//! holds the bus lock when it has a `&mut` [`bus::Bus`], and [`bus::Member::with`] takes the lock of
-//! one socket's queue. The same files are compiled into the kernel module and, for the tests, as a
-//! host crate.
+//! Data structures with the whole meaning of the protocol in them. There are no kernel types here, no
+//! `unsafe` and no clock; [`bus::Shared`] is the lock of a bus and [`queue::Member`] that of a
+//! socket's queue, both of which are taken inside the functions below. The same files are compiled
+//! into the kernel module and, for the tests, as a host crate.
+//!
+//! From the bottom up, each built on those before it:
+//!
+//! * [`name`], [`address`], [`hash`], [`error`]: texts and numbers;
+//! * [`mem`], [`slots`], [`table`]: memory and containers;
+//! * [`limits`], [`account`], [`payer`]: who may have how much;
+//! * [`peer`], [`message`], `obligation`, `entry`: what is sent, and what is owed for it;
+//! * [`queue`], [`wait`]: what waits for one socket, and who waits for room there;
+//! * [`routes`], [`bus`], [`inspect`]: who listens and who answers;
+//! * `fanout`: the way of one message to its recipients;
+//! * [`send`], `reply`, `events`, [`close`], [`bind`]: what a program can ask for.
 //!
 //! Allocation is fallible and goes through [`mem`] only, so that "out of memory at step k" is an
 //! ordinary test case. Nothing recurses, nothing panics.
@@ -15,32 +25,29 @@
 
 pub mod account;
 pub mod address;
-mod bind;
+pub mod bind;
 pub mod bus;
-mod claim;
-mod close;
+pub mod close;
 mod entry;
 pub mod error;
-mod events;
+pub mod events;
+mod fanout;
 pub mod hash;
 pub mod inspect;
 pub mod limits;
-pub mod list;
 pub mod mem;
 pub mod message;
 pub mod name;
+mod obligation;
 pub mod payer;
-mod plan;
+pub mod peer;
 pub mod queue;
 mod reply;
 pub mod routes;
-mod send;
+pub mod send;
+pub mod slots;
 pub mod table;
-pub mod tree;
-mod wait;
-pub mod wakes;
-mod work;
+pub mod wait;
 
 pub use self::bus::Bus;
-pub use self::bus::Member;
 pub use self::error::Error;

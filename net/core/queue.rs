@@ -2,35 +2,45 @@
 
 //! What waits for one socket, and what it owes.
 //!
-//! Only a holder of the bus lock adds to a queue; its reader takes from it with the queue's own
-//! lock alone. So room that was found while the bus is locked does not go away: a send first
-//! *claims* it in every queue, and adds when nothing can fail any more.
+//! Only a holder of the bus lock puts messages in; the reader takes them out with the queue's own
+//! lock alone. A message may be put in before it is sent: until it has its id it is *pending*, takes
+//! room, and is passed by ([`super::message`]). Messages stand in the order of their ids, but for
+//! those of sends that took several holds of the bus lock (*late* ones): while there are such, the
+//! reader looks for the least id.
+//!
 //! What goes without being read: [`removal`].
 
+mod offer;
 mod removal;
 
 use super::account::Amount;
-use super::bus::Held;
-use super::bus::Member;
-use super::claim::Ask;
-use super::claim::Claim;
-use super::claim::Own;
-use super::claim::Seat;
-use super::claim::Strangers;
-use super::claim::SHARED_QUEUE;
-use super::entry::Bond;
-use super::entry::Debt;
+use super::entry::Entry;
+use super::entry::Extra;
 use super::entry::Gap;
-use super::entry::Origin;
 use super::limits::BEFORE_FIRST;
-use super::list::List;
-use super::tree::Tree;
-use super::wakes::Link;
+use super::mem::AllocError;
+use super::mem::Arc;
+use super::mem::Box;
+use super::mem::Map;
+use super::obligation::Obligation;
+use super::peer::Peer;
+use super::slots::Chunk;
+use super::slots::Slots;
+use super::wait::Place;
+use super::wait::Waiter;
+use super::wait::WaiterNode;
+use super::wait::Waiters;
+use super::wait::Woken;
 
-pub use super::entry::Entry;
-pub use super::entry::Slip;
 pub use super::entry::Token;
 pub use super::entry::View;
+pub(super) use offer::Offer;
+pub(super) use offer::Offered;
+pub(super) use removal::unbound;
+pub(super) use removal::unlistened;
+pub(super) use removal::Closed;
+pub(super) use removal::Removal;
+pub(super) use removal::Verdict;
 
 /// Most messages of a queue unless its socket asks for something else.
 pub const QUEUE_LEN: u32 = 100;
@@ -39,75 +49,78 @@ pub const QUEUE_BYTES: u64 = 8 << 20;
 /// Reply bytes that a request reserves unless its socket asks for something else.
 pub const REPLY_MAX: u32 = 4096;
 
-/// Entries that were taken out and are for the caller to drop, when it holds no lock.
-pub type Garbage<M> = List<Entry<M>>;
+/// A socket with a queue.
+pub trait Member: Peer {
+    /// Locks the socket's queue. The bus never nests two of these calls.
+    fn with<R>(&self, f: impl FnOnce(&mut Queue<Self>) -> R) -> R;
 
-/// What [`Queue::consume`] took out.
+    /// Enters a waiter in the list of those who wait until this socket's user has got something of
+    /// its budget back; false if the user is not known any more.
+    fn enter_budget(&self, waiter: WaiterNode<Self>) -> bool;
+
+    /// Takes a waiter of this age out of that list.
+    fn leave_budget(&self, age: u64) -> Option<WaiterNode<Self>>;
+}
+
+/// What [`Queue::consume`] took out, for the caller to drop when it holds no lock.
 pub struct Consumed<M: Member> {
-    /// For the caller to drop when it holds no lock, and before it tells the bus: its bytes may be
-    /// what somebody waits for.
-    pub garbage: Option<Slip<M>>,
-    /// What belongs to the bus, for [`Bus::after_read`](super::bus::Bus::after_read).
-    pub back: Option<Slip<M>>,
+    /// The entry; `None` for the news of a gap.
+    pub entry: Option<Entry<M>>,
     /// Whether it is a request that is owed from now on.
     pub owed: bool,
-    /// Whether the bus must be told, by [`Bus::after_read`](super::bus::Bus::after_read).
-    pub tell_bus: bool,
+    /// Those who wait for the room that it has left.
+    pub woken: Woken<M>,
 }
 
 /// The queue of one socket with its ledger of requests owed.
 ///
 /// # Invariants
 ///
-/// `unread` and `bytes` are the entries of `list` and their payload; `unreplied` the debts of
-/// `owed`, and the one that a reply in progress has taken out.
+/// `bytes` is the payload of the entries of `list`, `late` the number of those that are late.
+/// `list` has free slots for all replies that slots are `reserved` for, and for the notice that
+/// unbind events were lost if it `hears` of such.
 pub struct Queue<M: Member> {
-    list: List<Entry<M>>,
-    unread: u32,
+    list: Slots<Entry<M>>,
+    late: u32,
     bytes: u64,
-    claimed: u32,
-    claimed_bytes: u64,
     reserved: u32,
-    own: Own,
-    strangers: Strangers,
+    hears: bool,
+    /// What the queue holds of the budget of its own user, for what waits and for replies to come.
+    own: Amount,
+    /// How many messages each user has here who may not fill the queue.
+    strangers: Map<u64, u32>,
     limit: u32,
     byte_limit: u64,
     reply_max: u32,
-    next_token: u64,
+    last_serial: u64,
     /// What was missed after the last entry.
     gap: Gap,
     lost: u64,
-    owed: Tree<Debt<M>>,
+    /// By the id of the request; `None` while it is being answered.
+    owed: Map<u64, Option<Box<Obligation<M>>>>,
     unreplied: u32,
-    dying: Tree<Debt<M>>,
-    forsaken: Tree<Debt<M>>,
-    /// What waited in a queue that was closed.
-    remains: List<Entry<M>>,
-    /// Listener bindings of a socket that closed or was shut, still in the routes.
-    pub(super) unheard: Tree<Held<M>>,
-    /// Its replier bindings, whose events are to be sent, too.
-    pub(super) parting: Tree<Held<M>>,
     once: bool,
     lossy: bool,
     report_lost: bool,
     takes_files: bool,
-    /// Entries of the bus's pool.
-    pub(super) pooled: u32,
-    /// `$.KBUS.UnbindEventsLost` waiting.
-    pub(super) notices: u32,
-    /// The last event of which this socket, which wants all once, got a copy.
-    pub(super) last_event: u64,
-    /// Somebody waits for room here.
-    pub(super) waited: bool,
-    /// The last send would have blocked, and nothing has changed since.
-    pub(super) send_blocked: bool,
+    /// A message of this socket had recipients who do not share a copy.
+    several: bool,
+    /// Unbind events of sockets that died, which are here beyond the limit.
+    events: u32,
+    /// The notice that such were lost is here.
+    noticed: bool,
+    waiters: Waiters<M>,
+    /// Where this socket has asked to be told when it may send again, by the age of that.
+    blocked: Option<Blocked<M>>,
     /// Changes whenever there may be more room than before.
     version: u64,
-    link: Link<M>,
     closed: bool,
     read_shut: bool,
     write_shut: bool,
 }
+
+/// A send that must not wait was refused, and since then nothing has changed.
+pub(super) type Blocked<M> = (Place<M>, u64, Arc<Waiter<M>>);
 
 impl<M: Member> Default for Queue<M> {
     fn default() -> Self {
@@ -117,40 +130,33 @@ impl<M: Member> Default for Queue<M> {
 
 impl<M: Member> Queue<M> {
     /// An empty queue with the default limits.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Queue {
-            list: List::new(),
-            unread: 0,
+            list: Slots::new(),
+            late: 0,
             bytes: 0,
-            claimed: 0,
-            claimed_bytes: 0,
             reserved: 0,
-            own: Own::NONE,
-            strangers: Strangers::NONE,
+            hears: false,
+            own: Amount::NONE,
+            strangers: Map::new(),
             limit: QUEUE_LEN,
             byte_limit: QUEUE_BYTES,
             reply_max: REPLY_MAX,
-            next_token: BEFORE_FIRST.saturating_add(1),
+            last_serial: BEFORE_FIRST,
             gap: Gap::NONE,
             lost: 0,
-            owed: Tree::new(),
+            owed: Map::new(),
             unreplied: 0,
-            dying: Tree::new(),
-            forsaken: Tree::new(),
-            remains: List::new(),
-            unheard: Tree::new(),
-            parting: Tree::new(),
             once: false,
             lossy: false,
             report_lost: false,
             takes_files: false,
-            pooled: 0,
-            notices: 0,
-            last_event: 0,
-            waited: false,
-            send_blocked: false,
+            several: false,
+            events: 0,
+            noticed: false,
+            waiters: Waiters::new(),
+            blocked: None,
             version: 0,
-            link: Link::new(),
             closed: false,
             read_shut: false,
             write_shut: false,
@@ -159,22 +165,27 @@ impl<M: Member> Queue<M> {
 
     /// Messages waiting.
     pub fn unread(&self) -> u32 {
-        self.unread
+        match self.late {
+            0 => self.list.len(),
+            _ => self.list.iter().filter(|(_, entry)| entry.id() != 0).count() as u32,
+        }
     }
 
     /// Whether there is something to read: a message, or the news of a gap.
     pub fn is_readable(&self) -> bool {
-        self.unread > 0 || (self.report_lost && self.gap.count > 0)
+        (self.report_lost && self.gap.count > 0) || self.pick().is_some()
     }
 
     /// Whether the first message is an urgent one.
-    pub fn is_urgent(&mut self) -> bool {
-        self.list.front().is_some_and(Entry::is_urgent)
+    pub fn is_urgent(&self) -> bool {
+        let first = self.pick().and_then(|at| self.list.get(at));
+        first.is_some_and(|entry| entry.urgent)
     }
 
     /// Whether a send may be tried: it does not fail for certain.
     pub fn is_writable(&self) -> bool {
-        !self.write_shut() && !self.send_blocked
+        let blocked = self.blocked.as_ref();
+        !self.write_shut() && blocked.is_none_or(|(_, _, waiter)| waiter.is_woken())
     }
 
     /// Slots held for replies to come.
@@ -194,13 +205,11 @@ impl<M: Member> Queue<M> {
 
     /// Sets the most messages; what waits stays.
     ///
-    /// After this and the setters of other limits [`Bus::settings_changed`] is to be called when
-    /// [`Queue::is_waited_for`].
-    ///
-    /// [`Bus::settings_changed`]: super::bus::Bus::settings_changed
+    /// After this and other setters that may make room, those of [`Queue::take_all_waiters`] are to
+    /// be woken.
     pub fn set_limit(&mut self, limit: u32) {
         self.limit = limit;
-        self.version = self.version.wrapping_add(1);
+        self.changed();
     }
 
     /// It takes a message while its bytes are below this.
@@ -211,7 +220,7 @@ impl<M: Member> Queue<M> {
     /// Sets the limit of bytes; what waits stays.
     pub fn set_byte_limit(&mut self, limit: u64) {
         self.byte_limit = limit;
-        self.version = self.version.wrapping_add(1);
+        self.changed();
     }
 
     /// Reply bytes that each request of this socket reserves.
@@ -232,7 +241,7 @@ impl<M: Member> Queue<M> {
     /// Sets that for what is queued from now on.
     pub fn set_once(&mut self, once: bool) {
         self.once = once;
-        self.version = self.version.wrapping_add(1);
+        self.changed();
     }
 
     /// Whether, as a listener, nobody fails or waits for it.
@@ -243,7 +252,7 @@ impl<M: Member> Queue<M> {
     /// Sets that.
     pub fn set_lossy(&mut self, lossy: bool) {
         self.lossy = lossy;
-        self.version = self.version.wrapping_add(1);
+        self.changed();
     }
 
     /// Whether a gap is told by a message of its own.
@@ -266,9 +275,14 @@ impl<M: Member> Queue<M> {
         self.takes_files = takes;
     }
 
-    /// Whether somebody waits for room here.
-    pub fn is_waited_for(&self) -> bool {
-        self.waited
+    /// Whether a message of this socket had recipients who do not share a copy.
+    pub(super) fn sends_several(&self) -> bool {
+        self.several
+    }
+
+    /// Notes that.
+    pub(super) fn send_several(&mut self) {
+        self.several = true;
     }
 
     /// Requests read and still owed a reply.
@@ -282,7 +296,7 @@ impl<M: Member> Queue<M> {
     }
 
     /// Payload length of the next message.
-    pub fn next_len(&mut self) -> Option<usize> {
+    pub fn next_len(&self) -> Option<usize> {
         self.front().map(|view| view.len)
     }
 
@@ -303,176 +317,16 @@ impl<M: Member> Queue<M> {
 
     /// Whether it takes a further message.
     pub fn has_room(&self) -> bool {
-        !self.read_shut() && self.has_slot() && self.has_bytes()
-    }
-
-    /// Whether somebody waits for what a read has just given back.
-    ///
-    /// Slots that a send has claimed or reserved are not looked at: it may give them back, and then
-    /// nobody else would tell the bus of this read.
-    fn is_news_to_bus(&self) -> bool {
-        self.waited && self.unread < self.limit && self.bytes < self.byte_limit
+        !self.read_shut() && self.has_slot() && self.bytes < self.byte_limit
     }
 
     fn has_slot(&self) -> bool {
         self.held() < self.limit
     }
 
-    fn has_bytes(&self) -> bool {
-        self.bytes.saturating_add(self.claimed_bytes) < self.byte_limit
-    }
-
-    /// Changes whenever there may be more room than before.
-    pub(super) fn version(&self) -> u64 {
-        self.version
-    }
-
-    /// The place in a list of those to be woken up.
-    pub(super) fn link(&mut self) -> &mut Link<M> {
-        &mut self.link
-    }
-
-    /// The first message, which stays where it is.
-    pub fn front(&mut self) -> Option<View<M>> {
-        let told = self.report_lost;
-        match self.list.front() {
-            Some(entry) if told && entry.gap.count > 0 => Some(View::of_gap(entry.gap)),
-            Some(entry) => Some(View::of(entry)),
-            None if told && self.gap.count > 0 => Some(View::of_gap(self.gap)),
-            None => None,
-        }
-    }
-
-    /// Takes out the message that [`Queue::front`] named; the debt begins now.
-    ///
-    /// `None` when it was removed meanwhile, and then there is no debt.
-    pub fn consume(&mut self, token: Token) -> Option<Consumed<M>> {
-        let token = match token {
-            Token::Entry(token) => token,
-            Token::Gap(count) => {
-                // The very same gap may have got an entry after it meanwhile.
-                match self.list.find_mut(|entry| entry.gap.count > 0) {
-                    Some(entry) => entry.gap.told(count),
-                    None => self.gap.told(count),
-                }
-                return Some(Consumed {
-                    garbage: None,
-                    back: None,
-                    owed: false,
-                    tell_bus: false,
-                });
-            }
-        };
-        let mut slip = if self.list.front()?.token == token {
-            self.list.pop_front()
-        } else {
-            // Something urgent has come before it.
-            self.list.extract(|entry| entry.token == token).pop_front()
-        }?;
-        self.forget(&slip.value);
-        let debt = slip.value.debt.take();
-        let owed = debt.is_some();
-        if let Some(debt) = debt {
-            let id = debt.key();
-            self.owed.insert(debt, id);
-            self.unreplied = self.unreplied.saturating_add(1);
-        }
-        let (garbage, back) = match slip.value.origin {
-            Origin::Made => (Some(slip), None),
-            Origin::Pool | Origin::Spare(_) => (None, Some(slip)),
-        };
-        Some(Consumed {
-            tell_bus: self.is_news_to_bus() || back.is_some(),
-            garbage,
-            back,
-            owed,
-        })
-    }
-
-    fn forget(&mut self, entry: &Entry<M>) {
-        self.version = self.version.wrapping_add(1);
-        self.unread = self.unread.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(entry.len() as u64);
-        self.own.waiting = self.own.waiting.minus(entry.own_amount());
-        self.strangers.stand_up(entry.stranger);
-        match entry.origin {
-            Origin::Made => {}
-            Origin::Pool => self.pooled = self.pooled.saturating_sub(1),
-            Origin::Spare(_) => self.notices = self.notices.saturating_sub(1),
-        }
-    }
-
-    /// Claims room for one message.
-    ///
-    /// A stranger who has none here yet needs a `seat`, which is only taken when there is room.
-    pub(super) fn claim(&mut self, ask: &Ask, seat: &mut Option<Seat>) -> Claim {
-        if !self.has_room() {
-            return Claim::Full;
-        }
-        if !self.own.held().fits(ask.left) {
-            return Claim::Broke;
-        }
-        let mut claim = Claim::Room { counted: false };
-        if let Some(user) = ask.stranger.filter(|_| self.limit >= SHARED_QUEUE) {
-            let (held, limit) = (self.held(), self.limit);
-            claim = self.strangers.sit(user, (held, limit), seat);
-            if !matches!(claim, Claim::Room { .. }) {
-                return claim;
-            }
-        }
-        self.claimed = self.claimed.saturating_add(1);
-        self.claim_bytes(ask.len, ask.own);
-        claim
-    }
-
-    /// Gives room back that was claimed.
-    pub(super) fn unclaim(&mut self, len: usize, own: Amount, stranger: Option<u32>) {
-        self.fill(len, own);
-        self.strangers.stand_up(stranger);
-    }
-
-    /// The room that was claimed is about to be filled.
-    pub(super) fn fill(&mut self, len: usize, own: Amount) {
-        self.claimed = self.claimed.saturating_sub(1);
-        self.unclaim_bytes(len, own);
-    }
-
-    /// Messages that are here, on their way, or sure to come.
+    /// Messages that are here or sure to come.
     fn held(&self) -> u32 {
-        let held = self.unread.saturating_add(self.claimed);
-        held.saturating_add(self.reserved)
-    }
-
-    /// Claims bytes for a message whose slot is reserved.
-    ///
-    /// So much the queue's `own` user pays for, beyond what is held for the reply.
-    pub(super) fn claim_bytes(&mut self, len: usize, own: Amount) {
-        self.claimed_bytes = self.claimed_bytes.saturating_add(len as u64);
-        self.own.claimed = self.own.claimed.plus(own);
-    }
-
-    /// Gives bytes back that were claimed.
-    pub(super) fn unclaim_bytes(&mut self, len: usize, own: Amount) {
-        self.claimed_bytes = self.claimed_bytes.saturating_sub(len as u64);
-        self.own.claimed = self.own.claimed.minus(own);
-    }
-
-    /// Holds a slot for a reply of so much, for which the socket's own user pays; false when there is none, or when the
-    /// socket holds more than its user has `left`.
-    pub(super) fn reserve(&mut self, reply: Amount, left: Amount) -> bool {
-        let room = self.has_slot() && self.own.held().fits(left);
-        if room {
-            self.reserved = self.reserved.saturating_add(1);
-            self.own.reserved = self.own.reserved.plus(reply);
-        }
-        room
-    }
-
-    /// Gives a reserved slot back; says whether anything may still arrive here.
-    pub(super) fn unreserve(&mut self, reply: Amount) -> bool {
-        self.reserved = self.reserved.saturating_sub(1);
-        self.own.reserved = self.own.reserved.minus(reply);
-        !self.read_shut()
+        self.list.len().saturating_add(self.reserved)
     }
 
     /// Whether it holds more messages than it may: somebody has put in what had to arrive.
@@ -480,66 +334,358 @@ impl<M: Member> Queue<M> {
         self.held() > self.limit
     }
 
-    /// Whether a reply of `len` bytes, longer than was reserved, fits; the socket's user has `own_left`.
-    ///
-    /// As for any message: not if the socket holds more than that. So others cannot use up its user's budget with
-    /// long replies to one socket.
-    pub(super) fn fits_long_reply(&self, len: usize, own_left: u64) -> bool {
-        let left = self.byte_limit.saturating_sub(self.bytes);
-        len as u64 <= left && self.own.held().bytes <= own_left
+    /// There may be more room than before.
+    fn changed(&mut self) {
+        self.version = self.version.wrapping_add(1);
     }
 
-    /// Puts an entry in, with the descriptors that are for it if this socket takes some.
-    pub(super) fn push_with(&mut self, mut slip: Slip<M>, files: Option<&M::Files>) {
-        if self.takes_files {
-            slip.value.files = files.cloned();
+    /// The slot of the entry that is to be read next.
+    ///
+    /// An entry that is passed by as pending may be sent in this very moment. So ids are looked at a
+    /// second time: what is sent before another message has a lesser id, and whoever has seen that of
+    /// the other one sees it.
+    fn pick(&self) -> Option<u32> {
+        let first = self.list.first()?;
+        if self.late == 0 && self.list.get(first).is_some_and(|entry| entry.id() != 0) {
+            return Some(first);
         }
-        self.push(slip);
+        let _ = self.next_sent();
+        self.next_sent()
     }
 
-    /// Puts an entry in, an urgent one before all others; who does so has made sure of its room.
-    ///
-    /// The gap stays behind what was there before, and goes with what comes after it.
-    pub(super) fn push(&mut self, mut slip: Slip<M>) {
-        slip.value.token = self.next_token;
-        self.next_token = self.next_token.saturating_add(1);
-        self.unread = self.unread.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(slip.value.len() as u64);
-        self.own.waiting = self.own.waiting.plus(slip.value.own_amount());
-        match slip.value.origin {
-            Origin::Made => {}
-            Origin::Pool => self.pooled = self.pooled.saturating_add(1),
-            Origin::Spare(_) => self.notices = self.notices.saturating_add(1),
+    /// The urgent message of the greatest id, or else the message of the least.
+    fn next_sent(&self) -> Option<u32> {
+        let mut best = None;
+        for (at, entry) in self.list.iter().filter(|(_, entry)| entry.id() != 0) {
+            let (urgent, id) = (entry.urgent, entry.id());
+            let before = match best {
+                None => true,
+                Some((was_urgent, _, _)) if urgent != was_urgent => urgent,
+                // Of several copies of one message the first comes first.
+                Some((_, other, _)) if urgent => id > other,
+                Some((_, other, _)) => id < other,
+            };
+            if before {
+                best = Some((urgent, id, at));
+            }
         }
-        if slip.value.is_urgent() && !self.list.is_empty() {
-            slip.value.gap = Gap::NONE;
-            self.list.push_front(slip);
+        best.map(|(_, _, at)| at)
+    }
+
+    /// The first message, which stays where it is.
+    pub fn front(&self) -> Option<View<M>> {
+        let told = self.report_lost;
+        match self.pick().and_then(|at| Some((at, self.list.get(at)?))) {
+            Some((_, entry)) if told && entry.gap.count > 0 => Some(View::of_gap(entry.gap)),
+            Some((at, entry)) => Some(View::of(at, entry)),
+            None if told && self.gap.count > 0 => Some(View::of_gap(self.gap)),
+            None => None,
+        }
+    }
+
+    /// Takes out the message that [`Queue::front`] named; what is owed for it is owed from now on.
+    ///
+    /// `None` when it was removed meanwhile, and then nothing is owed.
+    pub fn consume(&mut self, token: Token) -> Option<Consumed<M>> {
+        let (at, serial) = match token {
+            Token::Entry(at, serial) => (at, serial),
+            Token::Gap(count) => {
+                // The very same gap may have got an entry after it meanwhile.
+                let with_gap = self.list.iter().find(|(_, entry)| entry.gap.count > 0);
+                match with_gap.map(|(at, _)| at).and_then(|at| self.list.get_mut(at)) {
+                    Some(entry) => entry.gap.told(count),
+                    None => self.gap.told(count),
+                }
+                return Some(Consumed {
+                    entry: None,
+                    owed: false,
+                    woken: Woken::nobody(),
+                });
+            }
+        };
+        self.find(at, serial)?;
+        let mut entry = self.take(at)?;
+        self.changed();
+        let mut owed = false;
+        if let Some(mut obligation) = entry.obligation.take() {
+            obligation.request = entry.id();
+            if let Some(room) = obligation.room.take() {
+                let id = obligation.request;
+                drop(self.owed.insert(room.fill(id, Some(obligation))));
+                self.unreplied = self.unreplied.saturating_add(1);
+                owed = true;
+            }
+        }
+        Some(Consumed {
+            entry: Some(entry),
+            owed,
+            woken: self.take_waiters(),
+        })
+    }
+
+    /// The entry in this slot, if it still has this serial number.
+    fn find(&mut self, at: u32, serial: u64) -> Option<&mut Entry<M>> {
+        self.list.get_mut(at).filter(|entry| entry.serial == serial)
+    }
+
+    /// Takes an entry out, and all that is counted for it.
+    fn take(&mut self, at: u32) -> Option<Entry<M>> {
+        let entry = self.list.remove(at)?;
+        self.bytes = self.bytes.saturating_sub(entry.len);
+        self.own = self.own.minus(entry.own);
+        if entry.late {
+            self.late = self.late.saturating_sub(1);
+        }
+        match entry.extra {
+            Extra::No => {}
+            Extra::Unbind => self.events = self.events.saturating_sub(1),
+            Extra::Notice => self.noticed = false,
+        }
+        if let Some(user) = entry.stranger {
+            let left = self.strangers.get_mut(&user).map(|has| {
+                *has = has.saturating_sub(1);
+                *has
+            });
+            if left == Some(0) {
+                drop(self.strangers.remove(&user));
+            }
+        }
+        Some(entry)
+    }
+
+    /// Puts an entry in, an urgent one before all others; a slot for it is there.
+    ///
+    /// What was missed stays behind what was there before, and goes with what comes after it.
+    fn put(&mut self, mut entry: Entry<M>) -> Option<(u32, u64)> {
+        let serial = self.last_serial.saturating_add(1);
+        entry.serial = serial;
+        let (len, own, extra) = (entry.len, entry.own, entry.extra);
+        let put = if entry.urgent && !self.list.is_empty() {
+            self.list.push_front(entry)
         } else {
-            slip.value.gap = core::mem::replace(&mut self.gap, Gap::NONE);
-            self.list.push_back(slip);
+            entry.gap = core::mem::replace(&mut self.gap, Gap::NONE);
+            self.list.push_back(entry)
+        };
+        let at = put.ok()?;
+        match extra {
+            Extra::No => {}
+            Extra::Unbind => self.events = self.events.saturating_add(1),
+            Extra::Notice => self.noticed = true,
         }
+        self.last_serial = serial;
+        self.bytes = self.bytes.saturating_add(len);
+        self.own = self.own.plus(own);
+        Some((at, serial))
+    }
+
+    /// Whether there is no free slot beyond those that are promised.
+    fn lacks_slots(&self) -> bool {
+        let promised = self.held().saturating_add(u32::from(self.hears && !self.noticed));
+        promised >= self.list.capacity()
+    }
+
+    /// Sees to it that there is a slot for one more entry that is promised. To be called again with
+    /// a chunk when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    fn promise(&mut self, chunk: &mut Option<Chunk<Entry<M>>>) -> Result<bool, AllocError> {
+        if self.lacks_slots() {
+            match chunk.take() {
+                Some(chunk) => self.list.add(chunk)?,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Begins or ends to keep a slot for the notice that unbind events were lost; false if memory is
+    /// needed for it.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub(super) fn hear(&mut self, hears: bool, chunk: &mut Option<Chunk<Entry<M>>>) -> Result<bool, AllocError> {
+        if hears && !self.hears && !self.promise(chunk)? {
+            return Ok(false);
+        }
+        self.hears = hears;
+        Ok(true)
     }
 
     /// Counts a message that had no room; says whether its reader is to be told now.
     pub(super) fn miss(&mut self, id: u64) -> bool {
-        self.gap.add(Gap { count: 1, last: id });
         self.lost = self.lost.saturating_add(1);
-        self.report_lost && self.unread == 0
+        let missed = Gap { count: 1, last: id };
+        // Behind it there may be what was sent after it.
+        let mut after = None;
+        let mut at = self.list.last();
+        while let Some(entry) = at.and_then(|at| self.list.get(at)) {
+            let sent = entry.id();
+            if entry.urgent || (sent != 0 && sent <= id) {
+                break;
+            }
+            if sent != 0 {
+                after = at;
+            }
+            at = at.and_then(|at| self.list.prev(at));
+        }
+        match after.and_then(|at| self.list.get_mut(at)) {
+            Some(entry) => entry.gap.add(missed),
+            None => self.gap.add(missed),
+        }
+        self.report_lost && self.pick().is_none()
     }
 
-    /// Takes a debt out to pay it; it counts until [`Queue::paid`].
-    pub(super) fn take_debt(&mut self, id: u64) -> Option<Bond<M>> {
-        self.owed.remove(id)
+    /// An entry of a send that goes on in another hold of the bus lock: what is sent meanwhile goes
+    /// before it.
+    pub(super) fn mark_late(&mut self, at: u32, serial: u64) {
+        let Some(entry) = self.find(at, serial).filter(|entry| !entry.late) else {
+            return;
+        };
+        entry.late = true;
+        // What was missed before it is told with what can be read next.
+        let gap = core::mem::replace(&mut entry.gap, Gap::NONE);
+        self.late = self.late.saturating_add(1);
+        self.gap.add(gap);
     }
 
-    /// Puts a debt back that could not be paid.
-    pub(super) fn put_debt(&mut self, debt: Bond<M>) {
-        let id = debt.key();
-        self.owed.insert(debt, id);
+    /// A late entry has been sent: it goes where its id belongs.
+    ///
+    /// Of several copies of one message in a queue the last is to be told first: what came after it
+    /// in the same hold of the bus lock as it was sent is not late, and behind all of them.
+    pub(super) fn settle_late(&mut self, at: u32, serial: u64) {
+        let Some(entry) = self.find(at, serial).filter(|entry| entry.late) else {
+            return;
+        };
+        entry.late = false;
+        // Each urgent one goes before all others, its own other copies too.
+        let urgent = entry.urgent;
+        self.late = self.late.saturating_sub(1);
+        self.put_in_order(at, urgent);
+        // What was missed before it is told with it, if nothing has come after it.
+        let is_last = self.list.last() == Some(at);
+        let gap = self.gap;
+        if let Some(entry) = self.list.get_mut(at).filter(|_| is_last && !urgent) {
+            if gap.last < entry.id() {
+                entry.gap.add(gap);
+                self.gap = Gap::NONE;
+            }
+        }
     }
 
-    /// The debt that was taken out is settled.
-    pub(super) fn paid(&mut self) {
-        self.unreplied = self.unreplied.saturating_sub(1);
+    /// Moves an entry to where its id belongs, before or after other copies of the same message.
+    fn put_in_order(&mut self, at: u32, after_equal: bool) {
+        let Some(entry) = self.list.get(at) else {
+            return;
+        };
+        let (id, urgent) = (entry.id(), entry.urgent);
+        let goes_after = |other: &Entry<M>| match (urgent, other.urgent) {
+            (false, true) => true,
+            (true, false) => false,
+            // The latest of the urgent ones is the first.
+            (true, true) => other.id() > id || (after_equal && other.id() == id),
+            (false, false) => match other.id() {
+                0 => false,
+                other => other < id || (after_equal && other == id),
+            },
+        };
+        let others = self.list.iter().filter(|(other, _)| *other != at);
+        let after = others.filter(|(_, other)| goes_after(other)).last();
+        let mut before = match after.map(|(other, _)| other) {
+            Some(other) => self.list.next(other),
+            None => self.list.first(),
+        };
+        if before == Some(at) {
+            before = self.list.next(at);
+        }
+        self.list.move_before(at, before);
+    }
+
+    /// Takes out an entry whose send has failed. Nobody is told of that room: see
+    /// [`Charge::cancel`](super::account::Charge::cancel).
+    pub(super) fn cancel(&mut self, at: u32, serial: u64) -> Option<Entry<M>> {
+        self.find(at, serial)?;
+        let mut entry = self.take_with_gap(at)?;
+        if let Some(place) = entry.place.take() {
+            place.cancel();
+        }
+        Some(entry)
+    }
+
+    /// Takes an entry out; what was missed before it is told with the next one.
+    fn take_with_gap(&mut self, at: u32) -> Option<Entry<M>> {
+        let next = self.list.next(at);
+        let mut entry = self.take(at)?;
+        let gap = core::mem::replace(&mut entry.gap, Gap::NONE);
+        match next.and_then(|at| self.list.get_mut(at)) {
+            Some(next) => next.gap.add(gap),
+            None => self.gap.add(gap),
+        }
+        Some(entry)
+    }
+
+    /// Takes out an obligation to meet it. It counts until [`Queue::met`].
+    pub(super) fn take_owed(&mut self, id: u64) -> Option<Box<Obligation<M>>> {
+        self.owed.get_mut(&id)?.take()
+    }
+
+    /// Puts an obligation back that could not be met; gives it back if the socket can meet none any
+    /// more.
+    pub(super) fn put_owed(
+        &mut self,
+        obligation: Box<Obligation<M>>,
+    ) -> Option<Box<Obligation<M>>> {
+        match self.owed.get_mut(&obligation.request) {
+            Some(place) => place.replace(obligation),
+            None => Some(obligation),
+        }
+    }
+
+    /// The obligation that was taken out is met.
+    pub(super) fn met(&mut self, id: u64) {
+        if self.owed.remove(&id).is_some() {
+            self.unreplied = self.unreplied.saturating_sub(1);
+        }
+    }
+
+    /// Enters a waiter who has found this queue full when it had this version; gives it back if it
+    /// has another one now.
+    pub(super) fn enter(&mut self, waiter: WaiterNode<M>, version: u64) -> Option<WaiterNode<M>> {
+        if self.version != version || self.read_shut() {
+            return Some(waiter);
+        }
+        self.waiters.add(waiter);
+        None
+    }
+
+    /// Takes a waiter out again.
+    pub(super) fn leave(&mut self, age: u64) -> Option<WaiterNode<M>> {
+        self.waiters.remove(age)
+    }
+
+    /// Takes out those who are to be woken, if there is room.
+    pub(super) fn take_waiters(&mut self) -> Woken<M> {
+        match !self.waiters.is_empty() && self.has_room() {
+            true => self.waiters.take(self.version),
+            false => Woken::nobody(),
+        }
+    }
+
+    /// Takes out one of those who wait, whether there is room or not.
+    pub fn take_any_waiter(&mut self) -> Option<WaiterNode<M>> {
+        self.waiters.take_any()
+    }
+
+    /// Something other than room has changed for those who wait for this queue.
+    pub(super) fn bump(&mut self) {
+        self.changed();
+    }
+
+    /// Remembers where a send was refused that must not wait, or forgets it; returns what was
+    /// remembered before.
+    pub(super) fn block(&mut self, blocked: Option<Blocked<M>>) -> Option<Blocked<M>> {
+        core::mem::replace(&mut self.blocked, blocked)
     }
 }

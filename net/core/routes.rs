@@ -5,24 +5,21 @@
 //! A look-up is one step for each word of the name, plus one for each match, and a change is one
 //! step, however many bindings there are.
 
-use super::error::Error;
 use super::hash::Key;
 use super::mem;
 use super::mem::AllocError;
+use super::mem::Map;
+use super::mem::Node;
 use super::mem::Vec;
 use super::name;
 use super::name::Pattern;
 use super::name::Tail;
 use super::table::Table;
 
-/// All identical listener bindings of one socket.
+/// All identical listener bindings of one socket; their key is the number of the first of them.
 pub struct Listener<M> {
-    /// The socket's peer id.
-    pub peer: u64,
     /// The socket.
     pub member: M,
-    /// Id of the binding.
-    pub binding: u64,
     /// How many identical ones there are.
     pub count: u32,
 }
@@ -31,12 +28,12 @@ pub struct Listener<M> {
 pub struct Replier<M> {
     /// The socket.
     pub member: M,
-    /// Id of the binding.
+    /// Number of the binding.
     pub binding: u64,
 }
 
 /// A wildcard replier that a new replier binding would take names away from.
-pub struct Robbed<'a, M> {
+pub struct Loser<'a, M> {
     /// The one who loses names.
     pub member: &'a M,
     /// Literal words before its wildcard.
@@ -45,14 +42,15 @@ pub struct Robbed<'a, M> {
 
 /// The bindings of one pattern.
 struct Ends<M> {
-    listeners: Vec<Listener<M>>,
+    /// In the order in which they were bound: whoever goes through them in steps meets the new ones last.
+    listeners: Map<u64, Listener<M>>,
     replier: Option<Replier<M>>,
 }
 
 impl<M> Ends<M> {
     fn new() -> Self {
         Ends {
-            listeners: Vec::new(),
+            listeners: Map::new(),
             replier: None,
         }
     }
@@ -60,24 +58,20 @@ impl<M> Ends<M> {
     fn is_empty(&self) -> bool {
         self.listeners.is_empty() && self.replier.is_none()
     }
-
-    fn find(&self, peer: u64) -> Result<usize, usize> {
-        self.listeners.binary_search_by(|l| l.peer.cmp(&peer))
-    }
 }
 
 /// The patterns that have one prefix.
-struct Node<M> {
-    prefix: Vec<u8>,
+struct Prefix<M> {
+    text: Vec<u8>,
     exact: Ends<M>,
     one: Ends<M>,
     any: Ends<M>,
 }
 
-impl<M> Node<M> {
-    fn new(prefix: Vec<u8>) -> Self {
-        Node {
-            prefix,
+impl<M> Prefix<M> {
+    fn new(text: Vec<u8>) -> Self {
+        Prefix {
+            text,
             exact: Ends::new(),
             one: Ends::new(),
             any: Ends::new(),
@@ -105,6 +99,29 @@ impl<M> Node<M> {
     }
 }
 
+/// The listener bindings of one pattern that matches a name.
+pub struct Place<'a, M> {
+    ends: &'a Ends<M>,
+    /// Where it is among those of its name, whatever patterns come and go.
+    pub at: usize,
+    /// How it matches.
+    pub tail: Tail,
+    /// The hash of the pattern.
+    hash: (u64, Tail),
+}
+
+impl<M> Place<'_, M> {
+    /// Calls `f` for each listener binding of this number or a later one until it says false; says
+    /// whether it never did.
+    pub fn listeners_from(&self, binding: u64, mut f: impl FnMut(u64, &Listener<M>) -> bool) -> bool {
+        let listeners = &self.ends.listeners;
+        listeners.each_from(&binding, |binding, listener| f(*binding, listener))
+    }
+}
+
+/// As many as [`tails`] finds at most.
+const MOST_TAILS: usize = 2;
+
 /// What a pattern may end in to match when this much of the name follows its prefix.
 fn tails(rest: &[u8]) -> &'static [Tail] {
     if rest.is_empty() {
@@ -120,9 +137,9 @@ fn tails(rest: &[u8]) -> &'static [Tail] {
 pub struct Routes<M> {
     key: Key,
     /// Of the empty prefix.
-    root: Node<M>,
+    root: Prefix<M>,
     /// Of all others that a pattern has.
-    nodes: Table<Node<M>>,
+    nodes: Table<Prefix<M>>,
 }
 
 impl<M> Routes<M> {
@@ -130,7 +147,7 @@ impl<M> Routes<M> {
     pub fn new(key: Key) -> Self {
         Routes {
             key,
-            root: Node::new(Vec::new()),
+            root: Prefix::new(Vec::new()),
             nodes: Table::new(),
         }
     }
@@ -140,29 +157,40 @@ impl<M> Routes<M> {
         self.nodes.is_empty() && !self.root.has_ends()
     }
 
-    /// Calls `f` for each listener of a name, with the way it matches, and returns at how many
-    /// places it looked.
-    ///
-    /// # Errors
-    ///
-    /// Those of `f`, at the first of them.
-    pub fn listeners(
-        &self,
-        text: &[u8],
-        mut f: impl FnMut(&Listener<M>, Tail) -> Result<(), Error>,
-    ) -> Result<usize, Error> {
-        let mut looked: usize = 0;
-        for (node, rest) in self.way(name::body(text)?) {
-            looked = looked.saturating_add(1);
-            let Some(node) = node else {
-                continue;
-            };
-            for tail in tails(rest) {
-                let listeners = &node.ends(*tail).listeners;
-                listeners.iter().try_for_each(|l| f(l, *tail))?;
-            }
+    /// The places of the listener bindings that match a well-formed name, by [`Place::at`].
+    pub fn places<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = Place<'a, M>> {
+        let text = name::body(name).unwrap_or_default();
+        let way = self.way(text).filter(|_| !text.is_empty());
+        way.enumerate().flat_map(|(depth, (hash, node, rest))| {
+            let tails = tails(rest).iter().enumerate();
+            tails.filter_map(move |(nth, tail)| {
+                Some(Place {
+                    ends: node?.ends(*tail),
+                    at: depth.saturating_mul(MOST_TAILS).saturating_add(nth),
+                    tail: *tail,
+                    hash: (hash, *tail),
+                })
+            })
+        })
+    }
+
+    /// The hash of the pattern that a place is of, as [`Routes::pattern_hash`] has it.
+    pub fn place_hash(&self, place: &Place<'_, M>) -> u64 {
+        self.with_tail(place.hash.0, place.hash.1)
+    }
+
+    /// The hash of a pattern.
+    pub fn pattern_hash(&self, pattern: &Pattern<'_>) -> u64 {
+        self.with_tail(self.hash(pattern), pattern.tail())
+    }
+
+    /// No word has these bytes.
+    fn with_tail(&self, hash: u64, tail: Tail) -> u64 {
+        match tail {
+            Tail::Exact => hash,
+            Tail::One => self.key.hash(hash, b"%"),
+            Tail::Any => self.key.hash(hash, b"*"),
         }
-        Ok(looked)
     }
 
     /// Who answers for a name: exact before `%` before the longest `*`.
@@ -173,7 +201,7 @@ impl<M> Routes<M> {
             return None;
         }
         let mut best = None;
-        for (node, rest) in self.way(name::body(text).ok()?) {
+        for (_, node, rest) in self.way(name::body(text).ok()?) {
             let Some(node) = node else {
                 continue;
             };
@@ -198,13 +226,13 @@ impl<M> Routes<M> {
     ///
     /// There is at most one: the one that answers now for the names that the new one would, of those of
     /// which `counts` says so.
-    pub fn robbed(
+    pub fn loser(
         &self,
         pattern: &Pattern<'_>,
         counts: impl Fn(&M) -> bool,
-    ) -> Option<Robbed<'_, M>> {
+    ) -> Option<Loser<'_, M>> {
         let mut best = None;
-        for (depth, (node, rest)) in self.way(pattern.prefix()).enumerate() {
+        for (depth, (_, node, rest)) in self.way(pattern.prefix()).enumerate() {
             let Some(node) = node else {
                 continue;
             };
@@ -216,21 +244,18 @@ impl<M> Routes<M> {
             for tail in tails {
                 let member = node.ends(*tail).replier.as_ref().map(|r| &r.member);
                 let member = member.filter(|member| counts(member));
-                best = member.map(|member| Robbed { member, depth }).or(best);
+                best = member.map(|member| Loser { member, depth }).or(best);
             }
         }
         best
     }
 
     /// Adds one more of a listener binding that the socket has already.
-    ///
-    /// Returns the binding's id, or `None` when it has none like it.
-    pub fn listen_again(&mut self, peer: u64, pattern: &Pattern<'_>) -> Option<u64> {
-        let ends = self.ends_mut(self.hash(pattern), pattern)?;
-        let at = ends.find(peer).ok()?;
-        let listener = ends.listeners.get_mut(at)?;
-        listener.count = listener.count.checked_add(1)?;
-        Some(listener.binding)
+    pub fn listen_again(&mut self, binding: u64, pattern: &Pattern<'_>) {
+        let ends = self.ends_mut(self.hash(pattern), pattern);
+        if let Some(listener) = ends.and_then(|ends| ends.listeners.get_mut(&binding)) {
+            listener.count = listener.count.saturating_add(1);
+        }
     }
 
     /// Adds a listener binding that is unlike all others of its socket.
@@ -238,41 +263,51 @@ impl<M> Routes<M> {
     /// # Errors
     ///
     /// [`AllocError`], and nothing has changed.
-    pub fn listen(&mut self, new: Listener<M>, pattern: &Pattern<'_>) -> Result<(), AllocError> {
-        let hash = self.hash(pattern);
-        let ends = self.make(hash, pattern)?;
-        let at = ends.find(new.peer).unwrap_or_else(|at| at);
-        let added = mem::vec_insert(&mut ends.listeners, at, new);
-        if added.is_err() {
-            self.prune(hash, pattern);
-        }
-        added
+    pub fn listen(
+        &mut self,
+        new: Node<u64, Listener<M>>,
+        pattern: &Pattern<'_>,
+    ) -> Result<(), AllocError> {
+        let ends = self.make(self.hash(pattern), pattern)?;
+        drop(ends.listeners.insert(new));
+        Ok(())
     }
 
-    /// Removes one listener binding; returns its id and how many like it are left.
-    pub fn unlisten(&mut self, peer: u64, pattern: &Pattern<'_>) -> Option<(u64, u32)> {
-        let hash = self.hash(pattern);
-        let ends = self.ends_mut(hash, pattern)?;
-        let at = ends.find(peer).ok()?;
-        let listener = ends.listeners.get_mut(at)?;
+    /// Removes one of identical listener bindings; returns how many are left.
+    pub fn unlisten(&mut self, binding: u64, pattern: &Pattern<'_>) -> u32 {
+        let ends = self.ends_mut(self.hash(pattern), pattern);
+        let Some(listener) = ends.and_then(|ends| ends.listeners.get_mut(&binding)) else {
+            return 0;
+        };
         listener.count = listener.count.saturating_sub(1);
-        let left = (listener.binding, listener.count);
-        if left.1 == 0 {
-            mem::vec_remove(&mut ends.listeners, at);
-            self.prune(hash, pattern);
+        let left = listener.count;
+        if left == 0 {
+            self.forget_listener(binding, pattern);
         }
-        Some(left)
+        left
     }
 
-    /// Removes a listener binding with all that are like it.
-    pub fn forget_listener(&mut self, peer: u64, pattern: &Pattern<'_>) {
+    /// Removes a listener binding with all that are identical.
+    pub fn forget_listener(&mut self, binding: u64, pattern: &Pattern<'_>) {
         let hash = self.hash(pattern);
         if let Some(ends) = self.ends_mut(hash, pattern) {
-            if let Ok(at) = ends.find(peer) {
-                mem::vec_remove(&mut ends.listeners, at);
-                self.prune(hash, pattern);
-            }
+            drop(ends.listeners.remove(&binding));
+            self.prune(hash, pattern);
         }
+    }
+
+    /// Makes the memory for a binding of this pattern, which is kept until it is pruned.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub fn prepare(&mut self, pattern: &Pattern<'_>) -> Result<(), AllocError> {
+        self.make(self.hash(pattern), pattern).map(|_| ())
+    }
+
+    /// Gives that memory back if there is no binding.
+    pub fn prune_unused(&mut self, pattern: &Pattern<'_>) {
+        self.prune(self.hash(pattern), pattern);
     }
 
     /// Adds a replier binding; one like it that does not count any more is replaced.
@@ -298,11 +333,12 @@ impl<M> Routes<M> {
         Some(replier)
     }
 
-    /// Each prefix of a text, from the empty one to all of it, with what follows it.
+    /// Each prefix of a text, from the empty one to all of it: its hash, its patterns if there are
+    /// any, and what follows it.
     fn way<'a, 't>(
         &'a self,
         text: &'t [u8],
-    ) -> impl Iterator<Item = (Option<&'a Node<M>>, &'t [u8])> + use<'a, 't, M> {
+    ) -> impl Iterator<Item = (u64, Option<&'a Prefix<M>>, &'t [u8])> + use<'a, 't, M> {
         let mut hash = 0;
         let mut end: usize = 0;
         let further = name::words(text).map(move |word| {
@@ -312,13 +348,13 @@ impl<M> Routes<M> {
             // Behind the dot.
             end = end.saturating_add(1);
             let rest = text.get(end..).unwrap_or_default();
-            (self.node(hash, prefix), rest)
+            (hash, self.node(hash, prefix), rest)
         });
-        core::iter::once((Some(&self.root), text)).chain(further)
+        core::iter::once((0, Some(&self.root), text)).chain(further)
     }
 
-    fn node(&self, hash: u64, prefix: &[u8]) -> Option<&Node<M>> {
-        self.nodes.get(hash, |node| *node.prefix == *prefix)
+    fn node(&self, hash: u64, prefix: &[u8]) -> Option<&Prefix<M>> {
+        self.nodes.get(hash, |node| *node.text == *prefix)
     }
 
     /// The hash of a pattern's prefix.
@@ -330,7 +366,7 @@ impl<M> Routes<M> {
     fn ends_mut(&mut self, hash: u64, pattern: &Pattern<'_>) -> Option<&mut Ends<M>> {
         let node = match pattern.prefix() {
             b"" => &mut self.root,
-            prefix => self.nodes.get_mut(hash, |node| *node.prefix == *prefix)?,
+            prefix => self.nodes.get_mut(hash, |node| *node.text == *prefix)?,
         };
         Some(node.ends_mut(pattern.tail()))
     }
@@ -338,7 +374,7 @@ impl<M> Routes<M> {
     /// As [`Routes::ends_mut`], and makes a node that is missing.
     fn make(&mut self, hash: u64, pattern: &Pattern<'_>) -> Result<&mut Ends<M>, AllocError> {
         if self.ends_mut(hash, pattern).is_none() {
-            let node = Node::new(mem::try_copy(pattern.prefix())?);
+            let node = Prefix::new(mem::try_copy(pattern.prefix())?);
             self.nodes.insert(hash, node)?;
         }
         self.ends_mut(hash, pattern).ok_or(AllocError)
@@ -347,7 +383,7 @@ impl<M> Routes<M> {
     /// Removes a pattern's node if nobody needs it.
     fn prune(&mut self, hash: u64, pattern: &Pattern<'_>) {
         let prefix = pattern.prefix();
-        let is_left = |node: &Node<M>| *node.prefix == *prefix && !node.has_ends();
+        let is_left = |node: &Prefix<M>| *node.text == *prefix && !node.has_ends();
         drop(self.nodes.remove(hash, is_left));
     }
 }

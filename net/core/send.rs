@@ -4,23 +4,21 @@
 
 use super::account::Amount;
 use super::account::Charge;
-use super::account::Place;
+use super::address::Dest;
 use super::bus::Bus;
-use super::bus::Dest;
-use super::bus::Member;
-use super::bus::Outgoing;
-use super::entry::Bond;
-use super::entry::Cause;
-use super::entry::Debt;
-use super::entry::Entry;
-use super::entry::Origin;
+use super::bus::Shared;
 use super::error::Error;
-use super::list::Item;
+use super::fanout::Fanout;
+use super::fanout::Policy;
+use super::fanout::Refusal;
+use super::fanout::Unsent;
 use super::mem;
-use super::mem::Arc;
-use super::message::Fault;
-use super::message::Message;
-use super::message::Parts;
+use super::mem::Bytes;
+use super::mem::Room;
+use super::message;
+use super::message::Content;
+use super::message::Head;
+use super::message::Via;
 use super::message::KBUS_ALL_OR_FAIL;
 use super::message::KBUS_ALL_OR_WAIT;
 use super::message::KBUS_HAD_FDS;
@@ -28,27 +26,133 @@ use super::message::KBUS_REQUEST;
 use super::message::KBUS_URGENT;
 use super::message::KBUS_USER_FLAGS;
 use super::name;
-use super::plan::Policy;
-use super::plan::Refusal;
-use super::plan::Target;
-use super::tree::Node;
-use super::wait::Letter;
-use super::wait::Ticket;
-use super::wait::What;
-use super::wakes::Wakes;
+use super::obligation::Obligation;
+use super::peer::Peer;
+use super::queue::Member;
+use super::reply;
+use super::slots::Chunk;
+use super::wait::Place;
 
-/// What became of a send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// It has got this id and is where it belongs.
-    Id(u64),
-    /// It waits for room: see [`Bus::finished`].
-    Wait(Ticket),
+/// What a socket wants to send.
+pub struct Outgoing<'a, M: Member> {
+    /// Where to; `None` when there is no address and no connected default.
+    pub dest: Option<Dest<'a>>,
+    /// `KBUS_REQUEST` and its like.
+    pub flags: u32,
+    /// Whether the flags came with this message and are not the socket's own.
+    pub explicit: bool,
+    /// Bytes to reserve for the reply to a request; 0: what the socket has set.
+    pub reply_max: u32,
+    /// Shown to the requester again, in the reply or status.
+    pub cookie: u64,
+    /// The payload; taken when the message is sent.
+    pub payload: Bytes,
+    /// What a bridge says about it.
+    pub via: Option<Via>,
+    /// Who sends it; taken when it is sent.
+    pub from: Option<M::Sender>,
+    /// Descriptors that come with it.
+    pub files: Option<M::Files>,
 }
 
-/// A slot of a requester and the debt it is for; dropping it gives the slot back.
+impl<M: Member> Default for Outgoing<'_, M> {
+    fn default() -> Self {
+        Outgoing {
+            dest: None,
+            flags: 0,
+            explicit: false,
+            reply_max: 0,
+            cookie: 0,
+            payload: Bytes::new(),
+            via: None,
+            from: None,
+            files: None,
+        }
+    }
+}
+
+impl<M: Member> Outgoing<'_, M> {
+    /// Checks all that can be told without the bus.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Inval`], [`Error::BadMsg`] and [`Error::NameTooLong`] for what is malformed, then
+    /// [`Error::OpNotSupp`] for a private announcement.
+    pub fn check(&self) -> Result<(), Error> {
+        let all_or = self.flags & (KBUS_ALL_OR_FAIL | KBUS_ALL_OR_WAIT);
+        if self.flags & !message::SEND_FLAGS != 0 {
+            return Err(Error::Inval);
+        }
+        let is_reply = matches!(self.dest, Some(Dest::Reply { .. }));
+        if is_reply && self.explicit && (all_or != 0 || self.flags & KBUS_REQUEST != 0) {
+            return Err(Error::Inval);
+        }
+        if all_or == KBUS_ALL_OR_FAIL | KBUS_ALL_OR_WAIT && !is_reply {
+            return Err(Error::Inval);
+        }
+        if let Some(name) = self.dest.and_then(|dest| dest.name()) {
+            name::check_name(name)?;
+        }
+        if matches!(self.dest, Some(Dest::Stateful { .. })) && self.flags & KBUS_REQUEST == 0 {
+            return Err(Error::OpNotSupp);
+        }
+        Ok(())
+    }
+
+    /// Whether it asks for a reply; a reply never does.
+    pub fn is_request(&self) -> bool {
+        self.flags & KBUS_REQUEST != 0 && !matches!(self.dest, Some(Dest::Reply { .. }))
+    }
+
+    /// What the sender wants to happen when a listener is full.
+    fn policy(&self) -> Policy {
+        if self.flags & KBUS_ALL_OR_WAIT != 0 {
+            Policy::Wait
+        } else if self.flags & KBUS_ALL_OR_FAIL != 0 {
+            Policy::Fail
+        } else {
+            Policy::Miss
+        }
+    }
+
+    /// The flags that the recipients of a message of this kind see.
+    pub(super) fn flags_of(&self, kind: u32) -> u32 {
+        let mut flags = (self.flags & (KBUS_USER_FLAGS | KBUS_URGENT)) | kind;
+        if self.files.is_some() {
+            flags |= KBUS_HAD_FDS;
+        }
+        flags
+    }
+
+    /// Takes payload and sender out, on their way into a message.
+    pub(super) fn take_content(&mut self) -> Content<M> {
+        Content {
+            payload: core::mem::take(&mut self.payload),
+            from: self.from.take(),
+        }
+    }
+
+    /// Puts them back.
+    pub(super) fn put_content(&mut self, content: Content<M>) {
+        (self.payload, self.from) = (content.payload, content.from);
+    }
+}
+
+/// What became of a try to send.
+pub enum Sent<M: Member> {
+    /// It has got this id and is where it belongs.
+    Id(u64),
+    /// It is to be tried again when there is room.
+    Wait {
+        /// Where room is lacking first.
+        place: Place<M>,
+        /// Whether the sender's own queue lacks some: then it must not sleep.
+        own: bool,
+    },
+}
+
+/// A slot of a requester that is held for a reply; dropping it gives the slot back.
 struct Reservation<M: Member> {
-    debt: Option<Bond<M>>,
     requester: Option<M>,
     reply: Amount,
 }
@@ -61,251 +165,189 @@ impl<M: Member> Drop for Reservation<M> {
     }
 }
 
-impl<M: Member> Bus<M> {
-    /// Sends an announcement, a request or a reply.
-    ///
-    /// `next_id` is asked for the id when nothing can fail any more. `blocking` says whether a send
-    /// that asks for it may wait.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Outgoing::check`], then in this order [`Error::MsgSize`],
-    /// [`Error::DestAddrReq`], [`Error::NotConn`], [`Error::Pipe`], [`Error::Perm`]; for a request
-    /// [`Error::NoBufs`], [`Error::AddrNotAvail`], [`Error::Pipe`], [`Error::Busy`]; for a reply
-    /// [`Error::ConnRefused`], [`Error::AddrNotAvail`], [`Error::Inval`], [`Error::MsgSize`]; for
-    /// all others [`Error::Busy`], [`Error::Again`], [`Error::DeadLk`]; for all [`Error::DQuot`]
-    /// and [`Error::NoMem`]. Nothing is in any queue then, and all of `out` is still there: it may be
-    /// sent again. So is the payload when nobody has got it: the caller drops it when it holds no
-    /// lock, as it may be large.
-    pub fn send(
-        &mut self,
-        member: &M,
-        out: &mut Outgoing<'_, M>,
-        blocking: bool,
-        next_id: &mut dyn FnMut() -> u64,
-        wakes: &mut Wakes<M>,
-    ) -> Result<Sent, Error> {
-        out.check()?;
-        let dest = self.check_send(member, out)?;
-        // Any later send may be tried again.
-        self.unblock(member.id(), wakes);
-        if policy(out) == Policy::Wait && !matches!(dest, Dest::Reply { .. }) {
-            self.let_ready_go(dest.name().unwrap_or_default(), next_id, wakes)?;
-        }
-        let full = match self.dispatch(member, out, dest, next_id, wakes) {
-            Ok(id) => return Ok(Sent::Id(id)),
-            Err(Refusal::Error(error)) => return Err(error),
-            // Somebody on another bus took the bytes in between.
-            Err(Refusal::Full(_)) if policy(out) != Policy::Wait => return Err(Error::Busy),
-            Err(Refusal::Full(full)) => full,
-        };
-        if !blocking {
-            if let Some(first) = full.first() {
-                self.block(member, first, wakes)?;
-            }
-            return Err(Error::Again);
-        }
-        let what = || Ok(What::Send(Letter::new(out, dest)?));
-        let ticket = self.park(member, what, full, next_id, wakes)?;
-        Ok(Sent::Wait(ticket))
-    }
+/// So often a request looks for another replier, when the one that it found goes in that moment.
+const TRIES: usize = 8;
 
+/// Sends an announcement, a request or a reply, or finds out what it would have to wait for.
+///
+/// # Errors
+///
+/// Those of [`Outgoing::check`], then in this order [`Error::MsgSize`], [`Error::DestAddrReq`],
+/// [`Error::NotConn`], [`Error::Pipe`], [`Error::Perm`]; for a request [`Error::NoBufs`],
+/// [`Error::AddrNotAvail`], [`Error::Pipe`], [`Error::Busy`]; for a reply [`Error::ConnRefused`],
+/// [`Error::AddrNotAvail`], [`Error::Inval`], [`Error::MsgSize`]; for all others [`Error::Busy`];
+/// for all [`Error::DQuot`] and [`Error::NoMem`]. Nothing is in any queue then,
+/// and all of `out` is still there: it may be sent again. So is the payload when nobody has got it.
+///
+/// # Locks
+///
+/// Takes and gives up the bus's and those of queues.
+pub fn send<S: Shared>(
+    shared: &S,
+    member: &S::Member,
+    out: &mut Outgoing<'_, S::Member>,
+) -> Result<Sent<S::Member>, Error> {
+    out.check()?;
+    let dest = shared.locked(|bus| bus.check_send(member, out))?;
+    for _ in 0..TRIES {
+        let result = match dest {
+            Dest::Reply {
+                peer,
+                request,
+                name,
+            } => reply::reply(shared, member, out, (peer, request, name)),
+            Dest::Stateful { name, peer } => request(shared, member, out, (name, Some(peer))),
+            Dest::Name(name) if out.is_request() => request(shared, member, out, (name, None)),
+            Dest::Name(name) => announce(shared, member, out, name),
+        };
+        return match result {
+            Ok(id) => Ok(Sent::Id(id)),
+            Err(Refusal::Again) => continue,
+            Err(Refusal::Error(error)) => Err(error),
+            Err(Refusal::Full { place, own }) => Ok(Sent::Wait { place, own }),
+        };
+    }
+    Err(Error::AddrNotAvail)
+}
+
+impl<M: Member> Bus<M> {
     /// Checks what does not depend on who gets it.
-    pub(super) fn check_send<'a>(
-        &mut self,
-        member: &M,
-        out: &Outgoing<'a, M>,
-    ) -> Result<Dest<'a>, Error> {
+    fn check_send<'a>(&self, member: &M, out: &Outgoing<'a, M>) -> Result<Dest<'a>, Error> {
         if out.payload.len() as u64 > u64::from(self.max_msg) {
             return Err(Error::MsgSize);
         }
         let dest = out.dest.ok_or(Error::DestAddrReq)?;
-        self.sock_mut(member)?;
-        let (read_shut, write_shut) = member.with(|q| (q.read_shut(), q.write_shut()));
-        if write_shut || (out.is_request() && read_shut) {
-            return Err(Error::Pipe);
-        }
+        self.check_sender(member, out.is_request())?;
         if dest.name().is_some_and(name::is_bus_own) {
             return Err(Error::Perm);
         }
         Ok(dest)
     }
 
-    /// Sends what has been checked; the payload stays where it is unless it is sent.
-    pub(super) fn dispatch(
-        &mut self,
-        member: &M,
-        out: &mut Outgoing<'_, M>,
-        dest: Dest<'_>,
-        next_id: &mut dyn FnMut() -> u64,
-        wakes: &mut Wakes<M>,
-    ) -> Result<u64, Refusal<M>> {
-        match dest {
-            Dest::Reply {
-                peer,
-                request,
-                name,
-            } => self.reply(member, out, (peer, request, name), next_id, wakes),
-            Dest::Stateful { name, peer } => {
-                self.request(member, out, (name, Some(peer)), next_id, wakes)
-            }
-            Dest::Name(name) if out.is_request() => {
-                self.request(member, out, (name, None), next_id, wakes)
-            }
-            Dest::Name(name) => self.announce(member, out, name, next_id, wakes),
+    /// Checks that a socket may send; a request's sender must be able to read.
+    pub(super) fn check_sender(&self, member: &M, reads: bool) -> Result<(), Error> {
+        self.sock(member)?;
+        let (read_shut, write_shut) = member.with(|q| (q.read_shut(), q.write_shut()));
+        match write_shut || (reads && read_shut) {
+            true => Err(Error::Pipe),
+            false => Ok(()),
         }
-    }
-
-    fn announce(
-        &mut self,
-        member: &M,
-        out: &mut Outgoing<'_, M>,
-        name: &[u8],
-        next_id: &mut dyn FnMut() -> u64,
-        wakes: &mut Wakes<M>,
-    ) -> Result<u64, Refusal<M>> {
-        let mut plan = self.plan(&Target {
-            sender: member,
-            name,
-            replier: None,
-            len: out.payload.len(),
-            served: 0,
-            reply: Amount::NONE,
-            paid: None,
-            policy: policy(out),
-        })?;
-        let charge = self.charge(member, plan.bytes()).ok_or(Error::DQuot)?;
-        plan.collect(member)?;
-        if !plan.reaches_anybody() {
-            return Ok(plan.miss(next_id(), wakes));
-        }
-        let message = Self::message(member, out, 0, (0, 0), name, charge)?;
-        let id = next_id();
-        message.set_id(id);
-        plan.deliver(&message, None, out.files.as_ref(), wakes);
-        out.sent = Some(message);
-        Ok(id)
-    }
-
-    fn request(
-        &mut self,
-        member: &M,
-        out: &mut Outgoing<'_, M>,
-        (name, peer): (&[u8], Option<u64>),
-        next_id: &mut dyn FnMut() -> u64,
-        wakes: &mut Wakes<M>,
-    ) -> Result<u64, Refusal<M>> {
-        let reply_max = match out.reply_max {
-            0 => member.with(|queue| queue.reply_max()),
-            bytes => bytes,
-        };
-        let reply_max = reply_max.min(self.max_msg) as usize;
-        let payer = member.payer();
-        let reply = Amount {
-            bytes: reply_max as u64,
-            messages: 1,
-        };
-        if !member.with(|queue| queue.reserve(reply, payer.left())) {
-            return Err(Error::NoBufs.into());
-        }
-        let mut reservation = Reservation {
-            debt: None,
-            requester: Some(member.clone()),
-            reply,
-        };
-        let reserved = self.charge(member, reply_max).ok_or(Error::NoBufs)?;
-        // Taken at the end: what fails must not have had what others lack.
-        if !reply.fits(payer.left()) {
-            return Err(Error::NoBufs.into());
-        }
-        let replier = self.replier(name).ok_or(Error::AddrNotAvail)?;
-        let (replier, binding) = (replier.member.clone(), replier.binding);
-        if peer.is_some_and(|peer| replier.id() != peer) {
-            return Err(Error::Pipe.into());
-        }
-        let mut plan = self.plan(&Target {
-            sender: member,
-            name,
-            replier: Some((&replier, binding)),
-            len: out.payload.len(),
-            served: 0,
-            reply,
-            paid: None,
-            policy: policy(out),
-        })?;
-        let charge = self.charge(member, plan.bytes()).ok_or(Error::DQuot)?;
-        plan.collect(member)?;
-        let purse = Charge::new(payer.budget(), reply_max).ok_or(Error::NoBufs)?;
-        let place = Place::new(payer.messages()).ok_or(Error::NoBufs)?;
-        let mut blank = Item::new(Entry::blank(Cause::Own, Origin::Made))?;
-        blank.value.own = true;
-        blank.value.paid.place = Some(place);
-        let debt = Debt {
-            requester: member.clone(),
-            replier: replier.id(),
-            cookie: out.cookie,
-            name: mem::try_copy(name)?,
-            reserved,
-            purse,
-            promised: reply,
-            blank: Some(blank),
-            fault: Fault::GoneAway,
-        };
-        reservation.debt = Some(Node::new(0, debt)?);
-        let to = (peer.unwrap_or(0), 0);
-        let message = Self::message(member, out, KBUS_REQUEST, to, name, charge)?;
-        let id = next_id();
-        message.set_id(id);
-        reservation.requester = None;
-        let mut debt = reservation.debt.take();
-        if let Some(debt) = debt.as_mut() {
-            debt.set_key(id);
-        }
-        plan.deliver(&message, debt, out.files.as_ref(), wakes);
-        out.sent = Some(message);
-        Ok(id)
-    }
-
-    /// Makes the message, with the payload of `out`: whom it is `to` and which request it answers.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoMem`].
-    pub(super) fn message(
-        member: &M,
-        out: &mut Outgoing<'_, M>,
-        kind: u32,
-        (to, in_reply_to): (u64, u64),
-        name: &[u8],
-        charge: Charge,
-    ) -> Result<Arc<Message<M>>, Error> {
-        let mut flags = (out.flags & (KBUS_USER_FLAGS | KBUS_URGENT)) | kind;
-        if out.files.is_some() {
-            flags |= KBUS_HAD_FDS;
-        }
-        let (name, room) = (mem::try_copy(name)?, mem::ArcRoom::new()?);
-        let parts = Parts {
-            flags,
-            sender: member.id(),
-            to,
-            in_reply_to,
-            name,
-            payload: core::mem::take(&mut out.payload),
-            via: out.via,
-            from: out.from.take(),
-            charge,
-        };
-        Ok(room.fill(Message::new(parts)))
     }
 }
 
-/// What the sender wants to happen when a listener is full.
-fn policy<M: Member>(out: &Outgoing<'_, M>) -> Policy {
-    if out.flags & KBUS_ALL_OR_WAIT != 0 {
-        Policy::Wait
-    } else if out.flags & KBUS_ALL_OR_FAIL != 0 {
-        Policy::Fail
-    } else {
-        Policy::Miss
+fn announce<S: Shared>(
+    shared: &S,
+    member: &S::Member,
+    out: &mut Outgoing<'_, S::Member>,
+    name: &[u8],
+) -> Result<u64, Refusal<S::Member>> {
+    let (policy, files) = (out.policy(), out.files.clone());
+    let head = Head {
+        flags: out.flags_of(0),
+        sender: member.id(),
+        to: 0,
+        in_reply_to: 0,
+        name,
+        via: out.via,
+    };
+    let content = out.take_content();
+    let check = |bus: &mut Bus<S::Member>| bus.check_sender(member, false);
+    Fanout::new(member, head, policy, content, files.as_ref())
+        .send(shared, check, |_, _| ())
+        .map_err(|unsent| {
+            let Unsent {
+                refusal, content, ..
+            } = unsent;
+            out.put_content(content);
+            refusal
+        })
+}
+
+fn request<S: Shared>(
+    shared: &S,
+    member: &S::Member,
+    out: &mut Outgoing<'_, S::Member>,
+    (name, peer): (&[u8], Option<u64>),
+) -> Result<u64, Refusal<S::Member>> {
+    let mut owed_name = mem::try_copy(name)?;
+    let room = Room::new()?;
+    let place = mem::BoxRoom::new()?;
+    let payer = member.payer();
+    let mut reservation = Reservation {
+        requester: None,
+        reply: Amount::NONE,
+    };
+    let mut chunk = None;
+    let (obligation, asked) = loop {
+        let reserved = shared.locked(|bus| {
+            let wanted = match out.reply_max {
+                0 => member.with(|queue| queue.reply_max()),
+                bytes => bytes,
+            };
+            let bytes = u64::from(wanted.min(bus.max_msg));
+            let reply = Amount { bytes, messages: 1 };
+            match member.with(|queue| queue.reserve(reply, payer.left(), &mut chunk))? {
+                Some(true) => {}
+                Some(false) => return Err(Refusal::Error(Error::NoBufs)),
+                None => return Ok(None),
+            }
+            reservation.requester = Some(member.clone());
+            reservation.reply = reply;
+            let bus_bytes = bus.charge(member, bytes).ok_or(Error::NoBufs)?;
+            let held = Charge::new(&payer.bytes, bytes).ok_or(Error::NoBufs)?;
+            let held_place = Charge::new(&payer.messages, 1).ok_or(Error::NoBufs)?;
+            let replier = bus.replier(name).ok_or(Error::AddrNotAvail)?;
+            let asked = (replier.member.clone(), replier.binding);
+            if peer.is_some_and(|peer| asked.0.id() != peer) {
+                return Err(Error::Pipe.into());
+            }
+            let obligation = Obligation {
+                requester: member.clone(),
+                request: 0,
+                replier: asked.0.id(),
+                cookie: out.cookie,
+                name: core::mem::take(&mut owed_name),
+                bus_bytes,
+                bytes: held,
+                place: Some(held_place),
+                reserved: reply,
+                room: None,
+            };
+            Ok(Some((obligation, asked)))
+        })?;
+        match reserved {
+            Some(reserved) => break reserved,
+            None => chunk = Some(member.within(Chunk::new)?),
+        }
+    };
+    let mut obligation = place.fill(obligation);
+    obligation.room = Some(room);
+    let (policy, files) = (out.policy(), out.files.clone());
+    let head = Head {
+        flags: out.flags_of(KBUS_REQUEST),
+        sender: member.id(),
+        to: peer.unwrap_or(0),
+        in_reply_to: 0,
+        name,
+        via: out.via,
+    };
+    let content = out.take_content();
+    let check = |bus: &mut Bus<S::Member>| bus.check_sender(member, true);
+    let sent = Fanout::new(member, head, policy, content, files.as_ref())
+        .ask(asked, obligation)
+        .send(shared, check, |_, _| ());
+    match sent {
+        Ok(id) => {
+            // It is the obligation's now.
+            reservation.requester = None;
+            Ok(id)
+        }
+        Err(unsent) => {
+            out.put_content(unsent.content);
+            if let Some(obligation) = unsent.obligation {
+                obligation.cancel();
+            }
+            Err(unsent.refusal)
+        }
     }
 }

@@ -12,7 +12,14 @@ use super::{
     task, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
+    alloc::{
+        flags::{
+            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
+            GFP_NOWAIT, //
+        },
+        AllocError, //
+    },
     cred::Credential,
     prelude::*,
     sync::aref::ARef,
@@ -123,6 +130,28 @@ impl Creds {
             uid,
             gid,
             label: self.label,
+        })
+    }
+
+    /// Another set of the same. Does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub(crate) fn copy(&self) -> Result<Self, AllocError> {
+        let label = match &self.label {
+            Some(text) => {
+                let mut copy = KVec::new();
+                copy.extend_from_slice(text, GFP_NOWAIT | (GFP_KERNEL_ACCOUNT & !GFP_KERNEL))?;
+                Some(copy)
+            }
+            None => None,
+        };
+        Ok(Self {
+            pid: self.pid.clone(),
+            uid: self.uid,
+            gid: self.gid,
+            label,
         })
     }
 

@@ -6,10 +6,20 @@
 /* As in rust/helpers/helpers.c; without link-time optimisation it marks a plain call. */
 #define __rust_helper
 
-__rust_helper struct workqueue_struct *
-rust_helper_kbus_alloc_workqueue(const char *name)
+__rust_helper struct mem_cgroup *
+rust_helper_kbus_set_active_memcg(struct mem_cgroup *memcg)
 {
-	return alloc_workqueue("%s", WQ_UNBOUND, 0, name);
+	return set_active_memcg(memcg);
+}
+
+__rust_helper void *rust_helper_kbus_kvmalloc(size_t size, gfp_t flags)
+{
+	return kvmalloc(size, flags);
+}
+
+__rust_helper void rust_helper_kbus_mem_cgroup_put(struct mem_cgroup *memcg)
+{
+	mem_cgroup_put(memcg);
 }
 
 __rust_helper void *rust_helper_kbus_sk_user_data(const struct sock *sk)
@@ -26,6 +36,16 @@ __rust_helper void rust_helper_kbus_set_sk_user_data(struct sock *sk,
 __rust_helper void rust_helper_kbus_sk_state_change(struct sock *sk)
 {
 	sk->sk_state_change(sk);
+}
+
+__rust_helper void rust_helper_kbus_sk_write_space(struct sock *sk)
+{
+	sk->sk_write_space(sk);
+}
+
+__rust_helper void rust_helper_kbus_sk_set_bit(int nr, struct sock *sk)
+{
+	sk_set_bit(nr, sk);
 }
 
 __rust_helper void rust_helper_kbus_set_sk_protocol(struct sock *sk,
@@ -246,6 +266,12 @@ __rust_helper kgid_t rust_helper_kbus_current_egid(void)
 __rust_helper struct user_namespace *rust_helper_kbus_current_user_ns(void)
 {
 	return current_user_ns();
+}
+
+__rust_helper u64
+rust_helper_kbus_user_ns_id(const struct user_namespace *ns)
+{
+	return ns->ns.ns_id;
 }
 
 __rust_helper void *rust_helper_kbus_net_generic(const struct net *net,

@@ -4,6 +4,7 @@
  *
  * Exported functions:
  * @bind sk_alloc
+ * @bind get_mem_cgroup_from_mm
  * @bind proto_register
  * @bind proto_unregister
  * @bind sock_register
@@ -52,6 +53,7 @@
 #include <linux/fs.h>
 #include <linux/fs_struct.h>
 #include <linux/kprobes.h>
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mount.h>
@@ -62,6 +64,7 @@
 #include <linux/proc_fs.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
 #include <linux/seccomp.h>
@@ -70,7 +73,6 @@
 #include <linux/sockptr.h>
 #include <linux/sysctl.h>
 #include <linux/uidgid.h>
-#include <linux/workqueue.h>
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 #include <net/scm.h>
@@ -79,17 +81,24 @@
 /* struct sock is opaque to the kernel crate, and some macros are. */
 #ifdef __BINDGEN__
 const size_t RUST_CONST_HELPER_KBUS_SOCK_SIZE = sizeof(struct sock);
+const int RUST_CONST_HELPER_KBUS_SOCKWQ_ASYNC_NOSPACE = SOCKWQ_ASYNC_NOSPACE;
+const gfp_t RUST_CONST_HELPER_KBUS_GFP_KILLS_NOBODY =
+	GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN;
 const u32 RUST_CONST_HELPER_KBUS_KPROBE_FLAG_DISABLED = KPROBE_FLAG_DISABLED;
 const u32 RUST_CONST_HELPER_KBUS_LOOKUP_FOLLOW = LOOKUP_FOLLOW;
 const unsigned long RUST_CONST_HELPER_KBUS_SB_NOUSER = SB_NOUSER;
 #endif
 
-struct workqueue_struct *
-rust_helper_kbus_alloc_workqueue(const char *name);
+struct mem_cgroup *
+rust_helper_kbus_set_active_memcg(struct mem_cgroup *memcg);
+void *rust_helper_kbus_kvmalloc(size_t size, gfp_t flags);
+void rust_helper_kbus_mem_cgroup_put(struct mem_cgroup *memcg);
 void *rust_helper_kbus_sk_user_data(const struct sock *sk);
 void rust_helper_kbus_set_sk_user_data(struct sock *sk, void *data);
 void rust_helper_kbus_sk_data_ready(struct sock *sk);
 void rust_helper_kbus_sk_state_change(struct sock *sk);
+void rust_helper_kbus_sk_write_space(struct sock *sk);
+void rust_helper_kbus_sk_set_bit(int nr, struct sock *sk);
 void rust_helper_kbus_set_sk_protocol(struct sock *sk, u16 protocol);
 int rust_helper_kbus_sk_rcvbuf(const struct sock *sk);
 spinlock_t *rust_helper_kbus_sk_peer_lock(struct sock *sk);
@@ -134,6 +143,7 @@ unsigned long rust_helper_kbus_task_rlimit(const struct task_struct *task,
 void rust_helper_kbus_scm_detach_fds(struct msghdr *msg,
 				     struct scm_cookie *scm);
 struct user_namespace *rust_helper_kbus_current_user_ns(void);
+u64 rust_helper_kbus_user_ns_id(const struct user_namespace *ns);
 void *rust_helper_kbus_net_generic(const struct net *net, unsigned int id);
 struct net *rust_helper_kbus_current_net(void);
 int rust_helper_kbus_put_user(int value, int __user *ptr);

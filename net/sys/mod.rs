@@ -27,6 +27,7 @@ mod bindings {
 }
 
 pub(crate) mod cred;
+pub(crate) mod memory;
 pub(crate) mod msg;
 pub(crate) mod net_ns;
 pub(crate) mod path;
@@ -41,4 +42,3 @@ pub(crate) mod sockopt;
 pub(crate) mod sysctl;
 pub(crate) mod task;
 mod unix;
-pub(crate) mod work;

@@ -6,25 +6,11 @@
 
 use super::{
     bindings,
-    msg::RecvMsg,
-    task, //
+    msg::RecvMsg, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
-    prelude::*,
-    rbtree::{
-        RBTree,
-        RBTreeNode, //
-    },
-    sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Release, //
-        },
-        global_lock, //
-    },
-    task::Task, //
+    prelude::*, //
 };
 
 use core::{
@@ -112,23 +98,28 @@ impl Drop for List {
     }
 }
 
-/// The files of a message that is in flight.
-pub(crate) struct Files {
+/// The files of a message that is in flight, and what they count as.
+pub(crate) struct Files<C> {
     list: List,
-    _flight: Flight,
+    _counted: C,
 }
 
-impl Files {
+impl<C> Files<C> {
     /// Takes up the files of the current task's descriptors `fds`, whose bytes are those of `SCM_RIGHTS`.
     ///
     /// Sockets of the address families `refused` and io_uring are refused: those hold references to other files, maybe to
-    /// the very socket that these files are sent to, and nobody would find such a circle. `None` is for no files.
+    /// the very socket that these files are sent to, and nobody would find such a circle. `None` is for no files. `count_files`
+    /// is told how many they are.
     ///
     /// # Errors
     ///
     /// `EINVAL` for too many or a part of a number, `EBADF` for what is not open, `EOPNOTSUPP` for what is refused,
-    /// `ETOOMANYREFS` if this user has too many in flight, `ENOMEM`.
-    pub(crate) fn take_up(fds: &[u8], refused: &[i32]) -> Result<Option<Self>> {
+    /// `ENOMEM`, or what `count_files` says.
+    pub(crate) fn take_up(
+        fds: &[u8],
+        refused: &[i32],
+        count_files: impl FnOnce(usize) -> Result<C>,
+    ) -> Result<Option<Self>> {
         let count = fds.len() / size_of::<i32>();
         if fds.len() % size_of::<i32>() != 0 || count > FILES_MAX {
             return Err(EINVAL);
@@ -144,10 +135,10 @@ impl Files {
                 return Err(EOPNOTSUPP);
             }
         }
-        let flight = Flight::begin(count)?;
+        let counted = count_files(count)?;
         Ok(Some(Self {
             list,
-            _flight: flight,
+            _counted: counted,
         }))
     }
 
@@ -214,93 +205,5 @@ unsafe fn family(file: NonNull<bindings::file>) -> Option<i32> {
         let sock = NonNull::new(bindings::sock_from_file(file.as_ptr()))?;
         let ops = (&raw const (*sock.as_ptr()).ops).read_volatile();
         Some((*NonNull::new(ops.cast_mut())?.as_ptr()).family)
-    }
-}
-
-global_lock! {
-    // SAFETY: `Flights::new()` comes first, as `Flight::begin()` sees to.
-    unsafe(uninit) static IN_FLIGHT: Mutex<Option<RBTree<u32, usize>>> = None;
-}
-
-static READY: Atomic<bool> = Atomic::new(false);
-
-/// Makes [`Files`] possible.
-pub(crate) struct Flights(());
-
-impl Flights {
-    /// To be called once per load of the module; later ones have no effect.
-    pub(crate) fn new() -> Self {
-        static BEGUN: Atomic<bool> = Atomic::new(false);
-        if !BEGUN.xchg(true, Acquire) {
-            // SAFETY: Nobody else comes here, and nobody uses the lock before it is `READY`.
-            unsafe { IN_FLIGHT.init() };
-            READY.store(true, Release);
-        }
-        Self(())
-    }
-}
-
-/// That a number of a user's files are in flight, until it is dropped.
-struct Flight {
-    user: u32,
-    count: usize,
-}
-
-impl Flight {
-    /// Counts files of the user who answers for the current task: who may use many ids is one user.
-    ///
-    /// # Errors
-    ///
-    /// `ETOOMANYREFS` if the user had more than `RLIMIT_NOFILE` before, unless it has `CAP_SYS_RESOURCE` or
-    /// `CAP_SYS_ADMIN`, as AF_UNIX has it; `ENOMEM`.
-    fn begin(count: usize) -> Result<Self> {
-        if !READY.load(Acquire) {
-            return Err(ENOMEM);
-        }
-        let user = task::current_payer();
-        // SAFETY: A task may read its own limits.
-        let limit = unsafe { bindings::task_rlimit(Task::current_raw(), bindings::RLIMIT_NOFILE) };
-        // Before the lock. It goes again if the user has some in flight already.
-        let node = RBTreeNode::new(user, count, GFP_KERNEL_ACCOUNT)?;
-        let before = {
-            let mut table = IN_FLIGHT.lock();
-            let table = table.get_or_insert_with(RBTree::new);
-            match table.get_mut(&user) {
-                Some(sum) => {
-                    let before = *sum;
-                    *sum = before.saturating_add(count);
-                    before
-                }
-                None => {
-                    drop(table.insert(node));
-                    0
-                }
-            }
-        };
-        let flight = Self { user, count };
-        // SAFETY: It may be called in process context.
-        let may = || unsafe {
-            bindings::capable(bindings::CAP_SYS_RESOURCE as i32)
-                || bindings::capable(bindings::CAP_SYS_ADMIN as i32)
-        };
-        if before > limit && !may() {
-            return Err(ETOOMANYREFS);
-        }
-        Ok(flight)
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        let mut table = IN_FLIGHT.lock();
-        let Some(table) = table.as_mut() else {
-            return;
-        };
-        if let Some(sum) = table.get_mut(&self.user) {
-            *sum = sum.saturating_sub(self.count);
-            if *sum == 0 {
-                let _ = table.remove(&self.user);
-            }
-        }
     }
 }

@@ -77,6 +77,18 @@ impl Sock {
         unsafe { bindings::sk_state_change(self.as_raw()) };
     }
 
+    /// Wakes whoever polls for room to send, and sends `SIGIO` where [`Self::want_space`] came before.
+    pub(crate) fn write_space(&self) {
+        // SAFETY: As in `data_ready`.
+        unsafe { bindings::sk_write_space(self.as_raw()) };
+    }
+
+    /// A send was refused for want of room: who wants `SIGIO` is to get one when there is some.
+    pub(crate) fn want_space(&self) {
+        // SAFETY: `self` is valid; the wait queue whose flags this sets stays as long as the file.
+        unsafe { bindings::sk_set_bit(bindings::SOCKWQ_ASYNC_NOSPACE, self.as_raw()) };
+    }
+
     /// Whether the current task, and whoever opened the socket, have `CAP_NET_ADMIN` over its network namespace.
     ///
     /// False for a socket that nobody has opened, or that is closed. The kernel's own

@@ -32,11 +32,7 @@ use core::{
     ptr::{
         null_mut,
         NonNull, //
-    },
-    sync::atomic::{
-        AtomicU64,
-        Ordering, //
-    },
+    }, //
 };
 
 /// What may be written to a [`Number`].
@@ -99,7 +95,7 @@ pub(crate) struct Limit {
     /// The file's name.
     pub(crate) name: &'static CStr,
     /// Where the value is.
-    pub(crate) value: &'static AtomicU64,
+    pub(crate) value: &'static Atomic<u64>,
     /// The least that may be written.
     pub(crate) min: u64,
     /// The most.
@@ -277,7 +273,7 @@ unsafe extern "C" fn access_limit<T: Written>(
             ManuallyDrop::new(Arc::from_raw((*table).data.cast::<T>().cast_const())),
         )
     };
-    let mut value = word(limit.value.load(Ordering::Relaxed));
+    let mut value = word(limit.value.load(Relaxed));
     let (mut min, mut max) = (word(limit.min), word(limit.max));
     // SAFETY: The entry is valid, and has no destructor.
     let mut plain = unsafe { table.read() };
@@ -288,7 +284,7 @@ unsafe extern "C" fn access_limit<T: Written>(
     // caller's.
     let result = unsafe { bindings::proc_doulongvec_minmax(&plain, write, buffer, len, position) };
     if write != 0 && result == 0 {
-        limit.value.store(value as u64, Ordering::Relaxed);
+        limit.value.store(value as u64, Relaxed);
         T::written(&told);
     }
     result

@@ -45,21 +45,42 @@ pub(crate) fn current_euid() -> u32 {
     Kuid::current_euid().into_raw().val
 }
 
-/// The user who answers for the current task, as a number of the initial user namespace.
+/// Marks the number of a payer that is a user namespace, and no user.
+const NAMESPACE: u64 = 1 << 63;
+
+/// The user who answers for the current task, as a number: a user's of the initial user namespace, or
+/// one that stands for a user namespace.
 ///
-/// The ids of a user namespace were lent by its owner: so it is that one, in the outermost namespace but the initial one.
-/// Else who may map many ids would be as many users.
-pub(crate) fn current_payer() -> u32 {
-    let mut user = current_euid();
-    // SAFETY: The current task's user namespace and its ancestors are valid, and their owners do not change.
+/// The ids of a user namespace were lent by its owner: so it is that one, in the outermost namespace
+/// but the initial one. Else who may map many ids would be as many users. But if root has made that
+/// namespace, it is a container of the system's: nothing in it takes from root, or from another
+/// container, so that it is a user of its own.
+pub(crate) fn current_payer() -> u64 {
+    let mut payer = u64::from(current_euid());
+    // SAFETY: The current task's user namespace and its ancestors are valid, and their owners and
+    // numbers do not change.
     unsafe {
         let mut namespace = bindings::current_user_ns();
         while !core::ptr::eq(namespace, &raw const bindings::init_user_ns) {
-            user = (*namespace).owner.val;
+            payer = match (*namespace).owner.val {
+                0 => NAMESPACE | bindings::user_ns_id(namespace),
+                owner => u64::from(owner),
+            };
             namespace = (*namespace).parent;
         }
     }
-    user
+    payer
+}
+
+/// Whether the current task has used up `RLIMIT_NOFILE` with so many files, and has neither
+/// `CAP_SYS_RESOURCE` nor `CAP_SYS_ADMIN`, as `too_many_unix_fds()` has it.
+pub(crate) fn exceeds_nofile(count: u64) -> bool {
+    // SAFETY: A task may read its own limits and ask for its own capabilities.
+    unsafe {
+        count > bindings::task_rlimit(Task::current_raw(), bindings::RLIMIT_NOFILE) as u64
+            && !bindings::capable(bindings::CAP_SYS_RESOURCE as i32)
+            && !bindings::capable(bindings::CAP_SYS_ADMIN as i32)
+    }
 }
 
 /// The effective group of the current task, as a number of the initial user namespace.

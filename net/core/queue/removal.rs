@@ -2,25 +2,27 @@
 
 //! What leaves a queue without being read, as bindings go, and its socket.
 //!
-//! Requests among it are kept until their requesters have been told.
+//! Messages that are pending go without a trace: their send finds out, or does not care.
 
-use super::super::account::Amount;
-use super::super::bus::Held;
-use super::super::bus::Member;
-use super::super::entry::Bond;
 use super::super::entry::Cause;
-use super::super::entry::Gap;
-use super::super::list::List;
-use super::super::message::Fault;
-use super::super::name::Pattern;
-use super::super::tree::Tree;
-use super::Entry;
-use super::Garbage;
+use super::super::entry::Entry;
+use super::super::mem::Box;
+use super::super::mem::Map;
+use super::super::obligation::Obligation;
+use super::super::slots::Slots;
+use super::super::wait::Waiters;
+use super::Blocked;
+use super::Member;
 use super::Queue;
+
+/// Entries that are looked at in one hold of the queue's lock.
+const LOOKS: usize = 64;
+/// Entries that are taken out in one hold.
+const TAKEN: usize = 8;
 
 /// What becomes of an entry when bindings go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(in super::super) enum Verdict {
     /// It stays.
     Keep,
     /// It goes, and the request is not answered.
@@ -29,168 +31,186 @@ enum Verdict {
     Disown,
 }
 
+/// A walk through a queue that takes entries out, in steps.
+///
+/// What has been put in since it began is left alone.
+pub(in super::super) struct Removal {
+    /// Marks what it has looked at.
+    number: u64,
+    /// The last serial number when it began.
+    until: u64,
+    /// Where it goes on.
+    next: Option<(u32, u64)>,
+    begun: bool,
+}
+
+/// What one step has taken out, to be dropped under no lock.
+pub(in super::super) struct Taken<M: Member> {
+    pub(in super::super) entries: [Option<Entry<M>>; TAKEN],
+    /// Obligations of entries that stay.
+    pub(in super::super) disowned: [Option<Box<Obligation<M>>>; TAKEN],
+    /// Whether there may be more.
+    pub(in super::super) more: bool,
+}
+
+/// What a queue held that was closed.
+pub(in super::super) struct Closed<M: Member> {
+    pub(in super::super) list: Slots<Entry<M>>,
+    pub(in super::super) owed: Map<u64, Option<Box<Obligation<M>>>>,
+    pub(in super::super) waiters: Waiters<M>,
+    pub(in super::super) blocked: Option<Blocked<M>>,
+}
+
 impl<M: Member> Queue<M> {
-    /// Takes out what only a listener binding let in that has this pattern; of identical ones it is the one of that number,
-    /// which are numbered from 0.
-    ///
-    /// A look at each entry and at most one comparison of its name is what this costs: a queue may be long, and the bus is
-    /// locked.
-    pub(in super::super) fn unlisten(
-        &mut self,
-        binding: u64,
-        nth: u32,
-        pattern: &Pattern<'_>,
-    ) -> Garbage<M> {
-        self.take_out(Fault::Unbound, |entry| {
-            // Of the binding that goes there is the last one, and it was there when the message came.
-            let goes = |last| nth == 0 && binding <= last && pattern.matches(entry.name());
-            match entry.cause {
-                Cause::Binding { id, nth: n } if id == binding && n == nth => Verdict::Remove,
-                Cause::Once {
-                    last,
-                    replier,
-                    listeners,
-                } if goes(last) => {
-                    let listeners = listeners.saturating_sub(1);
-                    entry.cause = Cause::Once {
-                        last,
-                        replier,
-                        listeners,
-                    };
-                    match listeners == 0 && entry.debt.is_none() {
-                        true => Verdict::Remove,
-                        false => Verdict::Keep,
-                    }
-                }
-                _ => Verdict::Keep,
-            }
-        })
-    }
-
-    /// Takes out what a replier binding let in and was not read.
-    pub(in super::super) fn unbind_replier(&mut self, binding: u64) -> Garbage<M> {
-        self.take_out(Fault::Unbound, |entry| match entry.cause {
-            Cause::Binding { id, .. } if id == binding => Verdict::Remove,
-            Cause::Once {
-                replier, listeners, ..
-            } if replier == binding && entry.debt.is_some() => match listeners {
-                0 => Verdict::Remove,
-                _ => Verdict::Disown,
-            },
-            _ => Verdict::Keep,
-        })
-    }
-
-    /// Requests that are taken out are kept aside until they are settled; the rest is returned.
-    fn take_out(&mut self, fault: Fault, judge: impl Fn(&mut Entry<M>) -> Verdict) -> Garbage<M> {
-        let mut garbage = List::new();
-        let mut kept = List::new();
-        // What was missed before a removed message is told with the next one that is left.
-        let mut gap = Gap::NONE;
-        while let Some(mut slip) = self.list.pop_front() {
-            let verdict = judge(&mut slip.value);
-            if verdict != Verdict::Keep {
-                if let Some(mut debt) = slip.value.debt.take() {
-                    debt.value.fault = fault;
-                    let id = debt.key();
-                    self.dying.insert(debt, id);
-                }
-            }
-            gap.add(slip.value.gap);
-            if verdict == Verdict::Remove {
-                slip.value.gap = Gap::NONE;
-                self.forget(&slip.value);
-                garbage.push_back(slip);
-            } else {
-                slip.value.gap = core::mem::replace(&mut gap, Gap::NONE);
-                kept.push_back(slip);
-            }
+    /// Begins a walk through what is here now.
+    pub(in super::super) fn begin_removal(&mut self) -> Removal {
+        self.last_serial = self.last_serial.saturating_add(1);
+        Removal {
+            number: self.last_serial,
+            until: self.last_serial,
+            next: None,
+            begun: false,
         }
-        self.list = kept;
-        gap.add(self.gap);
-        self.gap = gap;
-        garbage
     }
 
-    /// Closes the queue: nothing arrives, and nothing will be answered.
-    ///
-    /// What is in it is left to [`Queue::clear_some`].
-    pub(in super::super) fn close(&mut self) {
-        self.closed = true;
-        self.forsake();
-        self.remains = core::mem::take(&mut self.list);
-        (self.unread, self.bytes, self.own.waiting) = (0, 0, Amount::NONE);
-        (self.pooled, self.notices) = (0, 0);
-    }
-
-    /// Takes out a part of what was in a queue that is closed; requests are kept aside until they are
-    /// settled.
-    pub(in super::super) fn clear_some(&mut self, most: usize) -> Garbage<M> {
-        let mut garbage = List::new();
-        for _ in 0..most {
-            let Some(mut slip) = self.remains.pop_any() else {
+    /// Goes on with it: looks at some entries and does to each what `judge` says.
+    pub(in super::super) fn remove_some(
+        &mut self,
+        removal: &mut Removal,
+        judge: impl Fn(&mut Entry<M>) -> Verdict,
+    ) -> Taken<M> {
+        let mut taken = Taken {
+            entries: [const { None }; TAKEN],
+            disowned: [const { None }; TAKEN],
+            more: true,
+        };
+        let Removal { number, until, .. } = *removal;
+        let goes_on = removal.next.filter(|(at, serial)| self.find(*at, *serial).is_some());
+        let mut next = match goes_on {
+            Some((at, _)) => Some(at),
+            // From the start, past all that it has looked at.
+            None if removal.begun && removal.next.is_none() => None,
+            None => self.list.first(),
+        };
+        removal.begun = true;
+        let (mut used, mut looks) = (0, 0);
+        while let Some(at) = next {
+            if used == TAKEN || looks == LOOKS {
+                break;
+            }
+            next = self.list.next(at);
+            let Some(entry) = self.list.get_mut(at) else {
                 break;
             };
-            if let Some(mut debt) = slip.value.debt.take() {
-                debt.value.fault = Fault::GoneAway;
-                let id = debt.key();
-                self.dying.insert(debt, id);
+            if entry.serial > until || entry.looked_at == number {
+                continue;
             }
-            garbage.push_back(slip);
+            entry.looked_at = number;
+            looks += 1;
+            match judge(entry) {
+                Verdict::Keep => continue,
+                Verdict::Disown => {
+                    if let Some(place) = taken.disowned.get_mut(used) {
+                        let mut obligation = entry.obligation.take();
+                        if let Some(obligation) = &mut obligation {
+                            obligation.request = entry.id();
+                        }
+                        *place = obligation;
+                    }
+                }
+                Verdict::Remove => {
+                    if let Some(place) = taken.entries.get_mut(used) {
+                        *place = self.take_with_gap(at);
+                    }
+                    self.changed();
+                }
+            }
+            used += 1;
         }
-        garbage
+        removal.next = next.and_then(|at| Some((at, self.list.get(at)?.serial)));
+        taken.more = removal.next.is_some();
+        taken
     }
 
-    /// Keeps bindings that count no more until they are out of the routes.
-    ///
-    /// A socket has none of a kind after it has lost those of that kind: so nothing is here already.
-    pub(in super::super) fn part(&mut self, listens: Tree<Held<M>>, replies: Tree<Held<M>>) {
-        if !listens.is_empty() {
-            self.unheard = listens;
-        }
-        if !replies.is_empty() {
-            self.parting = replies;
-        }
-    }
-
-    /// Nothing arrives any more; requests that were not read will not be answered.
-    pub(in super::super) fn shut_read(&mut self) -> Garbage<M> {
-        self.read_shut = true;
-        self.take_out(Fault::GoneAway, |entry| match entry.debt {
-            Some(_) => Verdict::Remove,
-            None => Verdict::Keep,
-        })
-    }
-
-    /// Nothing can be sent any more; so nothing will be answered.
-    pub(in super::super) fn shut_write(&mut self) -> Garbage<M> {
-        self.write_shut = true;
-        self.forsake();
-        self.take_out(Fault::Unbound, |entry| match (&entry.debt, entry.cause) {
-            (None, _) => Verdict::Keep,
-            (Some(_), Cause::Once { listeners, .. }) if listeners > 0 => Verdict::Disown,
-            (Some(_), _) => Verdict::Remove,
-        })
-    }
-
-    fn forsake(&mut self) {
+    /// Closes the queue: nothing arrives, and nothing will be answered. All that it holds goes to
+    /// the caller.
+    pub(in super::super) fn close(&mut self) -> Closed<M> {
+        self.closed = true;
+        self.changed();
+        self.bytes = 0;
+        self.late = 0;
+        self.own = super::super::account::Amount::NONE;
         self.unreplied = 0;
-        if self.forsaken.is_empty() {
-            core::mem::swap(&mut self.owed, &mut self.forsaken);
-        }
-        while let Some(debt) = self.owed.pop_first() {
-            let id = debt.key();
-            self.forsaken.insert(debt, id);
+        (self.events, self.noticed, self.hears) = (0, false, false);
+        Closed {
+            list: core::mem::take(&mut self.list),
+            owed: core::mem::take(&mut self.owed),
+            waiters: core::mem::replace(&mut self.waiters, Waiters::new()),
+            blocked: self.blocked.take(),
         }
     }
 
-    /// The next debt that nobody can pay any more: first what was not read.
-    pub(in super::super) fn next_doomed(&mut self) -> Option<Bond<M>> {
-        if let Some(debt) = self.dying.pop_first() {
-            return Some(debt);
+    /// Nothing arrives any more.
+    pub(in super::super) fn shut_read(&mut self) {
+        self.read_shut = true;
+        self.hears = false;
+        self.changed();
+    }
+
+    /// Nothing can be sent any more; so nothing will be answered. What is owed goes to the caller.
+    pub(in super::super) fn shut_write(&mut self) -> Map<u64, Option<Box<Obligation<M>>>> {
+        self.write_shut = true;
+        self.changed();
+        self.unreplied = 0;
+        core::mem::take(&mut self.owed)
+    }
+}
+
+/// What becomes of what a listener binding let in that goes. Of identical ones it is the one of this
+/// number, which are numbered from 0; `matches` says whether its pattern matches a name.
+///
+/// A look at each entry and at most one comparison of its name is what this costs: a queue may be
+/// long.
+pub(in super::super) fn unlistened<M: Member>(
+    entry: &mut Entry<M>,
+    binding: u64,
+    nth: u32,
+    matches: impl Fn(&[u8]) -> bool,
+) -> Verdict {
+    // Of the binding that goes there is the last one, and it was there when the message came.
+    let goes = |last: u64, name: &[u8]| nth == 0 && binding <= last && matches(name);
+    match entry.cause {
+        Cause::Binding { id, nth: n } if id == binding && n == nth => Verdict::Remove,
+        Cause::Once {
+            last,
+            replier,
+            listeners,
+        } if goes(last, entry.name()) => {
+            let listeners = listeners.saturating_sub(1);
+            entry.cause = Cause::Once {
+                last,
+                replier,
+                listeners,
+            };
+            match listeners == 0 && entry.obligation.is_none() {
+                true => Verdict::Remove,
+                false => Verdict::Keep,
+            }
         }
-        let mut debt = self.forsaken.pop_first()?;
-        debt.value.fault = Fault::Ignored;
-        Some(debt)
+        _ => Verdict::Keep,
+    }
+}
+
+/// What becomes of what a replier binding let in that goes, and was not read.
+pub(in super::super) fn unbound<M: Member>(entry: &mut Entry<M>, binding: u64) -> Verdict {
+    match entry.cause {
+        Cause::Binding { id, .. } if id == binding => Verdict::Remove,
+        Cause::Once {
+            replier, listeners, ..
+        } if replier == binding && entry.obligation.is_some() => match listeners {
+            0 => Verdict::Remove,
+            _ => Verdict::Disown,
+        },
+        _ => Verdict::Keep,
     }
 }

@@ -4,19 +4,27 @@
 
 mod peer;
 
-use kbus_core::bus::Dest;
-use kbus_core::bus::Member;
-use kbus_core::bus::Outgoing;
 use kbus_core::error::Error;
 use kbus_core::hash::Key;
 use kbus_core::mem;
+use kbus_core::mem::Node;
+use kbus_core::message::KBUS_ALL_OR_FAIL;
+use kbus_core::message::KBUS_ALL_OR_WAIT;
+use kbus_core::message::KBUS_REQUEST;
 use kbus_core::name::Pattern;
+use kbus_core::peer::Peer as _;
+use kbus_core::queue::Member;
 use kbus_core::routes::Listener;
 use kbus_core::routes::Replier;
 use kbus_core::routes::Routes;
-use kbus_core::wakes::Wakes;
+use kbus_core::send::Sent;
+use peer::announcement;
+use peer::run_woken;
 use peer::Peer;
+use peer::Thread;
+use peer::Tried;
 use peer::Users;
+use peer::What;
 use peer::World;
 
 /// More allocations than any operation here can need.
@@ -24,7 +32,7 @@ const MANY: u64 = 10_000;
 
 /// A bus with a client, a server that owes one request, and a listener.
 fn scene() -> (World, Vec<Peer>, u64) {
-    let mut world = World::new(0, 1 << 20);
+    let world = World::new(0, 1 << 20);
     let all: Vec<_> = (1..=3).map(|id| world.join(id, 1)).collect();
     world.replier(&all[1], "$.A").unwrap();
     world.listen(&all[2], "$.*").unwrap();
@@ -36,7 +44,7 @@ fn scene() -> (World, Vec<Peer>, u64) {
 
 /// The same with bind events on, listeners to them, and sends that wait for a full queue.
 fn eventful_scene() -> (World, Vec<Peer>, u64) {
-    let (mut world, mut all, id) = scene();
+    let (world, mut all, id) = scene();
     all.extend((4..=5).map(|id| world.join(id, 1)));
     world.listen(&all[3], "$.KBUS.*").unwrap();
     world.listen(&all[4], "$.KBUS.ReplierBindEvent").unwrap();
@@ -47,11 +55,9 @@ fn eventful_scene() -> (World, Vec<Peer>, u64) {
     world.listen(&all[1], "$.Full").unwrap();
     all[1].with(|queue| queue.set_limit(1));
     world.announce(&all[0], "$.Full", b"").unwrap();
-    assert_eq!(world.announce_all(&all[0], "$.Full", true), Ok(None));
-    assert_eq!(
-        world.announce_all(&all[2], "$.Full", false),
-        Err(Error::Again)
-    );
+    for peer in [&all[0], &all[2]] {
+        assert_eq!(world.announce_all(peer, "$.Full"), Err(Error::Again));
+    }
     (world, all, id)
 }
 
@@ -59,37 +65,39 @@ fn state(world: &World, peers: &[Peer]) -> String {
     let mut bindings = vec![];
     for peer in peers {
         let mut last = None;
-        while let Some(seen) = world.bus.binding_after(peer.id(), last) {
-            bindings.push(format!("{} {seen:?}", peer.id()));
-            last = Some(seen.id);
+        while let Some((at, text)) = world.bus(|bus| {
+            let seen = bus.binding_after(peer.id(), last)?;
+            // Its number is that of the try that went well.
+            let text = (seen.kind, seen.text.to_vec(), seen.count);
+            Some((seen.at, format!("{} {text:?}", peer.id())))
+        }) {
+            bindings.push(text);
+            last = Some(at);
         }
     }
     bindings.sort();
     let counters: Vec<_> = peers.iter().map(Peer::counters).collect();
-    let bus = &world.bus;
     let numbers = (
-        bus.members(),
-        bus.bindings(),
-        bus.account().used(),
-        world.last_id,
+        world.bus(|bus| (bus.members(), bus.bindings(), bus.bytes().used())),
+        (world.users.used(1), world.last_id()),
     );
     format!("{bindings:?} {counters:?} {numbers:?}")
 }
 
 /// Runs `op` with the k-th allocation failing, for each k; returns how many there were.
-fn each_failing(op: impl Fn(&mut World, &[Peer], u64) -> Result<(), Error>) -> u64 {
+fn each_failing(op: impl Fn(&World, &[Peer], u64) -> Result<(), Error>) -> u64 {
     each_failing_in(scene, op)
 }
 
 fn each_failing_in(
     scene: fn() -> (World, Vec<Peer>, u64),
-    op: impl Fn(&mut World, &[Peer], u64) -> Result<(), Error>,
+    op: impl Fn(&World, &[Peer], u64) -> Result<(), Error>,
 ) -> u64 {
     for k in 0..MANY {
-        let (mut world, peers, owed) = scene();
+        let (world, peers, owed) = scene();
         let before = state(&world, &peers);
         mem::fail_after(Some(k));
-        let result = op(&mut world, &peers, owed);
+        let result = op(&world, &peers, owed);
         mem::fail_after(None);
         if result.is_ok() {
             assert_ne!(state(&world, &peers), before);
@@ -97,137 +105,190 @@ fn each_failing_in(
         }
         assert_eq!(result, Err(Error::NoMem));
         assert_eq!(state(&world, &peers), before, "allocation {k}");
-        assert_eq!(op(&mut world, &peers, owed), Ok(()));
+        assert_eq!(op(&world, &peers, owed), Ok(()));
     }
     panic!("it needs memory without end");
 }
 
 #[test]
 fn a_failed_allocation_changes_nothing() {
-    assert!(each_failing(|w, _, _| w.bus.join(&Peer::new(4, 7, &Users::new(u64::MAX)))) >= 1);
+    let join = |w: &World, id| w.bus(|bus| bus.join(&Peer::new(id, 7, &Users::new(u64::MAX))));
+    assert!(each_failing(|w, _, _| join(w, 4)) >= 1);
     assert!(each_failing(|w, p, _| w.listen(&p[0], "$.X.Y.Z.%")) >= 5);
     assert_eq!(each_failing(|w, p, _| w.listen(&p[2], "$.A")), 0);
     assert!(each_failing(|w, p, _| w.replier(&p[0], "$.X.Y.*")) >= 4);
-    assert!(each_failing(|w, p, _| w.announce(&p[0], "$.A", b"x").map(drop)) >= 5);
-    assert!(each_failing(|w, p, _| w.request(&p[0], "$.A", b"x").map(drop)) >= 8);
-    assert!(each_failing(|w, p, id| w.reply(&p[1], 1, id, b"x").map(drop)) >= 5);
-    assert!(each_failing(|w, p, id| w.reply(&p[1], 1, id, &[0; 5000]).map(drop)) >= 5);
+    assert!(each_failing(|w, p, _| w.announce(&p[0], "$.A", b"x").map(drop)) >= 2);
+    assert!(each_failing(|w, p, _| w.request(&p[0], "$.A", b"x").map(drop)) >= 5);
+    assert!(each_failing(|w, p, id| w.reply(&p[1], 1, id, b"x").map(drop)) >= 2);
+    assert!(each_failing(|w, p, id| w.reply(&p[1], 1, id, &[0; 5000]).map(drop)) >= 2);
 }
 
 #[test]
 fn a_failed_allocation_changes_nothing_where_there_are_events_and_waits() {
-    let each = |op: fn(&mut World, &[Peer]) -> Result<(), Error>| {
+    let each = |op: fn(&World, &[Peer]) -> Result<(), Error>| {
         each_failing_in(eventful_scene, move |w, p, _| op(w, p))
     };
     assert!(each(|w, p| w.report_binds(&p[3], true)) >= 4);
-    assert!(each(|w, p| w.replier(&p[2], "$.C")) >= 10);
+    assert!(each(|w, p| w.replier(&p[2], "$.C")) >= 6);
     assert!(each(|w, p| w.unreplier(&p[1], "$.B")) >= 2);
     assert!(each(|w, p| w.listen(&p[0], "$.KBUS.%")) >= 3);
-    assert!(each(|w, p| w.announce(&p[0], "$.Z", b"").map(drop)) >= 4);
+    assert!(each(|w, p| w.announce(&p[0], "$.Z", b"").map(drop)) >= 2);
+}
+
+/// A queue that is full, and what is there to be sent to it.
+fn full_scene() -> (World, Vec<Peer>) {
+    let (world, peers, _) = scene();
+    world.listen(&peers[1], "$.Full").unwrap();
+    peers[1].with(|queue| queue.set_limit(1));
+    world.announce(&peers[0], "$.Full", b"").unwrap();
+    (world, peers)
 }
 
 #[test]
 fn a_wait_that_finds_no_memory_has_not_begun() {
-    // Nothing that can be counted tells a wait from none: so the full queue is read, and must be
-    // empty then.
-    for blocking in [true, false] {
-        for k in 0..MANY {
-            assert!(k + 1 < MANY, "it needs memory without end");
-            let (mut world, peers, _) = scene();
-            world.listen(&peers[1], "$.Full").unwrap();
-            peers[1].with(|queue| queue.set_limit(1));
-            world.announce(&peers[0], "$.Full", b"").unwrap();
-            mem::fail_after(Some(k));
-            let result = world.announce_all(&peers[0], "$.Full", blocking);
-            mem::fail_after(None);
-            if result != Err(Error::NoMem) {
-                // A wait keeps more than the news that there is room.
-                assert!(k >= if blocking { 5 } else { 3 }, "{k}");
-                break;
+    for k in 0..MANY {
+        assert!(k + 1 < MANY, "it needs memory without end");
+        let (world, peers) = full_scene();
+        mem::fail_after(Some(k));
+        let what = What::announcement("$.Full");
+        let result = Thread::begin(&world, &peers[0], what);
+        mem::fail_after(None);
+        match result {
+            Ok(Tried::Waits(thread)) => {
+                assert!(k >= 2, "{k}");
+                peers[1].read().unwrap();
+                assert!(thread.is_woken());
+                return;
             }
-            world.read(&peers[1]);
-            assert_eq!(peers[1].with(|queue| queue.unread()), 0);
-            assert!(peers[0].with(|queue| queue.is_writable()));
+            Ok(Tried::Done(_)) => panic!("it went"),
+            Err(error) => assert_eq!(error, Error::NoMem),
         }
+        peers[0].wakes();
+        peers[1].read().unwrap();
+        assert_eq!(peers[0].wakes(), (0, 0));
+        assert!(peers[0].with(|queue| queue.is_writable()));
     }
 }
 
-/// What could go but for memory stays where it is, for its own thread to wait for some; it fails only if there is none
-/// time and again.
+/// Without memory to be told by, a socket whose send was refused stays writable.
 #[test]
-fn a_wait_that_lacks_memory_is_for_its_own_thread() {
-    for times in [1, 5, 6] {
-        let (mut world, peers, _) = scene();
-        world.listen(&peers[1], "$.Full").unwrap();
-        peers[1].with(|queue| queue.set_limit(1));
-        world.announce(&peers[0], "$.Full", b"").unwrap();
-        assert_eq!(world.announce_all(&peers[0], "$.Full", true), Ok(None));
-        mem::fail_after(Some(0));
-        world.read(&peers[1]);
-        for time in 1..times {
-            assert_eq!(world.bus.starves(1), Some(time));
-            // Nobody else tries it meanwhile.
-            world.settle(&peers[2]);
-            world.bus.feed(1, &mut || 77, &mut Wakes::new());
+fn who_cannot_be_told_may_always_try() {
+    for k in 0..MANY {
+        let (world, peers) = full_scene();
+        mem::fail_after(Some(k));
+        let result = world.announce_all(&peers[0], "$.Full");
+        mem::fail_after(None);
+        if result == Err(Error::NoMem) {
+            continue;
         }
-        mem::fail_after(None);
-        let starves = world.bus.starves(1).is_some();
-        assert_eq!(starves, times < 6);
-        world.bus.feed(1, &mut || 77, &mut Wakes::new());
-        let ended = world.bus.finished(&peers[0], 1).unwrap();
-        let result = if starves { Ok(77) } else { Err(Error::NoMem) };
-        assert_eq!(ended.result, result);
-        assert_eq!(peers[1].with(|queue| queue.unread()), u32::from(starves));
-        assert!(world.bus.is_idle());
+        assert_eq!(result, Err(Error::Again));
+        if !peers[0].with(|queue| queue.is_writable()) {
+            assert!(k >= 2);
+            return;
+        }
     }
-}
-
-/// Whoever has others try a send in want of memory cannot end its wait by that.
-#[test]
-fn a_wait_outlives_others_lack_of_memory() {
-    let (mut world, peers, _) = scene();
-    world.listen(&peers[1], "$.Full").unwrap();
-    peers[1].with(|queue| queue.set_limit(1));
-    world.announce(&peers[0], "$.Full", b"").unwrap();
-    assert_eq!(world.announce_all(&peers[0], "$.Full", true), Ok(None));
-    for _ in 0..20 {
-        mem::fail_after(Some(0));
-        world.bus.settings_changed(&peers[1], &mut Wakes::new());
-        world.settle(&peers[1]);
-        mem::fail_after(None);
-        assert_eq!(world.bus.starves(1), Some(1));
-        world.bus.feed(1, &mut || 77, &mut Wakes::new());
-        assert!(world.bus.finished(&peers[0], 1).is_none());
-    }
+    panic!("it needs memory without end");
 }
 
 /// Nothing of a send is lost when there is no memory for it: it can be made again.
 #[test]
 fn a_send_without_memory_keeps_its_payload() {
-    for k in 0..MANY {
-        let (mut world, peers, _) = scene();
-        let mut out = Outgoing {
-            dest: Some(Dest::Name(b"$.A")),
-            payload: b"payload".to_vec(),
-            ..Default::default()
-        };
-        mem::fail_after(Some(k));
-        let result = world
-            .bus
-            .send(&peers[0], &mut out, false, &mut || 77, &mut Wakes::new());
-        mem::fail_after(None);
-        if result.is_ok() {
-            assert!(k >= 5);
-            return;
+    // One recipient, several in one memory cgroup, several in several, and many.
+    for listeners in [1, 5, 200] {
+        for groups in [1, 3] {
+            for flags in [0, KBUS_REQUEST] {
+                let needed = keeps_its_payload(listeners, groups, flags);
+                assert!(needed >= 2, "{needed}");
+            }
         }
-        assert_eq!(out.payload, b"payload");
+    }
+}
+
+/// Returns how many allocations there were.
+fn keeps_its_payload(listeners: u64, groups: u64, flags: u32) -> u64 {
+    for k in 0..MANY {
+        let world = World::new(0, 1 << 20);
+        let sender = world.join(1, 1);
+        let replier = world.join(2, 2);
+        world.replier(&replier, "$.A").unwrap();
+        for n in 0..listeners {
+            let peer = world.join_in(10 + n, 3 + (n % 2) as u32, (n % groups) as usize);
+            world.listen(&peer, "$.A").unwrap();
+        }
+        for len in [7, 5000] {
+            let mut out = announcement("$.A", flags | KBUS_ALL_OR_FAIL, &vec![1; len]);
+            mem::fail_after(Some(k));
+            let result = world.try_send(&sender, &mut out);
+            mem::fail_after(None);
+            match result {
+                Ok(Sent::Id(_)) if len == 5000 => return k,
+                Ok(Sent::Id(_)) => continue,
+                Ok(Sent::Wait { .. }) => panic!("it does not wait"),
+                Err(error) => assert!(matches!(error, Error::NoMem | Error::Busy), "{error:?}"),
+            }
+            assert_eq!((out.payload.len(), out.from.is_some()), (len, true));
+            let used = [1, 2, 3, 4].map(|user| world.users.used(user));
+            assert_eq!(used, [(0, 0); 4]);
+            assert_eq!(world.bytes(), 0);
+            assert_eq!(sender.counters(), (0, 0, 0, 0, 0));
+        }
     }
     panic!("it needs memory without end");
 }
 
+/// A memory cgroup at its limit makes its own queues full, and nobody else's.
+#[test]
+fn a_memory_cgroup_at_its_limit_is_a_full_queue() {
+    for len in [5, 5000] {
+        let world = World::new(0, 1 << 20);
+        let [sender, poor, rich] =
+            [(1, 0), (2, 7), (3, 8)].map(|(id, group)| world.join_in(id, id as u32, group));
+        for peer in [&poor, &rich] {
+            world.listen(peer, "$.A").unwrap();
+            world.replier(peer, &format!("$.R{}", peer.id())).unwrap();
+        }
+        mem::fail_group(Some(7));
+        let payload = vec![1; len];
+        let send = |name: &str, flags| world.send(&sender, announcement(name, flags, &payload));
+        assert!(send("$.A", 0).is_ok());
+        assert_eq!(send("$.A", KBUS_ALL_OR_FAIL), Err(Error::Busy));
+        assert_eq!(send("$.A", KBUS_ALL_OR_WAIT), Err(Error::Again));
+        assert_eq!(send("$.R2", KBUS_REQUEST), Err(Error::Busy));
+        assert!(send("$.R3", KBUS_REQUEST).is_ok());
+        mem::fail_group(None);
+        assert_eq!(poor.counters(), (0, 0, 0, 0, 1));
+        assert_eq!(rich.with(|queue| queue.unread()), 2);
+        // Of the poor one's lack nobody is told: the sender may try again at any time.
+        assert!(sender.with(|queue| queue.is_writable()));
+        for peer in [&sender, &poor, &rich] {
+            while peer.read().is_some() {}
+            world.close(peer);
+        }
+        world.assert_empty();
+    }
+}
+
+/// Who waits for the memory of a cgroup tries again by itself.
+#[test]
+fn a_wait_for_memory_ends_when_there_is_some() {
+    let world = World::new(0, 1 << 20);
+    let (sender, poor) = (world.join(1, 1), world.join_in(2, 2, 7));
+    world.listen(&poor, "$.A").unwrap();
+    mem::fail_group(Some(7));
+    let what = What::announcement("$.A");
+    let Ok(Tried::Waits(mut thread)) = Thread::begin(&world, &sender, what) else {
+        panic!("it does not wait");
+    };
+    assert!(thread.go_on().is_none());
+    mem::fail_group(None);
+    assert!(thread.go_on().unwrap().is_ok());
+    assert_eq!(poor.with(|queue| queue.unread()), 1);
+    assert!(run_woken(&world.users, &mut vec![]).is_empty());
+}
+
 #[test]
 fn dying_allocates_nothing_where_there_are_events_and_waits() {
-    type Op = fn(&mut World, &Peer);
+    type Op = fn(&World, &Peer);
     let ops: [(Op, &[usize]); 3] = [
         (World::close, &[1, 3, 4]),
         (World::shut_read, &[1, 3, 4]),
@@ -249,7 +310,7 @@ fn giving_up_allocates_nothing() {
     assert_eq!(each_failing(|w, p, id| w.ignore(&p[1], id)), 0);
     assert_eq!(each_failing(|w, p, _| w.unlisten(&p[2], "$.*")), 0);
     assert_eq!(each_failing(|w, p, _| w.unreplier(&p[1], "$.A")), 0);
-    type Op = fn(&mut World, &Peer);
+    type Op = fn(&World, &Peer);
     let ops: [Op; 3] = [World::close, World::shut_read, World::shut_write];
     for op in ops {
         assert_eq!(
@@ -271,23 +332,17 @@ fn a_failed_binding_leaves_no_nodes() {
             let mut routes = Routes::new(Key(1, 2));
             mem::fail_after(Some(k));
             let result = if kind == 0 {
-                routes.listen(
-                    Listener {
-                        peer: 1,
-                        member: (),
-                        binding: 1,
-                        count: 1,
-                    },
-                    &pattern,
-                )
+                let listener = Listener {
+                    member: (),
+                    count: 1,
+                };
+                Node::new(1, listener).and_then(|new| routes.listen(new, &pattern))
             } else {
-                routes.bind_replier(
-                    Replier {
-                        member: (),
-                        binding: 1,
-                    },
-                    &pattern,
-                )
+                let new = Replier {
+                    member: (),
+                    binding: 1,
+                };
+                routes.bind_replier(new, &pattern)
             };
             mem::fail_after(None);
             assert_eq!(routes.is_empty(), result.is_err());

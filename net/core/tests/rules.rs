@@ -4,22 +4,22 @@
 
 mod peer;
 
-use kbus_core::bus::Dest;
-use kbus_core::bus::Member;
-use kbus_core::bus::Outgoing;
-use kbus_core::bus::Sent;
+use kbus_core::address::Dest;
 use kbus_core::bus::MAX_MSG;
 use kbus_core::error::Error::*;
 use kbus_core::message::*;
 use kbus_core::name::ADDRESS_NAME_MAX;
 use kbus_core::name::NAME_MAX;
+use kbus_core::peer::Peer as _;
+use kbus_core::queue::Member;
 use kbus_core::queue::View;
-use kbus_core::wakes::Wakes;
+use kbus_core::send::Outgoing;
+use kbus_core::send::Sent;
+use peer::Files;
 use peer::Peer;
 use peer::Users;
 use peer::World;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
 
 fn out(dest: Option<Dest<'_>>, flags: u32) -> Outgoing<'_, Peer> {
     Outgoing {
@@ -76,7 +76,7 @@ fn flags_and_addresses_are_checked_before_the_bus() {
 
 #[test]
 fn errors_of_a_send_have_an_order() {
-    let mut w = World::new(0, 1 << 20);
+    let w = World::new(0, 1 << 20);
     let stranger = Peer::new(9, 1, &Users::new(u64::MAX));
     let big = || vec![0; 70_000];
     let a = w.join(1, 1);
@@ -98,12 +98,12 @@ fn errors_of_a_send_have_an_order() {
     assert_eq!(w.request(&a, "$.A", b""), Err(NoBufs));
     w.shut_write(&a);
     assert_eq!(w.announce(&a, "$.KBUS.x", b""), Err(Pipe));
-    assert_eq!(w.last_id, 0);
+    assert_eq!(w.last_id(), 0);
 }
 
 #[test]
 fn one_may_ask_oneself_with_two_slots() {
-    let mut w = World::new(0, 1 << 20);
+    let w = World::new(0, 1 << 20);
     let a = w.join(1, 1);
     w.replier(&a, "$.A").unwrap();
     a.with(|q| q.set_limit(1));
@@ -119,7 +119,7 @@ fn one_may_ask_oneself_with_two_slots() {
 
 #[test]
 fn removed_while_it_is_read_there_is_no_debt() {
-    let mut w = World::new(0, 1 << 20);
+    let w = World::new(0, 1 << 20);
     let (a, b) = (w.join(1, 1), w.join(2, 1));
     w.replier(&b, "$.A").unwrap();
     let id = w.request(&a, "$.A", b"x").unwrap();
@@ -136,7 +136,7 @@ fn removed_while_it_is_read_there_is_no_debt() {
 
 #[test]
 fn a_full_queue_of_bytes_still_took_one_large_message() {
-    let mut w = World::new(0, 1 << 20);
+    let w = World::new(0, 1 << 20);
     let (a, b) = (w.join(1, 1), w.join(2, 1));
     w.listen(&b, "$.A").unwrap();
     b.with(|q| q.set_byte_limit(10));
@@ -150,7 +150,7 @@ fn a_full_queue_of_bytes_still_took_one_large_message() {
 
 #[test]
 fn the_requesters_own_copy_of_a_reply_comes_before_its_listeners_copy() {
-    let mut w = World::new(0, 1 << 20);
+    let w = World::new(0, 1 << 20);
     let (a, b) = (w.join(1, 1), w.join(2, 1));
     w.replier(&b, "$.A").unwrap();
     let id = w.request(&a, "$.A", b"").unwrap();
@@ -163,8 +163,8 @@ fn the_requesters_own_copy_of_a_reply_comes_before_its_listeners_copy() {
 
 #[test]
 fn who_owns_a_bus_may_take_all_its_bytes_and_others_half_of_what_is_left() {
-    let mut w = World::new(9, 1 << 20);
-    w.bus.account().set_max(64);
+    let w = World::new(9, 1 << 20);
+    w.bus(|bus| bus.bytes().set_max(64));
     let reader = w.join(1, 9);
     w.listen(&reader, "$.A").unwrap();
     let one = w.join(2, 1);
@@ -186,7 +186,7 @@ fn who_owns_a_bus_may_take_all_its_bytes_and_others_half_of_what_is_left() {
 /// What is set for a socket or a bus can be asked for again.
 #[test]
 fn what_is_set_can_be_read() {
-    let mut w = World::new(5, 1 << 20);
+    let w = World::new(5, 1 << 20);
     let a = w.join(1, 1);
     let all = |a: &Peer| {
         a.with(|q| {
@@ -210,34 +210,34 @@ fn what_is_set_can_be_read() {
         q.set_report_lost(true);
     });
     assert_eq!(all(&a), ((7, 8, 9), (true, true, true)));
-    assert_eq!((w.bus.owner(), w.bus.max_msg()), (5, 64 << 10));
-    w.bus.set_max_msg(77);
-    assert_eq!(w.bus.max_msg(), 77);
+    assert_eq!(w.bus(|bus| (bus.owner(), bus.max_msg())), (5, 64 << 10));
+    w.bus(|bus| bus.set_max_msg(77));
+    assert_eq!(w.bus(|bus| bus.max_msg()), 77);
 }
 
 /// A request reserves what it asks for, else what its socket has set, at most the largest payload.
 #[test]
 fn a_request_reserves_what_was_set() {
-    let mut w = World::new(0, 1 << 20);
+    let w = World::new(0, 1 << 20);
     let (a, b) = (w.join(1, 1), w.join(2, 1));
     w.replier(&b, "$.A").unwrap();
     w.request(&a, "$.A", b"").unwrap();
-    assert_eq!(w.bus.account().used(), 4096);
+    assert_eq!(w.bytes(), 4096);
     a.with(|q| q.set_reply_max(9));
     w.request(&a, "$.A", b"").unwrap();
-    assert_eq!(w.bus.account().used(), 4096 + 9);
+    assert_eq!(w.bytes(), 4096 + 9);
     let asked = Outgoing {
         reply_max: 1 << 18,
         ..out(Some(Dest::Name(b"$.A")), KBUS_REQUEST)
     };
     w.send(&a, asked).unwrap();
-    assert_eq!(w.bus.account().used(), 4096 + 9 + (64 << 10));
+    assert_eq!(w.bytes(), 4096 + 9 + (64 << 10));
 }
 
 /// What a bridge says of a message comes with each copy, and with no other message.
 #[test]
 fn what_a_bridge_says_is_passed_on() {
-    let mut w = World::new(0, 1 << 20);
+    let w = World::new(0, 1 << 20);
     let (a, b) = (w.join(1, 1), w.join(2, 1));
     w.listen(&b, "$.A").unwrap();
     let via = Some(Via {
@@ -261,7 +261,7 @@ fn what_a_bridge_says_is_passed_on() {
 /// A socket that wants all once, is asked and listens too: shut for writing it keeps the copy, as a listener.
 #[test]
 fn shut_for_writing_it_still_listens_once() {
-    let mut w = World::new(0, 1 << 20);
+    let w = World::new(0, 1 << 20);
     let (a, b) = (w.join(1, 1), w.join(2, 1));
     b.with(|q| q.set_once(true));
     w.replier(&b, "$.A").unwrap();
@@ -318,13 +318,13 @@ fn numbers_are_those_of_the_header() {
 }
 
 /// Who holds the descriptors of a message, beside their sender.
-fn holders(files: &Rc<u32>) -> usize {
+fn holders(files: &Rc<Files>) -> usize {
     Rc::strong_count(files) - 1
 }
 
 #[test]
 fn descriptors_are_held_by_the_copies_that_give_them() {
-    let mut w = World::new(0, 1 << 20);
+    let w = World::new(0, 1 << 20);
     let [a, b, c, d] = [1, 2, 3, 4].map(|id| w.join(id, 1));
     for peer in [&a, &b, &c] {
         peer.with(|q| q.set_takes_files(true));
@@ -333,7 +333,7 @@ fn descriptors_are_held_by_the_copies_that_give_them() {
         w.listen(peer, "$.A").unwrap();
     }
     w.replier(&b, "$.A").unwrap();
-    let files = Rc::new(0);
+    let files = Rc::new(Files::default());
     let with = |dest, flags| Outgoing {
         files: Some(files.clone()),
         ..out(Some(dest), flags)
@@ -382,7 +382,7 @@ fn descriptors_are_held_by_the_copies_that_give_them() {
 
 #[test]
 fn time_is_that_of_getting_an_id() {
-    let mut w = World::new(0, 1 << 20);
+    let w = World::new(0, 1 << 20);
     let (a, b) = (w.join(1, 1), w.join(2, 1));
     w.listen(&a, "$.A").unwrap();
     w.replier(&b, "$.B").unwrap();
@@ -408,7 +408,7 @@ fn time_is_that_of_getting_an_id() {
 /// Ids of messages, peers and requests up to the last there is: orders, debts and statuses hold.
 #[test]
 fn ids_up_to_the_last_there_is() {
-    let mut w = World::new(0, 1 << 20);
+    let w = World::new(0, 1 << 20);
     let asker = w.join(u64::MAX - 1, 1);
     let replier = w.join(u64::MAX, 1);
     let watcher = w.join(u64::MAX - 2, 1);
@@ -416,21 +416,21 @@ fn ids_up_to_the_last_there_is() {
     w.listen(&watcher, "$.KBUS.ReplierBindEvent").unwrap();
     w.report_binds(&watcher, true).unwrap();
     // The bind event, three requests with one reply, two statuses, and the event that it has gone.
-    w.last_id = u64::MAX - 8;
+    w.set_last_id(u64::MAX - 8);
     w.replier(&replier, "$.A").unwrap();
     let all: Vec<u64> = (0..3)
         .map(|_| w.request(&asker, "$.A", b"?").unwrap())
         .collect();
     assert_eq!(all, [u64::MAX - 6, u64::MAX - 5, u64::MAX - 4]);
-    assert_eq!(w.read(&replier).unwrap().id, all[0]);
-    assert_eq!(w.read(&replier).unwrap().id, all[1]);
+    assert_eq!(replier.read().unwrap().id, all[0]);
+    assert_eq!(replier.read().unwrap().id, all[1]);
     w.reply(&replier, asker.id(), all[0], b"!").unwrap();
     assert_eq!(
         w.reply(&replier, asker.id(), all[0], b"!"),
         Err(ConnRefused)
     );
     w.close(&replier);
-    let answers: Vec<(u64, u64)> = std::iter::from_fn(|| w.read(&asker))
+    let answers: Vec<(u64, u64)> = std::iter::from_fn(|| asker.read())
         .map(|view| (view.id, view.in_reply_to))
         .collect();
     assert_eq!(
@@ -441,80 +441,112 @@ fn ids_up_to_the_last_there_is() {
             (u64::MAX - 1, all[1])
         ]
     );
-    let seen: Vec<u64> = std::iter::from_fn(|| w.read(&watcher))
+    let seen: Vec<u64> = std::iter::from_fn(|| watcher.read())
         .map(|v| v.id)
         .collect();
     assert!(seen.is_sorted());
     assert_eq!(seen.last(), Some(&u64::MAX));
     w.close(&asker);
     w.close(&watcher);
-    assert_eq!(w.bus.account().used(), 0);
+    assert_eq!(w.bytes(), 0);
 }
 
-/// A payload that nobody gets, and that of a send which may not wait, is left to the caller: it may be large, and the
-/// bus is locked.
+/// A send that fails, and one that would wait, keeps all that is needed to make it again.
 #[test]
-fn what_nobody_gets_is_left_to_the_sender() {
-    let mut w = World::new(0, 1 << 20);
-    let (a, b, c) = (w.join(1, 1), w.join(2, 1), w.join(3, 1));
-    let send = |w: &mut World, peer: &Peer, dest: Dest<'_>, flags| {
+fn what_is_not_sent_is_left_to_the_sender() {
+    let w = World::new(0, 1 << 20);
+    let (a, b) = (w.join(1, 1), w.join(2, 1));
+    let send = |peer: &Peer, dest: Dest<'_>, flags| {
         let mut out = Outgoing {
             payload: vec![1; 100],
             ..out(Some(dest), flags)
         };
-        let (next, wakes) = (&mut || 77, &mut Wakes::new());
-        let sent = w.bus.send(peer, &mut out, true, next, wakes);
-        (sent, out.payload.len())
+        let sent = w.try_send(peer, &mut out);
+        let sent = sent.map(|sent| matches!(sent, Sent::Id(_)));
+        (sent, out.payload.len(), out.from.is_some())
     };
     let name: &[u8] = b"$.A";
-    let (plain, id) = (Dest::Name(name), Sent::Id(77));
-    assert_eq!(send(&mut w, &a, plain, 0), (Ok(id), 100));
+    let plain = Dest::Name(name);
+    assert_eq!(send(&a, plain, 0), (Ok(true), 0, false));
     w.listen(&b, "$.A").unwrap();
     b.with(|queue| queue.set_limit(1));
-    assert_eq!(send(&mut w, &a, plain, 0), (Ok(id), 0));
-    assert_eq!(send(&mut w, &a, plain, 0), (Ok(id), 100));
-    assert_eq!(b.counters(), (1, 0, 100, 0, 1));
-    // For one's own queue it would wait for ever.
-    let wait = KBUS_ALL_OR_WAIT;
-    assert_eq!(send(&mut w, &b, plain, wait), (Err(DeadLk), 100));
-    w.users.limits.waits.store(0, Relaxed);
-    assert_eq!(send(&mut w, &a, plain, wait), (Err(DQuot), 100));
-    w.users.limits.waits.store(1, Relaxed);
-    assert!(matches!(
-        send(&mut w, &a, plain, wait),
-        (Ok(Sent::Wait(_)), 0)
-    ));
-    // The requester does not read any more.
+    assert_eq!(send(&a, plain, 0), (Ok(true), 0, false));
+    for peer in [&a, &b] {
+        let sent = send(peer, plain, KBUS_ALL_OR_WAIT);
+        assert_eq!(sent, (Ok(false), 100, true));
+        let sent = send(peer, plain, KBUS_ALL_OR_FAIL);
+        assert_eq!(sent, (Err(Busy), 100, true));
+    }
+    // Of many only the last lacks room.
+    let many: Vec<_> = (0..200).map(|n| w.join(100 + n, 1)).collect();
+    for peer in &many {
+        w.listen(peer, "$.B").unwrap();
+    }
+    many[199].with(|queue| queue.set_limit(0));
+    let sent = send(&a, Dest::Name(b"$.B"), KBUS_ALL_OR_FAIL);
+    assert_eq!(sent, (Err(Busy), 100, true));
+    assert_eq!(w.users.used(1), (100, 1));
+}
+
+/// A reply to a requester that reads no more is sent, and leaves nothing held for it.
+#[test]
+fn a_reply_to_who_reads_no_more_settles() {
+    let w = World::new(0, 1 << 20);
+    let (a, c) = (w.join(1, 1), w.join(3, 1));
     w.replier(&c, "$.B").unwrap();
     let request = w.request(&a, "$.B", b"").unwrap();
     assert!(c.read().unwrap().must_reply());
     w.shut_read(&a);
-    let reply = Dest::Reply {
-        peer: 1,
-        request,
-        name: None,
-    };
-    assert_eq!(send(&mut w, &c, reply, 0), (Ok(id), 100));
+    w.reply(&c, 1, request, &[1; 100]).unwrap();
     assert_eq!(c.counters(), (0, 0, 0, 0, 0));
     assert_eq!(a.with(|queue| queue.reserved()), 0);
+    assert_eq!(w.users.used(1), (0, 0));
 }
 
 /// A bus counts for its maker while there is a socket of that user, then for who has been there for longest.
 #[test]
 fn a_bus_counts_for_who_is_on_it() {
-    let mut w = World::new(1, 1 << 20);
+    let w = World::new(1, 1 << 20);
     let all = [(1, 1), (2, 1), (3, 3), (4, 2)].map(|(id, user)| w.join(id, user));
     // What somebody has sent and left does not keep that user there.
     w.listen(&all[3], "$.A").unwrap();
     w.announce(&all[2], "$.A", b"x").unwrap();
     for (peer, by) in all.iter().zip([1, 3, 2, 1]) {
         w.close(peer);
-        assert_eq!(w.bus.counts_for(1), by);
+        assert_eq!(w.bus(|bus| bus.counts_for(1)), by);
         if by == 3 {
             // Who comes back comes last.
             let again = w.join(5, 1);
-            assert_eq!((w.bus.counts_for(1), w.bus.counts_for(3)), (1, 3));
+            assert_eq!(
+                (
+                    w.bus(|bus| bus.counts_for(1)),
+                    w.bus(|bus| bus.counts_for(3))
+                ),
+                (1, 3)
+            );
             w.close(&again);
         }
     }
+}
+
+/// A user who left before the last bytes came back is forgotten a few sockets later.
+#[test]
+fn who_has_left_is_forgotten() {
+    let w = World::new(0, 1 << 20);
+    let replier = w.join(1, 0);
+    w.replier(&replier, "$.A").unwrap();
+    for user in 0..100 {
+        let peer = w.join(10 + u64::from(user), 100 + user);
+        w.request(&peer, "$.A", b"x").unwrap();
+        w.close(&peer);
+    }
+    assert_eq!(w.bus(|bus| bus.known_users()), 101);
+    while let Some(view) = replier.read() {
+        w.ignore(&replier, view.id).unwrap();
+    }
+    for n in 0..60 {
+        let peer = w.join(1000 + n, 7);
+        w.close(&peer);
+    }
+    assert_eq!(w.bus(|bus| bus.known_users()), 1);
 }

@@ -397,6 +397,19 @@ impl Subject for Sockets {
         false
     }
 
+    /// As they are listed.
+    fn order_of_repliers(&mut self, slot: usize) -> Vec<String> {
+        let peer = format!("{:x}", self.sock(slot).peer_id());
+        let all = std::fs::read_to_string("/proc/self/net/kbus_bindings");
+        let all = all.expect("/proc/net/kbus_bindings");
+        let lines = all.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mine = lines.filter_map(|columns| match columns[..] {
+            [_, of, _, _, "R", name, ..] if of == peer => Some(name.to_string()),
+            _ => None,
+        });
+        mine.collect()
+    }
+
     fn look_at_bus(&mut self, bus: usize) -> SeenBus {
         let info = self.keepers[bus].bus_info().expect("KBUS_BUS_INFO");
         let open = self.slots.iter().flatten().filter(|held| held.bus == bus);
@@ -483,7 +496,11 @@ fn config(bytes_max: usize) -> Config {
         bytes_max,
         budget: 1 << 30,
         messages: 1 << 30,
-        pool: (1000, 16),
+        groups: vec![0; SLOTS],
+        unbinds: (1000, 16),
+        // In which order the threads of several run that are woken is not the
+        // bus's choice.
+        waiters: 1,
         reply_max: 4096,
     }
 }

@@ -1,147 +1,67 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A socket for the tests. A nested `with` panics, as it would deadlock in the kernel.
+//! A bus and its sockets for the tests.
+//!
+//! A lock that is taken where it must not be, which would be a deadlock in the kernel, is a panic
+//! here. So is a wake-up, or the end of a message, while a lock is held. Between two holds of the
+//! bus lock a test can do whatever others might do then: see [`World::between`].
 
 #![allow(dead_code)] // Each test uses its part.
 
-use kbus_core::account::Account;
-use kbus_core::bus::Bound;
+use kbus_core::address::Dest;
+use kbus_core::bind;
+use kbus_core::bind::Bound;
 use kbus_core::bus::Bus;
-use kbus_core::bus::Dest;
-use kbus_core::bus::Member;
-use kbus_core::bus::Outgoing;
-use kbus_core::bus::Sent;
-use kbus_core::bus::Step;
+use kbus_core::bus::Shared;
+use kbus_core::close;
 use kbus_core::error::Error;
+use kbus_core::events;
 use kbus_core::hash::Key;
 use kbus_core::limits::Limits;
 use kbus_core::mem;
 use kbus_core::mem::AllocError;
+use kbus_core::mem::Flag;
 use kbus_core::message::KBUS_ALL_OR_WAIT;
+use kbus_core::message::KBUS_REQUEST;
 use kbus_core::name::Pattern;
 use kbus_core::payer::Payer;
+use kbus_core::queue::Member;
 use kbus_core::queue::Queue;
 use kbus_core::queue::View;
-use kbus_core::wakes::Wakes;
+use kbus_core::send;
+use kbus_core::send::Outgoing;
+use kbus_core::send::Sent;
+use kbus_core::wait;
+use kbus_core::wait::Place;
+use kbus_core::wait::Waiter;
+use kbus_core::wait::WaiterNode;
+use kbus_core::wait::WaiterRoom;
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Arc;
 
-/// The users of a machine, and who waits for their budgets.
-#[derive(Clone)]
-pub struct Users {
-    pub budget: &'static AtomicU64,
-    pub messages: &'static AtomicU64,
-    pub limits: &'static Limits,
-    bell: &'static AtomicBool,
-    payers: Rc<RefCell<BTreeMap<u32, Arc<Payer>>>>,
-    waiting: Rc<RefCell<Vec<Peer>>>,
-}
-
-impl Users {
-    /// Each may have so many bytes waiting.
-    pub fn new(budget: u64) -> Self {
-        Users {
-            budget: Box::leak(Box::new(AtomicU64::new(budget))),
-            messages: Box::leak(Box::new(AtomicU64::new(u64::MAX))),
-            limits: Box::leak(Box::new(Limits::new())),
-            bell: Box::leak(Box::new(AtomicBool::new(false))),
-            payers: Rc::default(),
-            waiting: Rc::default(),
-        }
-    }
-
-    /// The user of this number.
-    pub fn payer(&self, id: u32) -> Arc<Payer> {
-        let mut payers = self.payers.borrow_mut();
-        // Not the operation that is tested.
-        let make = || {
-            let failing = mem::fail_after(None);
-            let of = |max| Account::of_machine(max, self.bell).unwrap();
-            let payer = Payer::new(id, of(self.budget), of(self.messages)).unwrap();
-            mem::fail_after(failing);
-            payer
-        };
-        payers.entry(id).or_insert_with(make).clone()
-    }
-
-    /// What a user has waiting: bytes and messages.
-    pub fn used(&self, id: u32) -> (u64, u64) {
-        let payer = self.payer(id);
-        (payer.budget().used(), payer.messages().used())
-    }
-
-    /// Those whose budgets got bytes back, if anybody waits for that.
-    pub fn rung(&self) -> Vec<Peer> {
-        if !self.bell.swap(false, SeqCst) {
-            return vec![];
-        }
-        let payers = self.payers.borrow();
-        let rung: Vec<u32> = payers
-            .values()
-            .filter(|payer| payer.take_ring())
-            .map(|payer| payer.id())
-            .collect();
-        let mut waiting = self.waiting.borrow_mut();
-        let all = std::mem::take(&mut *waiting);
-        let (rung, rest) = all
-            .into_iter()
-            .partition(|peer| rung.contains(&peer.payer().id()));
-        *waiting = rest;
-        rung
-    }
-}
-
 thread_local! {
+    static BUS_IS_HELD: Cell<bool> = const { Cell::new(false) };
+    static QUEUE_IS_HELD: Cell<bool> = const { Cell::new(false) };
     static LOOKS: Cell<u64> = const { Cell::new(0) };
+    static CLOCK: Cell<i64> = const { Cell::new(0) };
+}
+
+/// Panics if a lock is held.
+fn no_lock(what: &str) {
+    // Of a test that has failed no more is wanted.
+    if std::thread::panicking() {
+        return;
+    }
+    assert!(!BUS_IS_HELD.get(), "{what} with the bus locked");
+    assert!(!QUEUE_IS_HELD.get(), "{what} with a queue locked");
 }
 
 /// How often a queue has been locked in this thread.
 pub fn looks() -> u64 {
-    LOOKS.with(Cell::get)
-}
-
-pub struct Inner {
-    pub id: u64,
-    pub user: u32,
-    pub payer: Arc<Payer>,
-    pub users: Users,
-    pub queue: RefCell<Queue<Peer>>,
-}
-
-#[derive(Clone)]
-pub struct Peer(pub Rc<Inner>);
-
-impl Peer {
-    pub fn new(id: u64, user: u32, users: &Users) -> Self {
-        Peer(Rc::new(Inner {
-            id,
-            user,
-            payer: users.payer(user),
-            users: users.clone(),
-            queue: RefCell::new(Queue::new()),
-        }))
-    }
-
-    pub fn read(&self) -> Option<View<Peer>> {
-        let view = self.with(|q| q.front())?;
-        let consumed = self.with(|q| q.consume(view.token));
-        assert!(!consumed.unwrap().tell_bus, "World::read() is for these");
-        Some(view)
-    }
-
-    pub fn counters(&self) -> (u32, u32, u64, u32, u64) {
-        self.with(|q| (q.unread(), q.reserved(), q.bytes(), q.unreplied(), q.lost()))
-    }
-}
-
-thread_local! {
-    static CLOCK: Cell<i64> = const { Cell::new(0) };
+    LOOKS.get()
 }
 
 /// Sets the clock of this thread's messages.
@@ -149,9 +69,177 @@ pub fn set_clock(time: i64) {
     CLOCK.set(time);
 }
 
-impl Member for Peer {
-    type Sender = u64;
-    type Files = Rc<u32>;
+/// A waiter for a budget; its user, and what is to be woken.
+type Waiting = (u64, u64, WaiterNode<Peer>);
+
+/// The users of a machine, and who waits for their budgets.
+#[derive(Clone)]
+pub struct Users {
+    pub limits: &'static Limits,
+    bell: &'static Flag,
+    payers: Rc<RefCell<BTreeMap<u64, Arc<Payer>>>>,
+    waiting: Rc<RefCell<Vec<Waiting>>>,
+}
+
+impl Users {
+    /// Each may have so many bytes waiting.
+    pub fn new(bytes: u64) -> Self {
+        let limits = Box::leak(Box::new(Limits::new()));
+        limits.user_bytes.set(bytes);
+        limits.user_messages.set(u64::MAX);
+        limits.bus_bytes.set(1 << 30);
+        Users {
+            limits,
+            bell: Box::leak(Box::new(Flag::new(false))),
+            payers: Rc::default(),
+            waiting: Rc::default(),
+        }
+    }
+
+    /// The user of this number.
+    pub fn payer(&self, id: u64) -> Arc<Payer> {
+        let mut payers = self.payers.borrow_mut();
+        // Not the operation that is tested.
+        let make = || {
+            let failing = mem::fail_after(None);
+            let payer = Payer::new(id, self.limits, self.bell).unwrap();
+            mem::fail_after(failing);
+            payer
+        };
+        payers.entry(id).or_insert_with(make).clone()
+    }
+
+    /// What a user has waiting: bytes and messages.
+    pub fn used(&self, id: u64) -> (u64, u64) {
+        let payer = self.payer(id);
+        (payer.bytes.used(), payer.messages.used())
+    }
+
+    /// Whether nothing is in use by anybody.
+    pub fn is_clear(&self) -> bool {
+        self.payers.borrow().values().all(|payer| payer.is_clear())
+    }
+
+    /// Wakes those who wait for the budget of a user who got something of it back.
+    pub fn answer_the_bell(&self) {
+        if !self.bell.swap(false) {
+            return;
+        }
+        let payers: Vec<_> = self.payers.borrow().values().cloned().collect();
+        for payer in payers.iter().filter(|payer| payer.take_ring()) {
+            self.wake(payer.id());
+        }
+    }
+
+    /// Wakes all who wait for the budget of a user.
+    fn wake(&self, user: u64) {
+        let all = self.waiting.take();
+        let (rung, rest) = all.into_iter().partition(|(id, ..)| *id == user);
+        self.waiting.replace(rest);
+        let rung: Vec<Waiting> = rung;
+        for (_, _, node) in rung {
+            let (_, (waiter, _)) = node.into_pair();
+            waiter.wake();
+        }
+    }
+
+    /// How many wait for budgets.
+    pub fn waiting(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+}
+
+/// Who sent a message, in the memory group where it is known.
+#[derive(Debug)]
+pub struct Sender {
+    pub who: u64,
+    pub memory: usize,
+}
+
+impl Sender {
+    fn new(who: u64) -> Self {
+        let memory = mem::group();
+        Sender { who, memory }
+    }
+}
+
+/// Descriptors, of which the last is never dropped with a lock held.
+#[derive(Debug, Default)]
+pub struct Files(pub Cell<u32>);
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        no_lock("the last of some descriptors is dropped");
+    }
+}
+
+pub struct Inner {
+    pub id: u64,
+    pub user: u32,
+    pub memory: usize,
+    pub payer: Arc<Payer>,
+    pub users: Users,
+    queue: RefCell<Queue<Peer>>,
+    /// How often its readers and its senders were woken.
+    wakes: Cell<(u64, u64)>,
+    /// What is done before some look at the queue.
+    before: RefCell<Option<Box<dyn FnMut(&mut Queue<Peer>)>>>,
+}
+
+#[derive(Clone)]
+pub struct Peer(pub Rc<Inner>);
+
+impl Peer {
+    pub fn new(id: u64, user: u32, users: &Users) -> Self {
+        Peer::in_group(id, user, users, 0)
+    }
+
+    /// A socket of a memory group.
+    pub fn in_group(id: u64, user: u32, users: &Users, memory: usize) -> Self {
+        Peer(Rc::new(Inner {
+            id,
+            user,
+            memory,
+            payer: users.payer(u64::from(user)),
+            users: users.clone(),
+            queue: RefCell::new(Queue::new()),
+            wakes: Cell::new((0, 0)),
+            before: RefCell::new(None),
+        }))
+    }
+
+    /// Reads one message, and wakes those who waited for its room.
+    pub fn read(&self) -> Option<View<Peer>> {
+        let view = self.with(|q| q.front())?;
+        let consumed = self.with(|q| q.consume(view.token)).unwrap();
+        assert_eq!(consumed.owed, view.must_reply());
+        consumed.woken.wake();
+        drop(consumed.entry);
+        if let Some(from) = view.from() {
+            assert_eq!(from.memory, self.0.memory, "a copy of another memory group");
+        }
+        Some(view)
+    }
+
+    /// Unread, reserved, bytes, unreplied, lost.
+    pub fn counters(&self) -> (u32, u32, u64, u32, u64) {
+        self.with(|q| (q.unread(), q.reserved(), q.bytes(), q.unreplied(), q.lost()))
+    }
+
+    /// How often its readers and its senders were woken since the last call.
+    pub fn wakes(&self) -> (u64, u64) {
+        self.0.wakes.take()
+    }
+
+    /// Does something with the queue before each look at it.
+    pub fn before_looks(&self, f: Option<Box<dyn FnMut(&mut Queue<Peer>)>>) {
+        self.0.before.replace(f);
+    }
+}
+
+impl kbus_core::peer::Peer for Peer {
+    type Sender = Sender;
+    type Files = Rc<Files>;
 
     fn now() -> i64 {
         CLOCK.get()
@@ -169,209 +257,298 @@ impl Member for Peer {
         &self.0.payer
     }
 
-    fn await_budget(&self) -> Result<(), AllocError> {
-        let mut waiting = self.0.users.waiting.borrow_mut();
-        self.payer().await_budget();
-        if !waiting.iter().any(|peer| peer.id() == self.id()) {
-            waiting.push(self.clone());
-        }
-        Ok(())
+    fn copy_sender(sender: &Sender) -> Result<Sender, AllocError> {
+        mem::new_box(Sender::new(sender.who)).map(mem::unbox)
     }
 
+    fn memory(&self) -> usize {
+        self.0.memory
+    }
+
+    fn within<R>(&self, f: impl FnOnce() -> R) -> R {
+        let before = mem::set_group(self.0.memory);
+        let result = f();
+        mem::set_group(before);
+        result
+    }
+
+    fn wake_reader(&self) {
+        no_lock("a reader is woken");
+        let (reader, senders) = self.0.wakes.get();
+        self.0.wakes.set((reader + 1, senders));
+    }
+
+    fn wake_senders(&self) {
+        no_lock("senders are woken");
+        let (reader, senders) = self.0.wakes.get();
+        self.0.wakes.set((reader, senders + 1));
+    }
+}
+
+impl Member for Peer {
     fn with<R>(&self, f: impl FnOnce(&mut Queue<Self>) -> R) -> R {
-        LOOKS.with(|looks| looks.set(looks.get() + 1));
-        f(&mut self.0.queue.borrow_mut())
+        assert!(!QUEUE_IS_HELD.replace(true), "a queue is locked in a queue");
+        LOOKS.set(LOOKS.get() + 1);
+        let mut queue = self.0.queue.borrow_mut();
+        if let Some(before) = &mut *self.0.before.borrow_mut() {
+            before(&mut queue);
+        }
+        let result = f(&mut queue);
+        QUEUE_IS_HELD.set(false);
+        result
+    }
+
+    fn enter_budget(&self, waiter: WaiterNode<Self>) -> bool {
+        no_lock("a budget is waited for");
+        let (age, (waiter, version)) = waiter.into_pair();
+        let failing = mem::fail_after(None);
+        let node = WaiterNode::new(age, (waiter, version)).unwrap();
+        mem::fail_after(failing);
+        let waiting = (self.payer().id(), age, node);
+        self.0.users.waiting.borrow_mut().push(waiting);
+        self.payer().begin_waiting();
+        true
+    }
+
+    fn leave_budget(&self, age: u64) -> Option<WaiterNode<Self>> {
+        no_lock("a budget is waited for no more");
+        let mut waiting = self.0.users.waiting.borrow_mut();
+        let at = waiting.iter().position(|(_, other, _)| *other == age)?;
+        Some(waiting.remove(at).2)
     }
 }
 
-fn ids(last: &mut u64) -> impl FnMut() -> u64 + '_ {
-    || {
-        *last += 1;
-        *last
-    }
-}
+use kbus_core::peer::Peer as _;
 
-/// A bus with its ids.
-pub struct World {
-    pub bus: Bus<Peer>,
+/// What is done between two holds of the bus lock.
+type Between = Rc<dyn Fn(&World)>;
+
+/// A bus with its lock and its ids.
+pub struct Lock {
+    bus: RefCell<Bus<Peer>>,
     pub users: Users,
-    pub last_id: u64,
+    /// All buses of an order domain have it.
+    last_id: Rc<Cell<u64>>,
+    /// Holds of the lock, and the most looks at queues in one of them.
+    holds: Cell<(u64, u64)>,
+    between: RefCell<Option<Between>>,
+    /// How deep in what is done in between we are, and may be.
+    depth: Cell<(u32, u32)>,
+}
+
+/// A bus.
+#[derive(Clone)]
+pub struct World(Rc<Lock>);
+
+impl std::ops::Deref for World {
+    type Target = Lock;
+
+    fn deref(&self) -> &Lock {
+        &self.0
+    }
+}
+
+impl Shared for World {
+    type Member = Peer;
+
+    fn locked<R>(&self, f: impl FnOnce(&mut Bus<Peer>) -> R) -> R {
+        assert!(!QUEUE_IS_HELD.get(), "the bus is locked in a queue");
+        assert!(!BUS_IS_HELD.replace(true), "the bus is locked in the bus");
+        let before = looks();
+        let result = f(&mut self.bus.borrow_mut());
+        BUS_IS_HELD.set(false);
+        let (holds, most) = self.holds.get();
+        self.holds.set((holds + 1, most.max(looks() - before)));
+        let between = self.between.borrow().clone();
+        let (depth, most) = self.depth.get();
+        if let Some(between) = between.filter(|_| depth < most) {
+            // What is done there has holds of its own, and is counted by itself.
+            let holds = self.holds.get();
+            self.depth.set((depth + 1, most));
+            between(self);
+            self.depth.set((depth, most));
+            self.holds.set(holds);
+        }
+        result
+    }
+
+    fn next_id(&self) -> u64 {
+        assert!(BUS_IS_HELD.get(), "an id without the bus locked");
+        self.last_id.set(self.last_id.get() + 1);
+        self.last_id.get()
+    }
 }
 
 impl World {
+    /// A bus whose payload may have so many bytes.
     pub fn new(owner: u32, bytes: u64) -> Self {
-        let users = Users::new(u64::MAX);
-        World {
-            bus: Bus::new(owner, bytes, users.limits, Key(1, 2)).unwrap(),
-            users,
-            last_id: 0,
-        }
+        World::of(owner, bytes, Users::new(u64::MAX), Rc::default())
     }
 
-    pub fn join(&mut self, id: u64, user: u32) -> Peer {
-        let peer = Peer::new(id, user, &self.users);
-        self.bus.join(&peer).unwrap();
+    /// A bus on a machine with others.
+    pub fn of(owner: u32, bytes: u64, users: Users, last_id: Rc<Cell<u64>>) -> Self {
+        let bus = Bus::new(owner, users.limits, Key(1, 2)).unwrap();
+        bus.bytes().set_max(bytes);
+        World(Rc::new(Lock {
+            bus: RefCell::new(bus),
+            users,
+            last_id,
+            holds: Cell::default(),
+            between: RefCell::default(),
+            depth: Cell::new((0, 1)),
+        }))
+    }
+
+    /// Does something after each hold of the bus lock, but for holds of what is done.
+    pub fn between(&self, f: impl Fn(&World) + 'static) {
+        self.between.replace(Some(Rc::new(f)));
+    }
+
+    /// Does it after holds of what is done, too, so many times in one another.
+    pub fn set_depth(&self, most: u32) {
+        self.depth.set((0, most));
+    }
+
+    /// Ends that.
+    pub fn nothing_between(&self) {
+        drop(self.between.take());
+    }
+
+    /// Holds of the bus lock since the last call, and the most looks at queues in one of them.
+    pub fn holds(&self) -> (u64, u64) {
+        self.holds.take()
+    }
+
+    /// Looks at the bus or changes it.
+    pub fn bus<R>(&self, f: impl FnOnce(&mut Bus<Peer>) -> R) -> R {
+        f(&mut self.0.bus.borrow_mut())
+    }
+
+    /// The last id there was.
+    pub fn last_id(&self) -> u64 {
+        self.last_id.get()
+    }
+
+    pub fn set_last_id(&self, id: u64) {
+        self.last_id.set(id);
+    }
+
+    /// Bytes of the bus that are in use.
+    pub fn bytes(&self) -> u64 {
+        self.bus(|bus| bus.bytes().used())
+    }
+
+    pub fn join(&self, id: u64, user: u32) -> Peer {
+        self.join_in(id, user, 0)
+    }
+
+    /// A socket of a memory group.
+    pub fn join_in(&self, id: u64, user: u32, memory: usize) -> Peer {
+        let peer = Peer::in_group(id, user, &self.users, memory);
+        self.locked(|bus| bus.join(&peer)).unwrap();
         peer
     }
 
-    pub fn listen(&mut self, peer: &Peer, text: &str) -> Result<(), Error> {
-        self.bus.listen(peer, &Pattern::parse(text.as_bytes())?)
+    pub fn listen(&self, peer: &Peer, text: &str) -> Result<(), Error> {
+        bind::listen(self, peer, &Pattern::parse(text.as_bytes())?)
     }
 
-    /// Reads one message and tells the bus of it.
-    pub fn read(&mut self, peer: &Peer) -> Option<View<Peer>> {
-        let view = peer.with(|q| q.front())?;
-        let consumed = peer.with(|q| q.consume(view.token)).unwrap();
-        if consumed.tell_bus {
-            let mut next = ids(&mut self.last_id);
-            let wakes = &mut Wakes::new();
-            drop(consumed.garbage);
-            let (rest, told) = self.bus.after_read(peer, consumed.back, &mut next, wakes);
-            drop(rest);
-            if let Some(told) = told {
-                while self.bus.tell_pollers(peer, told, wakes) {}
+    pub fn unlisten(&self, peer: &Peer, text: &str) -> Result<(), Error> {
+        bind::unlisten(self, peer, &Pattern::parse(text.as_bytes())?)
+    }
+
+    /// Binds a replier; [`Error::Again`] when it would have to wait.
+    pub fn replier(&self, peer: &Peer, text: &str) -> Result<(), Error> {
+        let pattern = Pattern::parse(text.as_bytes())?;
+        match bind::bind_replier(self, peer, &pattern)? {
+            Bound::Done => Ok(()),
+            Bound::Wait { place, .. } => {
+                wait::block(self, peer, &place);
+                Err(Error::Again)
             }
         }
-        Some(view)
     }
 
-    pub fn unlisten(&mut self, peer: &Peer, text: &str) -> Result<(), Error> {
+    pub fn unreplier(&self, peer: &Peer, text: &str) -> Result<(), Error> {
         let pattern = Pattern::parse(text.as_bytes())?;
-        let result = self.bus.unlisten(peer, &pattern, &mut Wakes::new());
-        self.settle(peer);
-        result.map(drop)
+        match bind::unbind_replier(self, peer, &pattern)? {
+            Bound::Done => Ok(()),
+            Bound::Wait { place, .. } => {
+                wait::block(self, peer, &place);
+                Err(Error::Again)
+            }
+        }
     }
 
-    pub fn replier(&mut self, peer: &Peer, text: &str) -> Result<(), Error> {
-        let pattern = Pattern::parse(text.as_bytes())?;
-        let mut next = ids(&mut self.last_id);
-        let wakes = &mut Wakes::new();
-        let bound = self
-            .bus
-            .bind_replier(peer, &pattern, false, &mut next, wakes)?;
-        assert!(matches!(bound, Bound::Done(_)));
-        drop(next);
-        self.settle(peer);
-        Ok(())
+    pub fn close(&self, peer: &Peer) {
+        close::close(self, peer);
     }
 
-    pub fn unreplier(&mut self, peer: &Peer, text: &str) -> Result<(), Error> {
-        let pattern = Pattern::parse(text.as_bytes())?;
-        let mut next = ids(&mut self.last_id);
-        let wakes = &mut Wakes::new();
-        self.bus
-            .unbind_replier(peer, &pattern, false, &mut next, wakes)?;
-        drop(next);
-        self.settle(peer);
-        Ok(())
+    pub fn shut_read(&self, peer: &Peer) {
+        let _ = close::shutdown_read(self, peer);
     }
 
-    pub fn settle(&mut self, peer: &Peer) {
-        let mut next = ids(&mut self.last_id);
-        let wakes = &mut Wakes::new();
-        while let Step::More(_) = self.bus.settle_step(peer, &mut next, wakes) {}
+    pub fn shut_write(&self, peer: &Peer) {
+        let _ = close::shutdown_write(self, peer);
     }
 
-    pub fn settle_step(&mut self, peer: &Peer) -> Step<Peer> {
-        let mut next = ids(&mut self.last_id);
-        self.bus.settle_step(peer, &mut next, &mut Wakes::new())
+    pub fn ignore(&self, peer: &Peer, id: u64) -> Result<(), Error> {
+        close::ignore(self, peer, id)
     }
 
-    pub fn close(&mut self, peer: &Peer) {
-        drop(self.bus.close_begin(peer, &mut Wakes::new()));
-        self.settle(peer);
+    pub fn report_binds(&self, peer: &Peer, on: bool) -> Result<(), Error> {
+        events::report_binds(self, peer, on)
     }
 
-    pub fn shut_read(&mut self, peer: &Peer) {
-        drop(self.bus.shutdown_read(peer, &mut Wakes::new()));
-        self.settle(peer);
+    /// Changes a setting, as the socket layer does.
+    pub fn set(&self, peer: &Peer, f: impl FnOnce(&mut Queue<Peer>)) {
+        peer.with(f);
+        wait::wake_all(peer);
     }
 
-    pub fn shut_write(&mut self, peer: &Peer) {
-        drop(self.bus.shutdown_write(peer, &mut Wakes::new()));
-        self.settle(peer);
+    /// Tries to send once.
+    pub fn try_send(&self, peer: &Peer, out: &mut Outgoing<'_, Peer>) -> Result<Sent<Peer>, Error> {
+        let before = mem::set_group(peer.0.memory);
+        out.from.get_or_insert_with(|| Sender::new(peer.0.id));
+        let sent = send::send(self, peer, out);
+        mem::set_group(before);
+        sent
     }
 
-    pub fn ignore(&mut self, peer: &Peer, id: u64) -> Result<(), Error> {
-        let mut next = ids(&mut self.last_id);
-        self.bus.ignore(peer, id, &mut next, &mut Wakes::new())
+    /// Any later send may be tried again; what cannot be sent at all is none.
+    fn unblock(&self, peer: &Peer, len: usize) {
+        let fits = len <= self.bus(|bus| bus.max_msg()) as usize;
+        if fits && !peer.with(|queue| queue.write_shut()) {
+            wait::unblock(peer);
+        }
     }
 
-    pub fn send(&mut self, peer: &Peer, mut out: Outgoing<'_, Peer>) -> Result<u64, Error> {
-        let mut next = ids(&mut self.last_id);
-        let wakes = &mut Wakes::new();
-        match self.bus.send(peer, &mut out, false, &mut next, wakes)? {
+    /// Sends without waiting. What has no room is remembered, as for [`wait::block`].
+    pub fn send(&self, peer: &Peer, mut out: Outgoing<'_, Peer>) -> Result<u64, Error> {
+        self.unblock(peer, out.payload.len());
+        match self.try_send(peer, &mut out)? {
             Sent::Id(id) => Ok(id),
-            Sent::Wait(_) => panic!("a send that must not wait waits"),
+            Sent::Wait { place, .. } => {
+                wait::block(self, peer, &place);
+                Err(Error::Again)
+            }
         }
     }
 
-    /// An announcement that may wait, or not; `None` when it waits.
-    pub fn announce_all(
-        &mut self,
-        peer: &Peer,
-        name: &str,
-        blocking: bool,
-    ) -> Result<Option<u64>, Error> {
-        let mut next = ids(&mut self.last_id);
-        let mut out = Outgoing {
-            dest: Some(Dest::Name(name.as_bytes())),
-            flags: KBUS_ALL_OR_WAIT,
-            ..Default::default()
-        };
-        let wakes = &mut Wakes::new();
-        match self.bus.send(peer, &mut out, blocking, &mut next, wakes)? {
-            Sent::Id(id) => Ok(Some(id)),
-            Sent::Wait(_) => Ok(None),
-        }
+    /// An announcement to all that does not wait.
+    pub fn announce_all(&self, peer: &Peer, name: &str) -> Result<u64, Error> {
+        self.send(peer, announcement(name, KBUS_ALL_OR_WAIT, b""))
     }
 
-    /// Does the step of this socket's waiting thread, if it is the one to go on; says whether it was.
-    pub fn carry_on(&mut self, peer: &Peer) -> bool {
-        let mut next = ids(&mut self.last_id);
-        self.bus.carry_on(peer, &mut next, &mut Wakes::new())
+    pub fn announce(&self, peer: &Peer, name: &str, payload: &[u8]) -> Result<u64, Error> {
+        self.send(peer, announcement(name, 0, payload))
     }
 
-    pub fn report_binds(&mut self, peer: &Peer, on: bool) -> Result<(), Error> {
-        let mut next = ids(&mut self.last_id);
-        let wakes = &mut Wakes::new();
-        self.bus.report_binds(peer, on, &mut next, wakes).map(drop)
+    pub fn request(&self, peer: &Peer, name: &str, payload: &[u8]) -> Result<u64, Error> {
+        self.send(peer, announcement(name, KBUS_REQUEST, payload))
     }
 
-    pub fn announce(&mut self, peer: &Peer, name: &str, payload: &[u8]) -> Result<u64, Error> {
-        let dest = Some(Dest::Name(name.as_bytes()));
-        let payload = payload.to_vec();
-        self.send(
-            peer,
-            Outgoing {
-                dest,
-                payload,
-                ..Default::default()
-            },
-        )
-    }
-
-    pub fn request(&mut self, peer: &Peer, name: &str, payload: &[u8]) -> Result<u64, Error> {
-        let dest = Some(Dest::Name(name.as_bytes()));
-        let payload = payload.to_vec();
-        self.send(
-            peer,
-            Outgoing {
-                dest,
-                payload,
-                flags: 1,
-                ..Default::default()
-            },
-        )
-    }
-
-    pub fn reply(
-        &mut self,
-        peer: &Peer,
-        to: u64,
-        request: u64,
-        payload: &[u8],
-    ) -> Result<u64, Error> {
+    pub fn reply(&self, peer: &Peer, to: u64, request: u64, payload: &[u8]) -> Result<u64, Error> {
         let dest = Some(Dest::Reply {
             peer: to,
             request,
@@ -387,4 +564,215 @@ impl World {
             },
         )
     }
+
+    /// Nothing is left of a bus without sockets.
+    pub fn assert_empty(&self) {
+        self.bus(|bus| {
+            assert_eq!((bus.members(), bus.bindings()), (0, 0));
+            assert!(bus.has_no_routes());
+            assert_eq!(bus.bytes().used(), 0, "bytes stay charged");
+        });
+        assert!(self.users.is_clear(), "a user still pays");
+        assert_eq!(self.users.waiting(), 0, "somebody still waits");
+    }
+}
+
+/// An announcement, or with that flag a request.
+pub fn announcement<'a>(name: &'a str, flags: u32, payload: &[u8]) -> Outgoing<'a, Peer> {
+    Outgoing {
+        dest: Some(Dest::Name(name.as_bytes())),
+        flags,
+        payload: payload.to_vec(),
+        ..Default::default()
+    }
+}
+
+/// What a thread wants that waits.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// A message with these flags and payload, and what a request reserves and shows again.
+    Send {
+        name: String,
+        peer: Option<u64>,
+        flags: u32,
+        payload: Vec<u8>,
+        reply_max: u32,
+        cookie: u64,
+    },
+    /// A replier binding, or (false) its end.
+    Bind(bool, String),
+}
+
+impl What {
+    /// An announcement that waits for all.
+    pub fn announcement(name: &str) -> Self {
+        What::Send {
+            name: name.to_string(),
+            peer: None,
+            flags: KBUS_ALL_OR_WAIT,
+            payload: vec![],
+            reply_max: 0,
+            cookie: 0,
+        }
+    }
+
+    fn try_once(&self, world: &World, peer: &Peer) -> Result<Sent<Peer>, Error> {
+        match self {
+            What::Send {
+                name,
+                peer: to,
+                flags,
+                payload,
+                reply_max,
+                cookie,
+            } => {
+                let name = name.as_bytes();
+                let mut out = Outgoing {
+                    dest: Some(match to {
+                        Some(peer) => Dest::Stateful { name, peer: *peer },
+                        None => Dest::Name(name),
+                    }),
+                    flags: *flags,
+                    explicit: true,
+                    payload: payload.clone(),
+                    reply_max: *reply_max,
+                    cookie: *cookie,
+                    ..Default::default()
+                };
+                world.try_send(peer, &mut out)
+            }
+            What::Bind(is_bind, text) => {
+                let pattern = Pattern::parse(text.as_bytes())?;
+                let bound = match is_bind {
+                    true => bind::bind_replier(world, peer, &pattern)?,
+                    false => bind::unbind_replier(world, peer, &pattern)?,
+                };
+                Ok(match bound {
+                    Bound::Done => Sent::Id(0),
+                    Bound::Wait { place, own } => Sent::Wait { place, own },
+                })
+            }
+        }
+    }
+}
+
+/// A thread that waits.
+pub struct Thread {
+    world: World,
+    pub peer: Peer,
+    pub what: What,
+    age: u64,
+    place: Place<Peer>,
+    waiter: Arc<Waiter<Peer>>,
+    _counted: mem::Box<kbus_core::account::Charge>,
+}
+
+/// How a try ended: done, or it waits.
+pub enum Tried {
+    Done(u64),
+    Waits(Thread),
+}
+
+impl Thread {
+    /// Tries, as a thread does that may sleep.
+    pub fn begin(world: &World, peer: &Peer, what: What) -> Result<Tried, Error> {
+        if let What::Send { payload, .. } = &what {
+            world.unblock(peer, payload.len());
+        }
+        match what.try_once(world, peer)? {
+            Sent::Id(id) => Ok(Tried::Done(id)),
+            Sent::Wait { own: true, .. } => Err(Error::DeadLk),
+            Sent::Wait { place, .. } => {
+                let counted = world.locked(|bus| bus.begin_wait(peer))?;
+                let age = world.locked(|bus| bus.next_age());
+                let mut thread = Thread {
+                    world: world.clone(),
+                    peer: peer.clone(),
+                    what,
+                    age,
+                    place,
+                    waiter: Arc::new(Waiter::new(peer)),
+                    _counted: mem::new_box(counted)?,
+                };
+                thread.enter()?;
+                Ok(Tried::Waits(thread))
+            }
+        }
+    }
+
+    /// Enters the list of what it waits for.
+    fn enter(&mut self) -> Result<(), Error> {
+        self.waiter = mem::new_arc(Waiter::new(&self.peer))?;
+        let room = WaiterRoom::new()?;
+        if !wait::enter(&self.place, self.age, &self.waiter, room) {
+            self.waiter.wake();
+        }
+        Ok(())
+    }
+
+    /// Its age: later ones are greater.
+    pub fn age(&self) -> u64 {
+        self.age
+    }
+
+    /// Whether it is to try again.
+    pub fn is_woken(&self) -> bool {
+        // What cannot be done any more need not be waited for.
+        let reads = match &self.what {
+            What::Send { flags, .. } => flags & KBUS_REQUEST != 0,
+            What::Bind(..) => true,
+        };
+        self.peer.with(|queue| {
+            self.waiter.is_woken() || queue.write_shut() || (reads && queue.read_shut())
+        })
+    }
+
+    /// Tries again; `None` when it goes on waiting.
+    pub fn go_on(&mut self) -> Option<Result<u64, Error>> {
+        wait::leave(&self.place, self.age);
+        let before = self.place.clone();
+        let result = self.what.try_once(&self.world, &self.peer);
+        let result = match result {
+            Ok(Sent::Id(id)) => Some(Ok(id)),
+            Ok(Sent::Wait { own: true, .. }) => Some(Err(Error::DeadLk)),
+            Ok(Sent::Wait { place, .. }) => {
+                self.place = place;
+                match self.enter() {
+                    Ok(()) => None,
+                    Err(error) => Some(Err(error)),
+                }
+            }
+            Err(error) => Some(Err(error)),
+        };
+        wait::pass_on(&before);
+        result
+    }
+
+    /// Gives up.
+    pub fn give_up(self) {
+        wait::leave(&self.place, self.age);
+        wait::pass_on(&self.place);
+    }
+}
+
+/// Has all threads that are woken try again, the oldest first, until none is; says whose ended, and
+/// how.
+pub fn run_woken(users: &Users, threads: &mut Vec<Thread>) -> Vec<(u64, Result<u64, Error>)> {
+    let mut ended = vec![];
+    for round in 0.. {
+        assert!(round < 10_000, "somebody is always woken");
+        users.answer_the_bell();
+        let woken = threads
+            .iter()
+            .enumerate()
+            .filter(|(_, thread)| thread.is_woken());
+        let oldest = woken.min_by_key(|(_, thread)| thread.age).map(|(at, _)| at);
+        let Some(at) = oldest else {
+            return ended;
+        };
+        if let Some(result) = threads[at].go_on() {
+            ended.push((threads.remove(at).peer.id(), result));
+        }
+    }
+    unreachable!()
 }

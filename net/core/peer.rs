@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the bus must know of a socket, apart from its queue.
+
+use super::mem::AllocError;
+use super::mem::Arc;
+use super::payer::Payer;
+
+/// A handle of a socket.
+///
+/// Dropping one must not take a lock or sleep, as it happens under the bus lock.
+pub trait Peer: Clone {
+    /// Who sent a message. The bus keeps it for the readers and does not look at it.
+    type Sender: Unpin;
+
+    /// Descriptors that come with a message. To clone them needs no memory.
+    ///
+    /// The bus never drops the last clone itself: a sender keeps one until it holds no lock.
+    type Files: Clone;
+
+    /// The time, for the readers: the bus does not look at it.
+    fn now() -> i64;
+
+    /// The peer id, never 0.
+    fn id(&self) -> u64;
+
+    /// Whose socket it is.
+    fn user(&self) -> u32;
+
+    /// Who pays for what waits for it.
+    fn payer(&self) -> &Arc<Payer>;
+
+    /// Another one like `sender`.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    fn copy_sender(sender: &Self::Sender) -> Result<Self::Sender, AllocError>;
+
+    /// Tells the memory cgroups of sockets apart: that of the process that made the socket.
+    fn memory(&self) -> usize;
+
+    /// Charges what `f` allocates to the memory cgroup of the socket.
+    fn within<R>(&self, f: impl FnOnce() -> R) -> R;
+
+    /// Wakes one who reads or polls for something to read. Not to be called under a lock of the bus.
+    fn wake_reader(&self);
+
+    /// Wakes those who wait to send, or poll for it. Not to be called under a lock of the bus.
+    fn wake_senders(&self);
+}

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whether a queue takes a message, and putting it in.
+
+use super::super::account::Amount;
+use super::super::account::Charge;
+use super::super::entry::Body;
+use super::super::entry::Cause;
+use super::super::entry::Entry;
+use super::super::entry::Extra;
+use super::super::mem::AllocError;
+use super::super::mem::Arc;
+use super::super::mem::Box;
+use super::super::mem::Node;
+use super::super::message::Message;
+use super::super::obligation::Obligation;
+use super::super::payer::Payer;
+use super::super::slots::Chunk;
+use super::Member;
+use super::Queue;
+
+/// A queue of at least so many messages keeps a part of its slots for users who have none in it.
+const SHARED_QUEUE: u32 = 16;
+/// That part is one of so many.
+const KEPT: u32 = 8;
+
+/// One copy of a message that asks for room.
+pub(in super::super) struct Offer<'a, M: Member> {
+    pub(in super::super) len: u64,
+    pub(in super::super) cause: Cause,
+    pub(in super::super) urgent: bool,
+    /// `None`: the room is for a message that is still to be copied.
+    pub(in super::super) message: Option<Arc<Message<M>>>,
+    /// Who pays.
+    pub(in super::super) payer: &'a Arc<Payer>,
+    /// What the queue's own user pays of it.
+    pub(in super::super) own: Amount,
+    /// What is left of that user's budget.
+    pub(in super::super) left: Amount,
+    /// The sender's user, if that is neither the queue's own nor the owner of the bus.
+    pub(in super::super) stranger: Option<u64>,
+    /// Descriptors for the reader, if this socket takes some.
+    pub(in super::super) files: Option<&'a M::Files>,
+    /// What is owed for it. Taken when it is put in.
+    pub(in super::super) obligation: &'a mut Option<Box<Obligation<M>>>,
+    /// Memory that may be needed; see [`Offered`].
+    pub(in super::super) seat: Option<Node<u64, u32>>,
+    /// As `seat`.
+    pub(in super::super) chunk: Option<Chunk<Entry<M>>>,
+}
+
+/// What a queue says to an [`Offer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Offered {
+    /// It is in, pending: the slot and serial number.
+    Put(u32, u64),
+    /// Nothing arrives here any more.
+    Gone,
+    /// There is no room in the queue of this version.
+    Full(u64),
+    /// The socket holds more than its own user has left.
+    Broke,
+    /// Whoever pays has not enough left.
+    PayerBroke,
+    /// [`Offer::seat`] is needed.
+    NeedsSeat,
+    /// [`Offer::chunk`] is needed.
+    NeedsChunk,
+}
+
+impl<M: Member> Queue<M> {
+    /// Whether there is room for a message; [`Offered::Put`] stands for yes, and nothing is put in.
+    pub(in super::super) fn weigh(&self, left: Amount, stranger: Option<u64>) -> Offered {
+        if self.read_shut() {
+            return Offered::Gone;
+        }
+        if !self.has_room() {
+            return Offered::Full(self.version);
+        }
+        if !self.own.fits(left) {
+            return Offered::Broke;
+        }
+        let kept = self.limit.saturating_sub(self.limit / KEPT);
+        let shared = stranger.filter(|_| self.limit >= SHARED_QUEUE);
+        match shared.and_then(|user| self.strangers.get(&user)) {
+            Some(_) if self.held() >= kept => Offered::Full(self.version),
+            _ => Offered::Put(0, 0),
+        }
+    }
+
+    /// Puts one copy in if there is room for it.
+    pub(in super::super) fn offer(&mut self, offer: &mut Offer<'_, M>) -> Offered {
+        match self.weigh(offer.left, offer.stranger) {
+            Offered::Put(..) => {}
+            refused => return refused,
+        }
+        let stranger = offer.stranger.filter(|_| self.limit >= SHARED_QUEUE);
+        let newcomer = stranger.is_some_and(|user| self.strangers.get(&user).is_none());
+        if newcomer && offer.seat.is_none() {
+            return Offered::NeedsSeat;
+        }
+        match self.promise(&mut offer.chunk) {
+            Ok(true) => {}
+            Ok(false) => return Offered::NeedsChunk,
+            Err(_) => return Offered::Full(self.version),
+        }
+        let Some(place) = Charge::new(&offer.payer.messages, 1) else {
+            return Offered::PayerBroke;
+        };
+        if let Some(user) = stranger {
+            if let Some(has) = self.strangers.get_mut(&user) {
+                *has = has.saturating_add(1);
+            } else if let Some(seat) = offer.seat.take() {
+                drop(self.strangers.insert(seat));
+            }
+        }
+        let mut entry = Entry::blank(offer.cause, offer.len);
+        entry.urgent = offer.urgent;
+        if let Some(message) = &offer.message {
+            entry.body = Body::Message(message.clone());
+        }
+        entry.own = offer.own;
+        entry.place = Some(place);
+        entry.stranger = stranger;
+        entry.obligation = offer.obligation.take();
+        if self.takes_files {
+            entry.files = offer.files.cloned();
+        }
+        match self.put(entry) {
+            Some((at, serial)) => Offered::Put(at, serial),
+            // There is a slot: it has been promised.
+            None => Offered::Gone,
+        }
+    }
+
+    /// Fills the room that was made for a message; false when it was removed meanwhile.
+    pub(in super::super) fn fill(&mut self, at: u32, serial: u64, message: &Arc<Message<M>>) -> bool {
+        let entry = self.find(at, serial);
+        if let Some(entry) = entry {
+            entry.body = Body::Message(message.clone());
+            return true;
+        }
+        false
+    }
+
+    /// Holds a slot for a reply for which the socket's own user pays; false when there is none, or
+    /// when the socket holds more than its user has `left`. To be called again with a chunk of
+    /// memory when it says `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub(in super::super) fn reserve(
+        &mut self,
+        reply: Amount,
+        left: Amount,
+        chunk: &mut Option<Chunk<Entry<M>>>,
+    ) -> Result<Option<bool>, AllocError> {
+        if !self.has_slot() || !self.own.fits(left) {
+            return Ok(Some(false));
+        }
+        if !self.promise(chunk)? {
+            return Ok(None);
+        }
+        self.reserved = self.reserved.saturating_add(1);
+        self.own = self.own.plus(reply);
+        Ok(Some(true))
+    }
+
+    /// Gives a reserved slot back; says whether anything may still arrive here.
+    pub(in super::super) fn unreserve(&mut self, reply: Amount) -> bool {
+        self.reserved = self.reserved.saturating_sub(1);
+        self.own = self.own.minus(reply);
+        !self.read_shut()
+    }
+
+    /// Whether a reply of `len` bytes, longer than was reserved, fits; the socket's user has
+    /// `left`.
+    ///
+    /// As for any message: not if the socket holds more than that. So others cannot use up its
+    /// user's budget with long replies to one socket.
+    pub(in super::super) fn fits_long_reply(&self, len: u64, left: u64) -> bool {
+        let room = self.byte_limit.saturating_sub(self.bytes);
+        len <= room && self.own.bytes <= left
+    }
+
+    /// Puts in what must arrive: a reply or status, for which a slot was reserved until now. Says
+    /// where it is.
+    pub(in super::super) fn put_promised(&mut self, entry: Entry<M>) -> Option<(u32, u64)> {
+        self.put(entry)
+    }
+
+    /// Takes a reply out that is not sent after all, and holds the slot for it again.
+    pub(in super::super) fn take_answer(
+        &mut self,
+        (at, serial): (u32, u64),
+        reply: Amount,
+    ) -> Option<Entry<M>> {
+        let entry = match self.find(at, serial) {
+            Some(_) => self.take_with_gap(at),
+            None => None,
+        };
+        self.reserved = self.reserved.saturating_add(1);
+        self.own = self.own.plus(reply);
+        entry
+    }
+
+    /// Puts in the event of a socket that died, beyond the limit but no more than `share` of such.
+    pub(in super::super) fn put_unbind(
+        &mut self,
+        entry: &mut Option<Entry<M>>,
+        share: u32,
+        chunk: &mut Option<Chunk<Entry<M>>>,
+    ) -> Offered {
+        if self.read_shut() {
+            return Offered::Gone;
+        }
+        if self.events >= share {
+            return Offered::Full(self.version);
+        }
+        match self.promise(chunk) {
+            Ok(true) => {}
+            Ok(false) => return Offered::NeedsChunk,
+            Err(_) => return Offered::Full(self.version),
+        }
+        match entry.take().and_then(|entry| self.put(entry)) {
+            Some((at, serial)) => Offered::Put(at, serial),
+            None => Offered::Gone,
+        }
+    }
+
+    /// Puts the notice in that such events were lost, the first of them that of this id, if it is
+    /// not here already; says whether it was put in.
+    pub(in super::super) fn notice(&mut self, cause: Cause, id: u64, time: i64) -> bool {
+        if self.noticed || !self.hears || self.read_shut() {
+            return false;
+        }
+        let mut entry = Entry::blank(cause, 0);
+        entry.body = Body::EventsLost(id, time);
+        entry.extra = Extra::Notice;
+        let put = self.put(entry);
+        if let Some((at, _)) = put {
+            // After those that were kept.
+            self.put_in_order(at, true);
+        }
+        put.is_some()
+    }
+
+    /// Promises slots beyond the limit, at most so many; says how many. Fewer: a chunk is needed.
+    pub(in super::super) fn promise_some(
+        &mut self,
+        most: u32,
+        chunk: &mut Option<Chunk<Entry<M>>>,
+    ) -> u32 {
+        let mut count: u32 = 0;
+        while count < most && matches!(self.promise(chunk), Ok(true)) {
+            self.reserved = self.reserved.saturating_add(1);
+            count = count.saturating_add(1);
+        }
+        count
+    }
+
+    /// Puts an entry in one of these slots, or gives the slot up.
+    pub(in super::super) fn keep_promise(&mut self, entry: Option<Entry<M>>) {
+        self.reserved = self.reserved.saturating_sub(1);
+        if let Some(entry) = entry.filter(|_| !self.read_shut()) {
+            let _ = self.put(entry);
+        }
+    }
+}

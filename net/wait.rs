@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sleeping until there is room, and trying again.
+
+use crate::{
+    bus_core::{
+        self,
+        mem,
+        wait::{
+            Place,
+            Waiter,
+            WaiterRoom, //
+        }, //
+    },
+    domain::{
+        to_kernel,
+        SharedBus, //
+    },
+    endpoint::{
+        sleep,
+        Endpoint, //
+    },
+    reclaim::patiently,
+    users::Users,
+};
+use kernel::{
+    current,
+    prelude::*,
+    sync::Arc,
+    time::{
+        msecs_to_jiffies,
+        Jiffies, //
+    },
+};
+
+/// What came of a try.
+pub(crate) enum Tried<T> {
+    /// It is done.
+    Done(T),
+    /// There is no room at this place.
+    Full {
+        /// Where room is lacking first.
+        place: Place<Arc<Endpoint>>,
+        /// Whether the socket's own queue lacks some.
+        own: bool,
+    },
+}
+
+/// Whoever waits tries again by itself after so many milliseconds.
+///
+/// It is told when there is room, but not when a memory cgroup has got memory back. And another
+/// waiter that was told instead of it may get no processor.
+const AGAIN_MS: u32 = 250;
+
+/// Tries something until there is room for it.
+///
+/// `left` is how long it may sleep, in jiffies, and then what is left of that. Everything is checked
+/// afresh in each try.
+///
+/// # Errors
+///
+/// Those of `attempt`; `EAGAIN` when nothing is `left`; `EDEADLK` when the socket would wait for
+/// itself; `EDQUOT` when too many of the user's wait already; `EINTR` or `ERESTARTSYS` on a signal.
+///
+/// # Locks
+///
+/// None may be held. While it sleeps it holds none, and nothing in any queue.
+pub(crate) fn until_room<T>(
+    this: &Arc<Endpoint>,
+    bus: &Arc<SharedBus>,
+    left: &mut Jiffies,
+    mut attempt: impl FnMut() -> Result<Tried<T>, bus_core::Error>,
+) -> Result<T> {
+    let mut waits = None;
+    let mut told = None;
+    loop {
+        let tried = patiently(&mut attempt);
+        // Others may have room now that this one did not use, or did not need.
+        if let Some(place) = told.take() {
+            bus_core::wait::pass_on(&place);
+        }
+        let (place, own) = match tried.map_err(to_kernel)? {
+            Tried::Done(result) => return Ok(result),
+            Tried::Full { place, own } => (place, own),
+        };
+        if *left == 0 {
+            this.sock.want_space();
+            bus_core::wait::block(&**bus, this, &place);
+            return Err(EAGAIN);
+        }
+        if own {
+            return Err(EDEADLK);
+        }
+        // What was tried until now may have given something back, and this may sleep for long.
+        Users::answer_bell(&this.users);
+        let age = match &waits {
+            Some((_, age)) => *age,
+            None => {
+                let begun = bus.state.lock().begin_wait(this);
+                let age = bus.state.lock().next_age();
+                waits = Some((begun.map_err(to_kernel)?, age));
+                age
+            }
+        };
+        let slept = sleep_for(this, &place, age, left);
+        if slept.is_err() {
+            bus_core::wait::pass_on(&place);
+        }
+        slept?;
+        told = Some(place);
+    }
+}
+
+/// Sleeps until there may be room, a while has passed, or the socket can send no more.
+fn sleep_for(
+    this: &Arc<Endpoint>,
+    place: &Place<Arc<Endpoint>>,
+    age: u64,
+    left: &mut Jiffies,
+) -> Result {
+    let waiter = mem::new_arc(Waiter::new(this)).map_err(|_| ENOMEM)?;
+    let room = WaiterRoom::new().map_err(|_| ENOMEM)?;
+    if !bus_core::wait::enter(place, age, &waiter, room) {
+        // Something has changed since it was looked at: it is tried again at once, unless a signal
+        // is to end this. Others may go on changing it.
+        return match current!().signal_pending() {
+            true => Err(ERESTARTSYS),
+            false => Ok(()),
+        };
+    }
+    let slice = (*left).min(msecs_to_jiffies(AGAIN_MS));
+    let for_ever = *left >= crate::endpoint::MAX_SLEEP;
+    let mut rest = slice;
+    let mut result = Ok(());
+    {
+        let mut queue = this.queue.lock();
+        while !waiter.is_woken() && !queue.write_shut() && rest > 0 {
+            result = sleep(&this.sendable, &mut queue, &mut rest);
+            if result.is_err() {
+                break;
+            }
+        }
+    }
+    bus_core::wait::leave(place, age);
+    if !for_ever {
+        *left = (*left).saturating_sub(slice.saturating_sub(rest));
+    } else if result == Err(EINTR) {
+        // As `sock_intr_errno()` has it: without a time limit the call can be restarted.
+        result = Err(ERESTARTSYS);
+    }
+    match result {
+        Ok(()) if *left == 0 && !waiter.is_woken() => Err(EAGAIN),
+        result => result,
+    }
+}
