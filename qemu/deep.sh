@@ -25,18 +25,18 @@ with() {
 
 # The module comes and goes under traffic: how many times.
 deep_cycles() {
-	with debug boot cycles 1 "${CYCLES:-1000}"
+	with debug boot cycles 1 "40 min" "${CYCLES:-1000}"
 }
 
 # The search for leaks with more subjects than there is time for in 'make test'.
 deep_leaks() {
 	local leaky=(fail_nth_options claims maker budgets budgets_messages quotas)
-	with debug boot leaks ${#leaky[@]} "$(IFS=,; echo "${leaky[*]}")"
+	with debug boot leaks ${#leaky[@]} "10 min" "$(IFS=,; echo "${leaky[*]}")"
 }
 
 # The selftests under KCSAN, which finds data races.
 deep_kcsan() {
-	with kcsan boot sanitize 1
+	with kcsan boot sanitize 1 "1 h"
 	say "     $(tail -n 1 "$LOGS/sanitize.verdict")"
 }
 

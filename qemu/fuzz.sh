@@ -50,7 +50,7 @@ minimise() {
 	mv "$corpus.new" "$corpus"
 }
 
-step "fuzz targets" "1 min, later 5 s" build
+step "fuzz targets" "6 min, later 5 s" build
 for target; do
 	if [ "$seconds" = minimise ]; then
 		step "minimise $target" "1 min" minimise "$target"

@@ -19,8 +19,8 @@ taken() {
 	in_root make -C "$KERNELSRC" O="$KERNELDIR/build" M="$OUT/taken" "${COMPILER[@]}" modules
 }
 
-step "kbus.ko" "20 s" bash "$TOP/qemu/module.sh" "$@"
-step "test programs" "1 min, later 5 s" in_root bash qemu/userspace.sh "$WORK/programs" "$WORK/target"
+step "kbus.ko" "40 s, later 20 s" bash "$TOP/qemu/module.sh" "$@"
+step "test programs" "4 min, later 1 min" in_root bash qemu/userspace.sh "$WORK/programs" "$WORK/target"
 modules=("$OUT/src/kbus.ko")
 # A kernel with sanitizers has it built in.
 if [ -z "$SANITIZER" ]; then

@@ -14,12 +14,35 @@ mkdir -p "$LOGS"
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
 
-# step NAME "how long it usually takes" COMMAND...
+# slug NAME: the name as a file's.
+slug() { tr -c 'a-zA-Z0-9\n' '-' <<<"$1"; }
+
+# usual NAME "5 min, later 20 s": how long this takes. What follows "later" is for when it was done before: in another run,
+# or, from the third time on, what the last one took here, as a machine may be slower than the one that the text is of.
+usual() {
+	local seen times=0
+	seen=$WORK/times/$(slug "$1 ${KERNEL:-}")
+	[ ! -e "$seen" ] || times=$(wc -l <"$seen")
+	case $times in
+	0) echo "about ${2%%, later *}" ;;
+	1) echo "about ${2##*, later }" ;;
+	*) echo "$(tail -n 1 "$seen") s the last time" ;;
+	esac
+}
+
+# took NAME SECONDS: what usual() is to say.
+took() {
+	mkdir -p "$WORK/times"
+	echo "$2" >>"$WORK/times/$(slug "$1 ${KERNEL:-}")"
+}
+
+# step NAME "how long it takes, later how long" COMMAND...
 # Runs a command with its output in a log, a line that counts the seconds meanwhile, and on failure the log's end.
 step() {
-	local name=$1 usual=$2 log start pid last=-1 now rc=0
+	local name=$1 usual log start pid last=-1 now rc=0
+	usual=$(usual "$1" "$2")
 	shift 2
-	log=$LOGS/$(tr -c 'a-zA-Z0-9\n' '-' <<<"$name").log
+	log=$LOGS/$(slug "$name").log
 	start=$SECONDS
 	"$@" >"$log" 2>&1 </dev/null &
 	pid=$!
@@ -27,10 +50,10 @@ step() {
 	while kill -0 "$pid" 2>/dev/null; do
 		now=$((SECONDS - start))
 		if [ -t 2 ]; then
-			printf '\r  %-44s %4ds  (usually %s)' "$name" "$now" "$usual" >&2
+			printf '\r  %-44s %4ds  (%s)' "$name" "$now" "$usual" >&2
 		elif [ $((now / 30)) -ne "$last" ]; then
 			last=$((now / 30))
-			say "  $name: ${now}s so far (usually $usual)"
+			say "  $name: ${now}s so far ($usual)"
 		fi
 		sleep 0.2
 	done
@@ -42,6 +65,7 @@ step() {
 		say "  Run the same command again: what is finished is kept. 'make clean-cache' starts from nothing."
 		return "$rc"
 	fi
+	took "$name" $((SECONDS - start))
 	say "  $name: done in $((SECONDS - start))s"
 }
 

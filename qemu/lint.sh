@@ -58,7 +58,7 @@ rules_finds_faults() {
 		{
 			echo "## Z: a table"
 			seq 149 | sed 's/.*/| Z& | A rule. | `sockets::only_datagrams` |/'
-			echo '| Z150 | Another. | `core: name::tests::the_bus_owns_its_names` `reload::not_loaded_by_a_socket` `sanitize: sockets::domain_is_kbus` |'
+			echo '| Z150 | Another. | `core: name::tests::the_bus_owns_its_names` `reload::not_loaded_by_a_socket` `sanitize: sockets::domain_is_kbus` `attacks_traffic::sync_in_a_loop` |'
 			echo '## Not built yet'
 			echo '| A feature | refused | `options::unknown_option` |'
 		} >"$dir/table"
@@ -67,6 +67,7 @@ rules_finds_faults() {
 		done >"$log/test"
 		echo 'ok 1 reload::not_loaded_by_a_socket' >"$log/reload"
 		echo 'ok 1 sockets::domain_is_kbus' >"$log/sanitize"
+		echo 'ok 1 attacks_traffic::sync_in_a_loop' >"$log/timing"
 		printf '%s\n' '     Running unittests mod.rs (/x/deps/kbus_core-1f)' \
 			'test name::tests::the_bus_owns_its_names ... ok' >"$log/host-tests.log"
 		[ -z "$2" ] || sed -i "$2" "$3"
@@ -92,6 +93,8 @@ rules_finds_faults() {
 	a refusal that failed;6s/^ok/not ok/;${log#"$dir"/}/test
 	a failed host test;s/ok\$/FAILED/;${log#"$dir"/}/host-tests.log
 	a failed reload;s/^ok/not ok/;${log#"$dir"/}/reload
+	a timing test that failed;s/^ok/not ok/;${log#"$dir"/}/timing
+	a timing test that did not run;s/sync/no_sync/;${log#"$dir"/}/timing
 	a test that was skipped with sanitizers too;s/\$/ # SKIP/;${log#"$dir"/}/sanitize
 	END
 }

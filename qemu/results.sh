@@ -15,10 +15,15 @@ check() {
 	fi
 }
 
-# boot RUN PLANS [ARGS]: boots once and counts the results, of which there must be as many as were announced (1..N).
+# boot RUN PLANS "how long" [ARGS]: boots once and counts the results, of which there must be as many as were announced (1..N).
 boot() {
-	local run=$1 plans=$2 result=$LOGS/$1 planned reported
-	bash "$TOP/qemu/boot.sh" "$result" "$run" "${3:-}" || failed=$((failed + 1))
+	local run=$1 plans=$2 result=$LOGS/$1 name planned reported start=$SECONDS
+	# Some tests only take another time.
+	name="boot $run ${4:-}"
+	say "  boot $run ($(usual "$name" "$3"))"
+	bash "$TOP/qemu/boot.sh" "$result" "$run" "${4:-}" || failed=$((failed + 1))
+	took "$name" $((SECONDS - start))
+	say "  boot $run: done in $((SECONDS - start))s"
 	passed=$((passed + $(grep -E '^ok ' "$result" | grep -cv '# SKIP' || :)))
 	failed=$((failed + $(grep -cE '^not ok ' "$result" || :)))
 	# Some programs end badly after their last result.

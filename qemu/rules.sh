@@ -9,7 +9,7 @@ usage() {
 
 	Fails when in TABLE (docs/rules.md) a rule has no test, a number is there twice, there are fewer than $LEAST rules, or a
 	test that is named does not exist, has not run, was skipped or has failed. What ran is read from the logs of
-	'make test': $LOGS/test, reload, sanitize and host-tests.log; with KERNEL= there is no kernel with sanitizers.
+	'make test': $LOGS/test, timing, reload, sanitize and host-tests.log; with KERNEL= there is no kernel with sanitizers.
 	Selftests that no rule names are listed, which is no failure.
 	END
 }
@@ -23,7 +23,7 @@ case ${1:-} in
 esac
 table=${1:-$TOP/docs/rules.md}
 [ -f "$table" ] || die "there is no table $table"
-for log in test reload host-tests.log; do
+for log in test timing reload host-tests.log; do
 	[ -s "$LOGS/$log" ] || die "$LOGS/$log is not there: 'make test' writes it"
 done
 
@@ -34,11 +34,11 @@ facts() {
 	for file in "$TOP"/selftests/src/tests/*.rs; do
 		subject=$(basename "$file" .rs)
 		awk -v subject="$subject" '
-			/^(super::)?tests! *\{/ { on = 1; sub(/.*\{/, "") }
+			/^(super::)?(tests|timed)! *\{/ { on = 1; timed = /timed!/; sub(/.*\{/, "") }
 			on {
 				last = /\}/
 				sub(/\}.*/, "")
-				for (n = 1; n <= NF; n++) print "exists", subject "::" $n
+				for (n = 1; n <= NF; n++) print timed ? "timed" : "exists", subject "::" $n
 				if (last) on = 0
 			}' "$file"
 	done
@@ -52,6 +52,11 @@ facts() {
 			outcome = $1 == "not" ? "failed" : /# SKIP/ ? "skipped" : "ok"
 			print "ran", form, $1 == "not" ? $4 : $3, outcome
 		}' "$LOGS/test"
+	awk '
+		/^(not )?ok [0-9]/ {
+			outcome = $1 == "not" ? "failed" : /# SKIP/ ? "skipped" : "ok"
+			print "ran", "timing", $1 == "not" ? $4 : $3, outcome
+		}' "$LOGS/timing"
 	[ ! -s "$LOGS/sanitize" ] || awk '
 		/^(not )?ok [0-9]/ {
 			outcome = $1 == "not" ? "failed" : /# SKIP/ ? "skipped" : "ok"
@@ -116,6 +121,8 @@ awk -v least="$LEAST" -v sanitized="$([ -n "${KERNEL:-}" ] || echo 1)" '
 			bad(id ": there is no test " test)
 		else if (test ~ /^reload::/)
 			judge(id, test, "reload", "")
+		else if (test in timed)
+			judge(id, test, "timing", " where the clock counts instructions")
 		else {
 			judge(id, test, "literal", " in the form literal")
 			judge(id, test, "family", " in the form family")
@@ -133,6 +140,7 @@ awk -v least="$LEAST" -v sanitized="$([ -n "${KERNEL:-}" ] || echo 1)" '
 	}
 
 	FILENAME == ARGV[1] && $1 == "exists" { exists[$2] = 1; next }
+	FILENAME == ARGV[1] && $1 == "timed" { exists[$2] = timed[$2] = 1; next }
 	FILENAME == ARGV[1] && $1 == "function" { functions[$2] = 1; next }
 	# A test that ran twice has failed if it failed once.
 	FILENAME == ARGV[1] {

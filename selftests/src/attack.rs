@@ -4,8 +4,9 @@
 //! The victim has the first processor and the attackers share the second, so
 //! that their own work is not counted as the bus's fault. Calm and attacked
 //! rounds take turns, and in the calm ones something else keeps the second
-//! processor as busy, with sockets that are of no bus: so neither the load of the
-//! host nor that of the machine is in the ratio.
+//! processor as busy, with sockets that are of no bus: so the load of the machine is
+//! not in the ratio. The clock is to be one that counts instructions, so that the
+//! load of the host is not either.
 //!
 //! The number of rounds is fixed. If what the victim keeps seems too little,
 //! there are five times as many, once, and all of them count, the first ones too. Of each
@@ -44,15 +45,15 @@ pub const VICTIM: u32 = 4100;
 /// The first of the attackers' users; the others follow.
 pub const ATTACKER: u32 = 4200;
 
-/// Length of a round of a victim that does all it can.
-const ROUND: Duration = Duration::from_millis(30);
+/// Length of a round of a victim that does all it can: some tens of turns of its processor.
+const ROUND: Duration = Duration::from_millis(120);
 /// Rounds of each kind in a measurement, and in all where the ratio of these is too low.
-const ROUNDS: [usize; 2] = [16, 80];
+const ROUNDS: [usize; 2] = [8, 40];
 /// Length of a round of one that takes its steps at their times. It may be some milliseconds late in the end, as it may
 /// at any time: that must be little of the round.
 const PACED_ROUND: Duration = Duration::from_millis(160);
 /// As above.
-const PACED_ROUNDS: [usize; 2] = [8, 40];
+const PACED_ROUNDS: [usize; 2] = [4, 20];
 
 /// Gives this process one processor only.
 pub fn stay_on(cpu: usize) {
@@ -139,6 +140,7 @@ impl Counters {
 pub struct Attackers {
     children: Vec<Child>,
     idler: Child,
+    _fillers: [Child; 2],
     /// Those who are let and held; the others have done their worst before.
     moving: Option<Moving>,
 }
@@ -173,6 +175,24 @@ fn idler(mut step: impl FnMut()) -> Child {
     });
     idler.stop();
     idler
+}
+
+/// Processes that use what others leave of each processor.
+///
+/// Two processors that take turns would be faster, each of them, while the other sleeps, as no real ones are: an
+/// attacker that waits would be a gift to its victim.
+fn fillers() -> [Child; 2] {
+    [0, 1].map(|cpu| {
+        Child::fork(|| {
+            stay_on(cpu);
+            schedule(libc::SCHED_IDLE, 0);
+            die_with_parent();
+            loop {
+                // Who is to run instead is noticed at the end of a call.
+                std::thread::yield_now();
+            }
+        })
+    })
 }
 
 impl Attackers {
@@ -215,6 +235,7 @@ impl Attackers {
         Attackers {
             children,
             idler,
+            _fillers: fillers(),
             moving: Some(Moving {
                 done,
                 pace: f64::from(pace),
@@ -263,6 +284,7 @@ impl Attackers {
         Attackers {
             children,
             idler,
+            _fillers: fillers(),
             moving: None,
         }
     }

@@ -24,7 +24,7 @@ use kbus_selftests::sys::Sock;
 
 use super::fails;
 
-super::tests! { as_many_as_sixteen_users_may in_a_loop_on_another_bus in_a_loop_on_the_same_bus }
+super::timed! { as_many_as_sixteen_users_may in_a_loop_on_another_bus in_a_loop_on_the_same_bus }
 
 /// How many files everybody here may have open, and in flight.
 const LIMIT: u64 = 1000;

@@ -31,9 +31,11 @@ use kbus_selftests::sys::Sock;
 use super::fails;
 
 super::tests! {
+    root_of_a_user_namespace limits_are_not_lifted_by_unshare sandbox_rule_is_not_evaded_by_unshare
+}
+super::timed! {
     sockets_of_50_processes_of_one_user sockets_of_16_users storm_of_short_lived_sockets
-    storm_of_short_lived_buses copies_that_never_end root_of_a_user_namespace limits_are_not_lifted_by_unshare
-    sandbox_rule_is_not_evaded_by_unshare
+    storm_of_short_lived_buses copies_that_never_end
 }
 
 /// Fifty processes open all the sockets they may, on the victim's bus.

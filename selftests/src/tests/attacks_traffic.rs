@@ -19,7 +19,7 @@ use kbus_selftests::sys::Sock;
 
 use super::fails;
 
-super::tests! {
+super::timed! {
     flood_of_another_bus flood_to_a_full_listener flood_of_16_users requests_to_a_slow_replier
     slow_replier_of_the_victim sync_in_a_loop looking_at_everything_in_a_loop
     announcements_to_a_thousand_listeners megabytes_to_a_thousand_sockets
@@ -141,7 +141,7 @@ fn sync_in_a_loop() {
 fn looking_at_everything_in_a_loop() {
     let (bus, _owner) = bus_of_root();
     let mut victim = Victim::on(&bus);
-    let attackers = Attackers::start(1, 1, 20, |_| {
+    let attackers = Attackers::start(1, 1, 10, |_| {
         let sock = Sock::on(&bus);
         for i in 0..500 {
             sock.listen(&format!("$.Attack.Look.N{i}")).unwrap();

@@ -79,6 +79,8 @@ use kbus_selftests::sys::Sock;
 pub struct Test {
     module: &'static str,
     name: &'static str,
+    /// Whether its verdict depends on the clock, so that it is one for a machine whose clock counts instructions.
+    pub timed: bool,
     /// The test itself.
     pub run: fn(),
 }
@@ -98,11 +100,26 @@ macro_rules! tests {
         pub const TESTS: &[crate::tests::Test] = &[$(crate::tests::Test {
             module: module_path!(),
             name: stringify!($name),
+            timed: false,
             run: $name,
         }),*];
     };
 }
 use tests;
+
+/// Lists the tests of a file whose verdict depends on the clock: they run where that counts instructions.
+macro_rules! timed {
+    ($($name:ident)*) => {
+        /// The tests of this subject that measure time.
+        pub const TIMED: &[crate::tests::Test] = &[$(crate::tests::Test {
+            module: module_path!(),
+            name: stringify!($name),
+            timed: true,
+            run: $name,
+        }),*];
+    };
+}
+use timed;
 
 /// Insists that a call fails in just this way.
 macro_rules! fails {
@@ -183,6 +200,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
     [
         sockets::TESTS,
         budgets::TESTS,
+        budgets::TIMED,
         budgets_messages::TESTS,
         quotas::TESTS,
         buses::TESTS,
@@ -233,14 +251,17 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         proc::TESTS,
         fdinfo::TESTS,
         attacks_bindings::TESTS,
+        attacks_bindings::TIMED,
         attacks_closed::TESTS,
-        attacks_descriptors::TESTS,
+        attacks_descriptors::TIMED,
         attacks_leaks::TESTS,
         attacks_memory::TESTS,
+        attacks_memory::TIMED,
         attacks_promises::TESTS,
         attacks_sandbox::TESTS,
         attacks_sockets::TESTS,
-        attacks_traffic::TESTS,
+        attacks_sockets::TIMED,
+        attacks_traffic::TIMED,
         fail_nth_sockets::TESTS,
         fail_nth_options::TESTS,
         fail_nth_sending::TESTS,
@@ -248,7 +269,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         fail_nth_several::TESTS,
         fail_nth_closing::TESTS,
         memory::TESTS,
-        stall::TESTS,
+        stall::TIMED,
         stress::TESTS,
         storm::TESTS,
     ]

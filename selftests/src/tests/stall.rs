@@ -24,7 +24,7 @@ use kbus_selftests::sys::Msg;
 use kbus_selftests::sys::RecvOptions;
 use kbus_selftests::sys::Sock;
 
-super::tests! {
+super::timed! {
     closing_with_100_000_bindings_stalls_nobody
     sends_that_wait_in_vain_cost_a_reader_little
     one_of_10_000_sockets_that_never_reads
