@@ -65,6 +65,7 @@ mod rights_receiving;
 mod room;
 mod sending;
 mod shut;
+mod signals;
 mod sockets;
 mod stall;
 mod storm;
@@ -239,6 +240,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         blocked_order::TESTS,
         blocked_changes::TESTS,
         pollout::TESTS,
+        signals::TESTS,
         lossy::TESTS,
         lost::TESTS,
         events::TESTS,
