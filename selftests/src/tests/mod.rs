@@ -29,6 +29,7 @@ mod events;
 mod events_closing;
 mod events_room;
 mod events_switching;
+mod exclusive;
 mod fail_nth_closing;
 mod fail_nth_options;
 mod fail_nth_reading;
@@ -224,6 +225,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         connect::TESTS,
         shut::TESTS,
         waiting::TESTS,
+        exclusive::TESTS,
         descriptors::TESTS,
         credentials::TESTS,
         claims::TESTS,

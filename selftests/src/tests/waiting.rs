@@ -5,6 +5,7 @@ use std::mem;
 use std::os::fd::AsRawFd;
 use std::os::fd::FromRawFd;
 use std::os::fd::OwnedFd;
+use std::os::fd::RawFd;
 use std::ptr;
 use std::time::Duration;
 use std::time::Instant;
@@ -90,6 +91,11 @@ pub(super) struct Epoll(OwnedFd);
 impl Epoll {
     /// Waits for these events of the socket.
     pub(super) fn on(sock: &Sock, events: i32) -> Epoll {
+        Epoll::of(sock.as_raw_fd(), events)
+    }
+
+    /// Waits for these events of whatever this is, which must be open.
+    pub(super) fn of(of: RawFd, events: i32) -> Epoll {
         // SAFETY: The descriptor is new; the event is made here.
         unsafe {
             let fd = libc::epoll_create1(libc::EPOLL_CLOEXEC);
@@ -99,12 +105,7 @@ impl Epoll {
                 events: events as u32,
                 u64: 1,
             };
-            let r = libc::epoll_ctl(
-                fd.as_raw_fd(),
-                libc::EPOLL_CTL_ADD,
-                sock.as_raw_fd(),
-                &mut event,
-            );
+            let r = libc::epoll_ctl(fd.as_raw_fd(), libc::EPOLL_CTL_ADD, of, &mut event);
             assert_eq!(r, 0);
             Epoll(fd)
         }
