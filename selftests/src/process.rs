@@ -490,6 +490,42 @@ pub fn as_lent_users(owner: u32, users: &[u32], f: impl Fn(u32)) {
     child.join();
 }
 
+/// Runs `act` in a container of root's, as a system makes them: a user namespace of its own, whose users from 0 on are those
+/// from `first` on outside, and a network namespace of its own. `act` begins as root of it.
+///
+/// To be called by root of the machine. Buses at paths are shared with it, as it has no mounts of its own.
+pub fn in_container(first: u32, act: impl FnOnce()) -> Child {
+    let (unshared, mapped) = (Gate::new(), Gate::new());
+    let mut child = Child::fork(|| {
+        // SAFETY: Always safe.
+        if unsafe { libc::unshare(libc::CLONE_NEWUSER) } != 0 {
+            skip("no user namespaces here");
+        }
+        unshared.open(0);
+        mapped.pass();
+        become_user(0, 0);
+        new_netns();
+        act();
+    });
+    unshared.opened_by(&mut child);
+    for map in ["uid_map", "gid_map"] {
+        let path = format!("/proc/{}/{map}", child.pid());
+        fs::write(path, format!("0 {first} 65536")).expect("root may lend ids");
+    }
+    mapped.open(0);
+    child
+}
+
+/// Gives up all capabilities of this process for good; it stays the user it is.
+pub fn drop_capabilities() {
+    const _LINUX_CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+    let header = [_LINUX_CAPABILITY_VERSION_3, 0];
+    let none = [0_u32; 6];
+    // SAFETY: Both are as long as that version has them.
+    let r = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+    assert_eq!(r, 0, "capset: {:?}", Errno::last());
+}
+
 /// Has the next children be born in a new pid namespace.
 pub fn new_pidns() {
     // SAFETY: Always safe.

@@ -22,7 +22,7 @@ super::tests! {
     request_counts_for_its_sender_until_read reservation_counts_for_the_requester
     reply_within_its_reservation_needs_no_budget long_reply_needs_budget
     waits_for_a_budget_that_is_released_elsewhere pollout_comes_back_with_the_budget
-    budget_is_the_machine_s_not_the_bus_s subordinate_users_have_one_budget users_of_root_s_namespace_have_root_s_budget
+    budget_is_the_machine_s_not_the_bus_s subordinate_users_have_one_budget users_of_root_s_namespace_are_one_of_their_own
     leaving_keeps_the_debt_of_a_user raised_limits_wake_who_waits
     half_of_what_is_left_of_a_bus all_of_a_bus_for_its_owner
 }
@@ -317,19 +317,23 @@ fn subordinate_users_have_one_budget() {
     });
 }
 
-/// If the namespace is root's, they have root's budget, whose ids they were.
-fn users_of_root_s_namespace_have_root_s_budget() {
+/// If the namespace is root's, they are one user too, which is not root.
+fn users_of_root_s_namespace_are_one_of_their_own() {
     let _budget = Sysctl::set("user_bytes", 64 << 10);
     let bus = fresh_bus();
     let sender = of(A, &bus);
     let root = listener(0, &bus, "$.A");
     fill_with_kib(&sender, "$.A", &root);
-    process::as_lent_users(0, &[0, 7], |_| {
+    let first = process::Gate::new();
+    process::as_lent_users(0, &[0, 7], |user| {
         let sock = Sock::on(&bus);
         sock.set_queue_len(10_000);
         sock.listen("$.B").unwrap();
-        assert_eq!(fill_with_kib(&sender, "$.B", &sock), 16);
+        // All of a budget, as the first of them has gone when the second comes.
+        assert_eq!(fill_with_kib(&sender, "$.B", &sock), 33);
+        first.open(user.into());
     });
+    assert_eq!((first.pass(), first.pass()), (0, 7));
 }
 
 /// Closing all sockets is no way to a new budget: what is unread still counts.

@@ -23,6 +23,7 @@ mod budgets_messages;
 mod buses;
 mod claims;
 mod connect;
+mod containers;
 mod credentials;
 mod descriptors;
 mod events;
@@ -205,6 +206,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         budgets::TIMED,
         budgets_messages::TESTS,
         quotas::TESTS,
+        containers::TESTS,
         buses::TESTS,
         paths::TESTS,
         mounts::TESTS,
