@@ -14,4 +14,5 @@ pub mod fault;
 pub mod files;
 pub mod history;
 pub mod process;
+pub mod siege;
 pub mod sys;

@@ -22,10 +22,10 @@ use kbus_selftests::process::skip;
 use kbus_selftests::process::sleep_ms;
 use kbus_selftests::process::Child;
 use kbus_selftests::process::Sysctl;
+use kbus_selftests::siege::untouchable;
 use kbus_selftests::sys::fresh_bus;
 use kbus_selftests::sys::message_address;
 use kbus_selftests::sys::uapi;
-use kbus_selftests::sys::Errno;
 use kbus_selftests::sys::Sock;
 
 use super::fails;
@@ -141,54 +141,6 @@ fn storm_of_short_lived_buses() {
         drop(UnixDatagram::bind_addr(&name).unwrap());
     });
     attackers.leave("short-lived buses", 0.9, |_| victim.step());
-}
-
-/// Memory that cannot be touched: who does sleeps, as nobody answers its faults.
-fn untouchable() -> *mut libc::c_void {
-    #[repr(C)]
-    struct Api {
-        api: u64,
-        features: u64,
-        ioctls: u64,
-    }
-    #[repr(C)]
-    struct Register {
-        start: u64,
-        len: u64,
-        mode: u64,
-        ioctls: u64,
-    }
-    const LEN: usize = 1 << 16;
-    // SAFETY: New memory, and a descriptor that stays open; both structures are ours.
-    unsafe {
-        let fd = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) as i32;
-        if fd < 0 {
-            skip("no userfaultfd here");
-        }
-        let mut api = Api {
-            api: 0xaa,
-            features: 0,
-            ioctls: 0,
-        };
-        assert_eq!(libc::ioctl(fd, 0xc018_aa3f, &mut api), 0, "UFFDIO_API");
-        let memory = libc::mmap(
-            ptr::null_mut(),
-            LEN,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        );
-        let mut register = Register {
-            start: memory as u64,
-            len: LEN as u64,
-            mode: 1,
-            ioctls: 0,
-        };
-        let r = libc::ioctl(fd, 0xc020_aa00, &mut register);
-        assert_eq!(r, 0, "UFFDIO_REGISTER: {:?}", Errno::last());
-        memory
-    }
 }
 
 /// Buffers that stall every kind of copy, of processes that listen to the victim and whom it asks: nobody waits for them.

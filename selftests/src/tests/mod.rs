@@ -10,6 +10,9 @@ mod attacks_closed;
 mod attacks_descriptors;
 mod attacks_leaks;
 mod attacks_memory;
+mod attacks_preempted;
+mod attacks_preempted_calls;
+mod attacks_preempted_otherwise;
 mod attacks_promises;
 mod attacks_sandbox;
 mod attacks_sockets;
@@ -263,6 +266,9 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         attacks_leaks::TESTS,
         attacks_memory::TESTS,
         attacks_memory::TIMED,
+        attacks_preempted::TIMED,
+        attacks_preempted_calls::TIMED,
+        attacks_preempted_otherwise::TIMED,
         attacks_promises::TESTS,
         attacks_sandbox::TESTS,
         attacks_sockets::TESTS,
