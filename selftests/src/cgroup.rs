@@ -39,6 +39,21 @@ impl Group {
         fs::write(self.path.join("memory.max"), bytes.to_string()).expect("memory.max");
     }
 
+    /// Bytes of all memory that the group pays for.
+    pub fn bytes(&self) -> u64 {
+        let text = fs::read_to_string(self.path.join("memory.current")).expect("memory.current");
+        text.trim().parse().expect("a number")
+    }
+
+    /// How many of its processes were killed for want of memory.
+    pub fn kills(&self) -> u64 {
+        let events = fs::read_to_string(self.path.join("memory.events")).expect("memory.events");
+        let line = events
+            .lines()
+            .find_map(|line| line.strip_prefix("oom_kill "));
+        line.expect("oom_kill").parse().expect("a number")
+    }
+
     /// Bytes of kernel memory that the group pays for.
     pub fn kernel_bytes(&self) -> u64 {
         let stat = fs::read_to_string(self.path.join("memory.stat")).expect("memory.stat");

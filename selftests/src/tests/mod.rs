@@ -6,6 +6,7 @@ mod addresses;
 mod ancillary;
 mod as_af_unix;
 mod attacks_bindings;
+mod attacks_cgroups;
 mod attacks_closed;
 mod attacks_descriptors;
 mod attacks_leaks;
@@ -261,6 +262,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         fdinfo::TESTS,
         attacks_bindings::TESTS,
         attacks_bindings::TIMED,
+        attacks_cgroups::TESTS,
         attacks_closed::TESTS,
         attacks_descriptors::TIMED,
         attacks_leaks::TESTS,
