@@ -487,6 +487,7 @@ impl Siege {
         let before = done();
         let mut death = Duration::ZERO;
         for trial in 0..trials {
+            let mortal = victims[0].fork(None);
             // They are let until they have done it once more, and stopped at all kinds of points of the next time.
             let (had, let_go) = (done(), now());
             let caught = matches!(self.stop, Stop::Fault);
@@ -497,7 +498,6 @@ impl Siege {
             self.stop.stop(&self.attackers);
             let begun = now();
             let stopped = || Duration::from_nanos(now() - begun);
-            let mortal = victims[0].fork(None);
             sleep_ms(20);
             mortal.signal(libc::SIGKILL);
             let killed = now();
