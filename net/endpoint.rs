@@ -102,9 +102,8 @@ pub(crate) struct Endpoint {
     /// Sends and bindings that wait, who sleep with the lock of `queue` given up.
     #[pin]
     pub(crate) sendable: CondVar,
-    /// Whether somebody is reading: reads of one socket are serial.
     #[pin]
-    reading: SpinLock<bool>,
+    reads: SpinLock<Reads>,
     /// Those who wait for the end of a read.
     #[pin]
     read_done: CondVar,
@@ -159,7 +158,7 @@ impl Endpoint {
                 queue <- new_spinlock!(Queue::new(), "kbus::queue"),
                 readable <- new_condvar!("kbus::readable"),
                 sendable <- new_condvar!("kbus::sendable"),
-                reading <- new_spinlock!(false, "kbus::reading"),
+                reads <- new_spinlock!(Reads { busy: false, refused: false }, "kbus::reads"),
                 read_done <- new_condvar!("kbus::read_done"),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -204,11 +203,15 @@ impl Endpoint {
     ///
     /// `EAGAIN` if another read is under way and `left` is or gets zero, `EINTR` or `ERESTARTSYS` on a signal.
     pub(crate) fn begin_read(&self, left: &mut Jiffies) -> Result<Reading<'_>> {
-        let mut reading = self.reading.lock();
-        while *reading {
-            sleep(&self.read_done, &mut reading, left)?;
+        let mut reads = self.reads.lock();
+        while reads.busy {
+            let slept = sleep(&self.read_done, &mut reads, left);
+            if slept == Err(EAGAIN) {
+                reads.refused = true;
+            }
+            slept?;
         }
-        *reading = true;
+        reads.busy = true;
         Ok(Reading(self))
     }
 
@@ -263,14 +266,30 @@ pub(crate) fn sleep<T>(
 /// For ever.
 pub(crate) const MAX_SLEEP: Jiffies = MAX_SCHEDULE_TIMEOUT as Jiffies;
 
+/// The reads of a socket, of which there is one at a time.
+pub(crate) struct Reads {
+    /// One is under way.
+    busy: bool,
+    /// Meanwhile another one, which must not wait, was refused.
+    refused: bool,
+}
+
 /// The right to read from a socket.
 pub(crate) struct Reading<'a>(&'a Endpoint);
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        *self.0.reading.lock() = false;
+        let refused = {
+            let mut reads = self.0.reads.lock();
+            reads.busy = false;
+            core::mem::take(&mut reads.refused)
+        };
         // All: one that is woken and finds a signal would keep the turn from the others.
         self.0.read_done.notify_all();
+        // Whoever was told that there is nothing may wait for a change (`EPOLLET`) that has been.
+        if refused && self.0.queue.lock().is_readable() {
+            self.0.sock.data_ready();
+        }
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) fn until_room<T>(
         };
         if *left == 0 {
             this.sock.want_space();
-            bus_core::wait::block(&**bus, this, &place);
+            bus_core::wait::block(this, &place);
             return Err(EAGAIN);
         }
         if own {
@@ -97,7 +97,7 @@ pub(crate) fn until_room<T>(
             Some((_, age)) => *age,
             None => {
                 let begun = bus.state.lock().begin_wait(this);
-                let age = bus.state.lock().next_age();
+                let age = bus_core::wait::next_age();
                 waits = Some((begun.map_err(to_kernel)?, age));
                 age
             }
@@ -134,7 +134,13 @@ fn sleep_for(
     let mut result = Ok(());
     {
         let mut queue = this.queue.lock();
-        while !waiter.is_woken() && !queue.write_shut() && rest > 0 {
+        // A socket that is shut meanwhile finds its error at once.
+        let read_shut = queue.read_shut();
+        while !waiter.is_woken()
+            && !queue.write_shut()
+            && queue.read_shut() == read_shut
+            && rest > 0
+        {
             result = sleep(&this.sendable, &mut queue, &mut rest);
             if result.is_err() {
                 break;

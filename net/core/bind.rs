@@ -7,6 +7,7 @@ use super::bus::answers;
 use super::bus::hears_events;
 use super::bus::Binding;
 use super::bus::Bindings;
+use super::bus::IN_ORDER;
 use super::bus::Bus;
 use super::bus::Shared;
 use super::close;
@@ -340,7 +341,6 @@ impl<M: Member> Bus<M> {
             member: member.clone(),
             binding,
         };
-        let hash = self.routes.pattern_hash(pattern);
         let (Some(room), Some(counted)) = (new.room.take(), new.counted.take()) else {
             return;
         };
@@ -354,7 +354,7 @@ impl<M: Member> Bus<M> {
         }
         self.last_binding = binding;
         if let Ok(sock) = self.sock_mut(member) {
-            drop(sock.replies.insert(room.fill((hash, binding), held)));
+            drop(sock.replies.insert(room.fill((IN_ORDER, binding), held)));
         }
     }
 
@@ -375,9 +375,8 @@ impl<M: Member> Bus<M> {
         binding: u64,
     ) -> Option<(u64, Removal)> {
         drop(self.routes.unbind_replier(pattern, binding));
-        let hash = self.routes.pattern_hash(pattern);
         let sock = self.sock_mut(member).ok()?;
-        drop(sock.replies.remove(&(hash, binding)));
+        drop(sock.replies.remove(&(IN_ORDER, binding)));
         Some((binding, member.with(|queue| queue.begin_removal())))
     }
 

@@ -19,7 +19,6 @@ use super::limits::Limits;
 use super::limits::BEFORE_FIRST;
 use super::mem::AllocError;
 use super::mem::Arc;
-use super::mem::Counter;
 use super::mem::Map;
 use super::mem::Node;
 use super::mem::Vec;
@@ -27,7 +26,7 @@ use super::message;
 use super::name::Pattern;
 use super::name::Tail;
 use super::queue::Member;
-use super::routes::Place;
+use super::routes::Places;
 use super::routes::Replier;
 use super::routes::Routes;
 
@@ -59,6 +58,9 @@ pub enum Kind {
 }
 
 /// A binding as its socket remembers it; its key is the hash of its pattern and its number.
+///
+/// The routes say which replier binding has a pattern. So those have [`IN_ORDER`] for the hash, and
+/// stand in the order in which they were made.
 pub struct Binding {
     pub(super) text: Vec<u8>,
     /// Identical ones are counted one by one.
@@ -71,6 +73,9 @@ impl Binding {
         self.counted.amount() as u32
     }
 }
+
+/// In the place of a hash.
+pub(super) const IN_ORDER: u64 = 0;
 
 /// The bindings of a socket of one kind.
 pub(super) type Bindings = Map<(u64, u64), Binding>;
@@ -279,13 +284,6 @@ impl<M: Member> Bus<M> {
         Charge::new(&self.user(member)?.waits, 1).ok_or(Error::DQuot)
     }
 
-    /// The age of a waiter: later ones are greater, also those on other buses, as all of them may
-    /// wait for the budget of one user.
-    pub fn next_age(&mut self) -> u64 {
-        static LAST: Counter = Counter::new(BEFORE_FIRST);
-        LAST.add(1).saturating_add(1)
-    }
-
     /// Whose bus it is.
     pub fn owner(&self) -> u32 {
         self.owner
@@ -404,7 +402,7 @@ impl<M: Member> Bus<M> {
     }
 
     /// The places of the listener bindings that match a name.
-    pub(super) fn places<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = Place<'a, M>> {
+    pub(super) fn places<'a>(&'a self, name: &'a [u8]) -> Places<'a, M> {
         self.routes.places(name)
     }
 

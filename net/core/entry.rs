@@ -176,8 +176,8 @@ impl Gap {
 /// Names what [`Queue::front`](super::queue::Queue::front) showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
-    /// An entry: its slot and serial number.
-    Entry(u32, u64),
+    /// An entry: its slot and serial number, and how many were missed before it.
+    Entry(u32, u64, u32),
     /// The news that so many were missed, which is no entry.
     Gap(u32),
 }
@@ -241,7 +241,7 @@ impl<M: Peer> View<M> {
     /// An entry.
     pub(super) fn of(slot: u32, entry: &Entry<M>) -> Self {
         let mut view = View {
-            token: Token::Entry(slot, entry.serial),
+            token: Token::Entry(slot, entry.serial, entry.gap.count),
             cookie: entry.cookie,
             lost: entry.gap.count,
             len: entry.len as usize,

@@ -11,6 +11,7 @@ use super::account::Charge;
 use super::bus::Bus;
 use super::bus::Shared;
 use super::bus::Sock;
+use super::bus::IN_ORDER;
 use super::bus::STEP;
 use super::entry::Body;
 use super::entry::Cause;
@@ -106,30 +107,36 @@ impl<M: Member> Bus<M> {
         }
     }
 
-    /// The next replier binding of the bus after this one: whose it is and which.
-    fn replier_after(&self, after: Listed) -> Option<(Listed, &[u8])> {
+    /// The next replier binding of the bus after this one, and its text. Without a text it is only
+    /// the place from which to go on, as some sockets without repliers have been looked at.
+    fn replier_after(&self, after: Listed) -> Option<(Listed, Option<&[u8]>)> {
         let mut found = None;
+        let mut last = None;
+        let mut looks: usize = 0;
         self.socks.each_from(&after.0, |peer, sock| {
             let from = match *peer == after.0 {
-                true => (after.1, after.2.saturating_add(1)),
-                false => (0, 0),
+                true => after.1.saturating_add(1),
+                false => 0,
             };
-            sock.replies.each_from(&from, |(hash, binding), _| {
-                found = Some(Listed(*peer, *hash, *binding));
+            sock.replies.each_from(&(IN_ORDER, from), |(_, binding), _| {
+                found = Some(Listed(*peer, *binding));
                 false
             });
-            found.is_none()
+            last = Some(Listed(*peer, u64::MAX));
+            looks = looks.saturating_add(1);
+            found.is_none() && looks < STEP
         });
-        let listed = found?;
-        let Listed(peer, hash, binding) = listed;
-        let held = self.socks.get(&peer)?.replies.get(&(hash, binding))?;
-        Some((listed, &held.text))
+        let Some(listed) = found else {
+            return last.filter(|_| looks == STEP).map(|last| (last, None));
+        };
+        let held = self.socks.get(&listed.0)?.replies.get(&(IN_ORDER, listed.1))?;
+        Some((listed, Some(&held.text)))
     }
 }
 
-/// A replier binding: the peer, the hash of its pattern, its number.
+/// A replier binding: the peer, its number.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Listed(u64, u64, u64);
+struct Listed(u64, u64);
 
 /// The payload of an event, `struct kbus_bind_event`.
 ///
@@ -277,7 +284,7 @@ fn list_repliers<S: Shared>(shared: &S, member: &S::Member, last: u64) -> Result
     }
     let mut news = News::new();
     let mut count: u32 = 0;
-    let mut after = Listed(0, 0, 0);
+    let mut after = Listed(0, 0);
     let bus_bytes = shared.locked(|bus| Charge::none(&bus.bytes));
     loop {
         let mut text = Vec::new();
@@ -285,14 +292,16 @@ fn list_repliers<S: Shared>(shared: &S, member: &S::Member, last: u64) -> Result
             let Some((listed, name)) = bus.replier_after(after) else {
                 return Ok(None);
             };
-            text = mem::try_copy(name)?;
+            if let Some(name) = name {
+                text = mem::try_copy(name)?;
+            }
             Ok::<_, Error>(Some(listed))
         })?;
         let Some(listed) = next else {
             break;
         };
         after = listed;
-        if listed.2 > last {
+        if text.is_empty() || listed.1 > last {
             continue;
         }
         let place = Charge::new(&member.payer().messages, 1).ok_or(Error::NoBufs)?;
@@ -312,9 +321,9 @@ fn list_repliers<S: Shared>(shared: &S, member: &S::Member, last: u64) -> Result
                 };
                 left = left.saturating_sub(1);
                 let (_, (listed, entry, message)) = node.into_pair();
-                let Listed(peer, hash, binding) = listed;
+                let Listed(peer, binding) = listed;
                 let sock = bus.socks.get(&peer);
-                let there = sock.is_some_and(|s| s.replies.get(&(hash, binding)).is_some());
+                let there = sock.is_some_and(|s| s.replies.get(&(IN_ORDER, binding)).is_some());
                 if there {
                     message.send(shared.next_id());
                     told += 1;
@@ -361,7 +370,7 @@ fn describe<M: Member>(
     text: &[u8],
     bus_bytes: &Charge,
 ) -> Result<Node<u64, (Listed, Entry<M>, Arc<Message<M>>)>, AllocError> {
-    let Listed(peer, _, binding) = listed;
+    let Listed(peer, binding) = listed;
     let mut content = Content {
         payload: payload(peer, true, text)?,
         from: None,

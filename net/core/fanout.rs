@@ -41,9 +41,11 @@ use super::message::Stamped;
 use super::message::KBUS_URGENT;
 use super::name::Tail;
 use super::obligation::Obligation;
+use super::payer::Payer;
 use super::queue::Member;
 use super::queue::Offer;
 use super::queue::Offered;
+use super::queue::Queue;
 use super::slots::Chunk;
 use super::wait::Place;
 
@@ -138,6 +140,8 @@ struct Recipient<M> {
     tell: bool,
     /// Bindings that match bind events, of a listener who has missed one that it cannot miss.
     hears: u32,
+    /// Whether it is the one copy of a socket that wants each message once.
+    once: bool,
 }
 
 /// Those who get the message, in the order in which they were reached.
@@ -189,6 +193,8 @@ impl<M> Recipients<M> {
 struct Copies<M: Member> {
     first: Option<((u64, usize), Arc<Message<M>>)>,
     more: Map<(u64, usize), Arc<Message<M>>>,
+    /// The user whose queues were looked at last, and what it had left before this message.
+    judged: Option<(u64, Amount)>,
 }
 
 impl<M: Member> Copies<M> {
@@ -196,6 +202,21 @@ impl<M: Member> Copies<M> {
         match &self.first {
             Some((of, message)) if *of == key => Some(message),
             _ => self.more.get(&key),
+        }
+    }
+
+    /// What this user had left before any queue of its had the message: one queue is not refused
+    /// for what another one has got of it.
+    ///
+    /// Where queues of several users stand in turns, it is what the user has left now.
+    fn left(&mut self, payer: &Payer) -> Amount {
+        match self.judged {
+            Some((id, left)) if id == payer.id() => left,
+            _ => {
+                let left = payer.left();
+                self.judged = Some((payer.id(), left));
+                left
+            }
         }
     }
 
@@ -302,6 +323,8 @@ pub(super) struct Fanout<'a, M: Member> {
     denied: Option<Error>,
     /// Copies of this hold.
     looked: usize,
+    /// Peer ids of those who want each message once and were reached in earlier holds.
+    once: Map<u64, ()>,
 }
 
 /// What is left of a message that was not sent.
@@ -341,6 +364,7 @@ impl<'a, M: Member> Fanout<'a, M> {
             copies: Copies {
                 first: None,
                 more: Map::new(),
+                judged: None,
             },
             reached: Recipients::new(),
             earlier: 0,
@@ -351,6 +375,7 @@ impl<'a, M: Member> Fanout<'a, M> {
             own_is_full: false,
             denied: None,
             looked: 0,
+            once: Map::new(),
         }
     }
 
@@ -406,7 +431,10 @@ impl<'a, M: Member> Fanout<'a, M> {
                         Ok(id)
                     }
                     Err(pause) => {
-                        self.pause();
+                        match pause {
+                            Pause::Refused(_) | Pause::Several => self.withdraw(self.earlier),
+                            _ => self.pause(),
+                        }
                         Err(pause)
                     }
                 }
@@ -416,7 +444,11 @@ impl<'a, M: Member> Fanout<'a, M> {
                     self.finish(shared, id);
                     return Ok(id);
                 }
-                Err(Pause::More) => {}
+                Err(Pause::More) => {
+                    if self.note_once().is_err() {
+                        break Error::NoMem.into();
+                    }
+                }
                 Err(Pause::List) => {
                     if !self.reached.prepare(false) {
                         break Error::NoMem.into();
@@ -584,6 +616,7 @@ impl<'a, M: Member> Fanout<'a, M> {
             entry: Some(entry),
             tell: true,
             hears: 0,
+            once: false,
         });
         if now {
             return Ok(());
@@ -679,7 +712,8 @@ impl<'a, M: Member> Fanout<'a, M> {
             let cause = one.unwrap_or(Cause::Binding { id: binding, nth });
             self.reach(bus, member, cause, must, false)?;
             self.next.2 = nth.saturating_add(1);
-            self.looked = self.looked.saturating_add(1);
+            // The first one has been counted.
+            self.looked = self.looked.saturating_add(usize::from(nth > 0));
         }
         Ok(())
     }
@@ -687,10 +721,21 @@ impl<'a, M: Member> Fanout<'a, M> {
     /// Whether a socket that wants each message once has a copy of this one since an earlier hold.
     ///
     /// The first of its places may be another one since then.
-    fn has_late_copy(&mut self, member: &M) -> bool {
-        let (id, earlier) = (member.id(), self.earlier);
-        let mut all = self.reached.iter_mut().take(earlier);
-        all.any(|other| other.member.id() == id)
+    fn has_late_copy(&self, member: &M) -> bool {
+        self.once.get(&member.id()).is_some()
+    }
+
+    /// Notes who of those that want each message once has it by now. The bus is not locked.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    fn note_once(&mut self) -> Result<(), AllocError> {
+        let earlier = self.earlier;
+        for recipient in self.reached.iter_mut().skip(earlier).filter(|one| one.once) {
+            drop(self.once.insert(Node::new(recipient.member.id(), ())?));
+        }
+        Ok(())
     }
 
     /// Puts one copy in a queue, pending.
@@ -713,7 +758,7 @@ impl<'a, M: Member> Fanout<'a, M> {
         let stranger = (!may_fill).then_some(sender.payer().id());
         // Before it is seen that there is too little.
         let version = member.payer().version();
-        let mut left = member.payer().left();
+        let mut left = self.copies.left(member.payer());
         if event {
             left.bytes = u64::MAX;
         }
@@ -812,6 +857,7 @@ impl<'a, M: Member> Fanout<'a, M> {
             entry: Some((slot, serial)),
             tell: true,
             hears: 0,
+            once: matches!(cause, Cause::Once { .. }),
         });
         if now {
             return Ok(());
@@ -856,7 +902,8 @@ impl<'a, M: Member> Fanout<'a, M> {
             if entry.is_none() {
                 break Offered::Full(0);
             }
-            match member.with(|queue| queue.put_unbind(&mut entry, share, &mut chunk)) {
+            let put = |queue: &mut Queue<M>| queue.put_unbind(&mut entry, share, &mut chunk);
+            match member.within(|| member.with(put)) {
                 Offered::NeedsChunk => match member.within(Chunk::new) {
                     Ok(new) => chunk = Some(new),
                     Err(_) => break Offered::Full(0),
@@ -874,6 +921,7 @@ impl<'a, M: Member> Fanout<'a, M> {
             entry,
             tell: entry.is_some(),
             hears: bus.sock(member).map_or(0, |sock| sock.hears),
+            once: false,
         });
         Ok(())
     }
@@ -911,6 +959,7 @@ impl<'a, M: Member> Fanout<'a, M> {
                 entry: None,
                 tell: false,
                 hears: 0,
+                once: false,
             });
             return Ok(());
         }
@@ -1092,25 +1141,36 @@ impl<'a, M: Member> Fanout<'a, M> {
         }
     }
 
-    /// Takes out what was put in, and the content back. The bus is not locked.
-    fn cancel(&mut self) {
-        if let Some(claim) = self.claim.take() {
-            self.give_back(claim.key, claim.paid);
-        }
-        let mut reached = core::mem::replace(&mut self.reached, Recipients::new());
+    /// Takes out again what was put in queues, from this recipient on.
+    ///
+    /// What was put in during a hold goes in the same hold if the message is not sent. So nobody
+    /// finds a queue full of it. What each entry has is dropped here, but never the last of it.
+    fn withdraw(&mut self, from: usize) {
         if let First::Answered(answer) = &mut self.first {
-            if let Some(entry) = answer.entry.take() {
+            // The requester is the first to be reached.
+            if let Some(entry) = answer.entry.take_if(|_| from == 0) {
                 let reserved = answer.reserved;
                 let entry = answer.requester.with(|queue| queue.take_answer(entry, reserved));
                 answer.place = entry.and_then(|mut entry| entry.place.take());
             }
         }
-        for recipient in reached.iter_mut() {
-            if let Some((at, serial)) = recipient.entry {
+        let mut reached = core::mem::replace(&mut self.reached, Recipients::new());
+        for recipient in reached.iter_mut().skip(from) {
+            if let Some((at, serial)) = recipient.entry.take() {
                 let entry = recipient.member.with(|queue| queue.cancel(at, serial));
                 self.keep_obligation(entry);
             }
         }
+        self.reached = reached;
+    }
+
+    /// Takes out what was put in, and the content back. The bus is not locked.
+    fn cancel(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            self.give_back(claim.key, claim.paid);
+        }
+        self.withdraw(0);
+        drop(core::mem::replace(&mut self.reached, Recipients::new()));
         if let Some((key, message)) = self.copies.first.take() {
             if let Some(unsent) = Message::take_back(message) {
                 if core::mem::take(&mut self.moved) {
@@ -1161,6 +1221,7 @@ impl<'a, M: Member> Fanout<'a, M> {
         // The next one of this sender begins like that.
         self.sender.with(|queue| queue.send_several());
         (self.begun, self.served, self.earlier) = (false, 0, 0);
+        self.once = Map::new();
         (self.pass, self.next) = ((0, 0), (0, 0, 0));
     }
 }
@@ -1198,7 +1259,12 @@ fn still_answers<M: Member>(bus: &Bus<M>, name: &[u8], member: &M, binding: u64)
 /// Puts an offer in a queue, with the memory that it needs for that.
 fn put<M: Member>(member: &M, offer: &mut Offer<'_, M>) -> Result<Offered, AllocError> {
     loop {
-        match member.with(|queue| queue.offer(offer)) {
+        // The list of chunks may grow with a chunk.
+        let offered = match offer.chunk.is_some() {
+            true => member.within(|| member.with(|queue| queue.offer(offer))),
+            false => member.with(|queue| queue.offer(offer)),
+        };
+        match offered {
             Offered::NeedsSeat => {
                 let user = offer.stranger.unwrap_or_default();
                 offer.seat = Some(member.within(|| Node::new(user, 1))?);

@@ -387,8 +387,8 @@ impl<M: Member> Queue<M> {
     ///
     /// `None` when it was removed meanwhile, and then nothing is owed.
     pub fn consume(&mut self, token: Token) -> Option<Consumed<M>> {
-        let (at, serial) = match token {
-            Token::Entry(at, serial) => (at, serial),
+        let (at, serial, told) = match token {
+            Token::Entry(at, serial, told) => (at, serial, told),
             Token::Gap(count) => {
                 // The very same gap may have got an entry after it meanwhile.
                 let with_gap = self.list.iter().find(|(_, entry)| entry.gap.count > 0);
@@ -403,8 +403,9 @@ impl<M: Member> Queue<M> {
                 });
             }
         };
-        self.find(at, serial)?;
-        let mut entry = self.take(at)?;
+        self.find(at, serial)?.gap.told(told);
+        // What was missed since it was shown is told with the next one.
+        let mut entry = self.take_with_gap(at)?;
         self.changed();
         let mut owed = false;
         if let Some(mut obligation) = entry.obligation.take() {
@@ -667,15 +668,18 @@ impl<M: Member> Queue<M> {
 
     /// Takes out those who are to be woken, if there is room.
     pub(super) fn take_waiters(&mut self) -> Woken<M> {
-        match !self.waiters.is_empty() && self.has_room() {
-            true => self.waiters.take(self.version),
-            false => Woken::nobody(),
+        if self.waiters.is_empty() || !self.has_room() {
+            return Woken::nobody();
         }
+        // No more than have room: of two that want one place the older is to have it.
+        let free = self.limit.saturating_sub(self.held());
+        self.waiters.take(free as usize, self.version)
     }
 
-    /// Takes out one of those who wait, whether there is room or not.
-    pub fn take_any_waiter(&mut self) -> Option<WaiterNode<M>> {
-        self.waiters.take_any()
+    /// Takes out the oldest of those who wait and are of this age or younger, whether there is room
+    /// or not.
+    pub(super) fn take_waiter_from(&mut self, age: u64) -> Option<WaiterNode<M>> {
+        self.waiters.take_from(age)
     }
 
     /// Something other than room has changed for those who wait for this queue.

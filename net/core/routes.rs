@@ -142,6 +142,71 @@ pub struct Routes<M> {
     nodes: Table<Prefix<M>>,
 }
 
+/// One prefix of a text: its hash, its patterns if there are any, and what follows it.
+type Step<'a, 't, M> = (u64, Option<&'a Prefix<M>>, &'t [u8]);
+
+/// The prefixes of a text, see [`Routes::way`].
+struct Way<'a, 't, M> {
+    routes: &'a Routes<M>,
+    text: &'t [u8],
+    begun: bool,
+    hash: u64,
+    /// Where the next word begins.
+    end: usize,
+}
+
+impl<'a, 't, M> Iterator for Way<'a, 't, M> {
+    type Item = Step<'a, 't, M>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let text = self.text;
+        if !self.begun {
+            self.begun = true;
+            return Some((0, Some(&self.routes.root), text));
+        }
+        let word = name::words(text.get(self.end..)?).next()?;
+        self.hash = self.routes.key.hash(self.hash, word);
+        let end = self.end.saturating_add(word.len());
+        let prefix = text.get(..end).unwrap_or(text);
+        // Behind the dot.
+        self.end = end.saturating_add(1);
+        let rest = text.get(self.end..).unwrap_or_default();
+        Some((self.hash, self.routes.node(self.hash, prefix), rest))
+    }
+}
+
+/// The places of a name, see [`Routes::places`].
+pub struct Places<'a, M> {
+    way: Way<'a, 'a, M>,
+    step: Option<Step<'a, 'a, M>>,
+    depth: usize,
+    /// The next of the tails at this step.
+    nth: usize,
+}
+
+impl<'a, M> Iterator for Places<'a, M> {
+    type Item = Place<'a, M>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (hash, node, rest) = self.step?;
+            if let (Some(node), Some(tail)) = (node, tails(rest).get(self.nth)) {
+                let at = self.depth.saturating_mul(MOST_TAILS).saturating_add(self.nth);
+                self.nth = self.nth.saturating_add(1);
+                return Some(Place {
+                    ends: node.ends(*tail),
+                    at,
+                    tail: *tail,
+                    hash: (hash, *tail),
+                });
+            }
+            self.step = self.way.next();
+            self.depth = self.depth.saturating_add(1);
+            self.nth = 0;
+        }
+    }
+}
+
 impl<M> Routes<M> {
     /// No bindings. The key is a secret: who knows it can make look-ups slow.
     pub fn new(key: Key) -> Self {
@@ -158,20 +223,15 @@ impl<M> Routes<M> {
     }
 
     /// The places of the listener bindings that match a well-formed name, by [`Place::at`].
-    pub fn places<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = Place<'a, M>> {
+    pub fn places<'a>(&'a self, name: &'a [u8]) -> Places<'a, M> {
         let text = name::body(name).unwrap_or_default();
-        let way = self.way(text).filter(|_| !text.is_empty());
-        way.enumerate().flat_map(|(depth, (hash, node, rest))| {
-            let tails = tails(rest).iter().enumerate();
-            tails.filter_map(move |(nth, tail)| {
-                Some(Place {
-                    ends: node?.ends(*tail),
-                    at: depth.saturating_mul(MOST_TAILS).saturating_add(nth),
-                    tail: *tail,
-                    hash: (hash, *tail),
-                })
-            })
-        })
+        let mut way = self.way(text);
+        Places {
+            step: if text.is_empty() { None } else { way.next() },
+            way,
+            depth: 0,
+            nth: 0,
+        }
     }
 
     /// The hash of the pattern that a place is of, as [`Routes::pattern_hash`] has it.
@@ -335,22 +395,14 @@ impl<M> Routes<M> {
 
     /// Each prefix of a text, from the empty one to all of it: its hash, its patterns if there are
     /// any, and what follows it.
-    fn way<'a, 't>(
-        &'a self,
-        text: &'t [u8],
-    ) -> impl Iterator<Item = (u64, Option<&'a Prefix<M>>, &'t [u8])> + use<'a, 't, M> {
-        let mut hash = 0;
-        let mut end: usize = 0;
-        let further = name::words(text).map(move |word| {
-            hash = self.key.hash(hash, word);
-            end = end.saturating_add(word.len());
-            let prefix = text.get(..end).unwrap_or(text);
-            // Behind the dot.
-            end = end.saturating_add(1);
-            let rest = text.get(end..).unwrap_or_default();
-            (hash, self.node(hash, prefix), rest)
-        });
-        core::iter::once((0, Some(&self.root), text)).chain(further)
+    fn way<'a, 't>(&'a self, text: &'t [u8]) -> Way<'a, 't, M> {
+        Way {
+            routes: self,
+            text,
+            begun: false,
+            hash: 0,
+            end: 0,
+        }
     }
 
     fn node(&self, hash: u64, prefix: &[u8]) -> Option<&Prefix<M>> {

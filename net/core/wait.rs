@@ -12,9 +12,10 @@
 //! that is woken and does not run keeps nobody from theirs for long: the others also try again by
 //! themselves from time to time.
 
-use super::bus::Shared;
+use super::limits::BEFORE_FIRST;
 use super::mem;
 use super::mem::Arc;
+use super::mem::Counter;
 use super::mem::Flag;
 use super::mem::Map;
 use super::mem::Node;
@@ -106,12 +107,13 @@ impl<M: Member> Waiters<M> {
         self.0.remove(&age)
     }
 
-    /// Takes out the oldest who have not tried the queue of this version.
-    pub(super) fn take(&mut self, version: u64) -> Woken<M> {
+    /// Takes out the oldest who have not tried the queue of this version, at most so many.
+    pub(super) fn take(&mut self, most: usize, version: u64) -> Woken<M> {
         let mut woken = Woken::nobody();
         if self.0.is_empty() {
             return woken;
         }
+        let most = most.min(BATCH);
         let mut ages = [0; BATCH];
         let (mut found, mut looks) = (0, 0);
         self.0.each_from(&0, |age, (_, tried)| {
@@ -122,7 +124,7 @@ impl<M: Member> Waiters<M> {
                 }
             }
             looks += 1;
-            found < BATCH && looks < LOOKS
+            found < most && looks < LOOKS
         });
         for (place, age) in woken.0.iter_mut().zip(ages).take(found) {
             *place = self.0.remove(&age);
@@ -142,6 +144,16 @@ impl<M: Member> Waiters<M> {
     /// Takes out the oldest, whatever it has tried; `None` when there is none left.
     pub(super) fn take_any(&mut self) -> Option<WaiterNode<M>> {
         self.0.pop_first()
+    }
+
+    /// Takes out the oldest of those of this age or younger.
+    pub(super) fn take_from(&mut self, age: u64) -> Option<WaiterNode<M>> {
+        let mut first = None;
+        self.0.each_from(&age, |age, _| {
+            first = Some(*age);
+            false
+        });
+        self.0.remove(&first?)
     }
 }
 
@@ -205,10 +217,23 @@ pub fn wake_all<M: Member>(member: &M) {
     // What waits for its user's budget may have lacked only what a copy for this one needed.
     member.payer().ring();
     member.with(|queue| queue.bump());
-    while let Some(node) = member.with(|queue| queue.take_any_waiter()) {
-        let (_, (waiter, _)) = node.into_pair();
+    // Each once, and none who comes after this: they may be back before the last has been woken.
+    let (mut from, until) = (0, next_age());
+    while let Some(node) = member.with(|queue| queue.take_waiter_from(from)) {
+        let (age, (waiter, _)) = node.into_pair();
         waiter.wake();
+        if age > until {
+            return;
+        }
+        from = age.saturating_add(1);
     }
+}
+
+/// The age of a waiter: later ones are greater, whatever bus they are on, as all of them may wait
+/// for the budget of one user.
+pub fn next_age() -> u64 {
+    static LAST: Counter = Counter::new(BEFORE_FIRST);
+    LAST.add(1).saturating_add(1)
 }
 
 /// A send that must not wait was refused for want of room: its socket is not writable until it is
@@ -216,15 +241,15 @@ pub fn wake_all<M: Member>(member: &M) {
 ///
 /// # Locks
 ///
-/// Takes and gives up the bus's and those of queues.
-pub fn block<S: Shared>(shared: &S, member: &S::Member, place: &Place<S::Member>) {
+/// Takes and gives up those of queues.
+pub fn block<M: Member>(member: &M, place: &Place<M>) {
     if matches!(place, Place::Time) {
         return;
     }
     let (Ok(room), Ok(waiter)) = (WaiterRoom::new(), mem::new_arc(Waiter::new(member))) else {
         return;
     };
-    let age = shared.locked(|bus| bus.next_age());
+    let age = next_age();
     let blocked = (place.clone(), age, waiter.clone());
     forget(member.with(|queue| queue.block(Some(blocked))));
     if !enter(place, age, &waiter, room) {

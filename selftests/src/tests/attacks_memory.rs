@@ -25,7 +25,7 @@ use kbus_selftests::sys::Out;
 use kbus_selftests::sys::Sock;
 
 super::tests! {
-    payload_of_one_user all_that_waits_for_one_user empty_messages_with_long_names entries_are_the_sender_s
+    payload_of_one_user all_that_waits_for_one_user empty_messages_with_long_names entries_are_the_receiver_s
     sockets_and_bindings
 }
 super::timed! { cgroup_bounds_the_attacker }
@@ -201,31 +201,42 @@ fn empty_messages_with_long_names() {
     assert!((1000..2048).contains(&each), "{each}");
 }
 
-/// A queue's entries are charged to the cgroup of the sender: what one costs to a sender whose listeners never read.
-fn entries_are_the_sender_s() {
+/// A queue's entries are charged to the cgroup of the receiver: what one costs to listeners that never read.
+fn entries_are_the_receiver_s() {
     const SOCKS: u64 = 16;
     const EACH: u64 = 4000;
     let bus = fresh_bus();
-    let _owner = Sock::on(&bus);
-    let listeners: Vec<Sock> = (0..SOCKS)
-        .map(|_| {
-            as_user(4999, || {
+    let owner = Sock::on(&bus);
+    let (go, filled) = (Gate::new(), Gate::new());
+    // The owner may fill all of them, and is in another cgroup.
+    let filler = Child::fork(|| {
+        go.pass();
+        for _ in 0..EACH {
+            owner.send_to("$.News", b"").unwrap();
+        }
+        filled.open(0);
+    });
+    let pinned = pinned_after(
+        "entries",
+        || {
+            let listen = |_| {
                 let sock = Sock::on(&bus);
                 sock.set_queue_len(EACH as u32);
                 sock.listen("$.News").unwrap();
                 sock
-            })
-        })
-        .collect();
-    let pinned = pinned("entries", || {
-        let sender = Sock::on(&bus);
-        fill(&sender, &Out::to("$.News", b""), &listeners[0]);
-        sender
-    });
-    // A stranger fills seven eighths.
-    let each = pinned / (EACH / 8 * 7);
+            };
+            (0..SOCKS).map(listen).collect::<Vec<_>>()
+        },
+        |listeners| {
+            go.open(0);
+            filled.pass();
+            listeners
+        },
+    );
+    filler.join();
+    let each = pinned / EACH;
     eprintln!(
-        "# an empty message to {SOCKS} listeners that never read pins {each} bytes of the sender's cgroup, {} each",
+        "# an empty message to {SOCKS} listeners that never read pins {each} bytes of their cgroup, {} each",
         each / SOCKS
     );
     assert!((64 * SOCKS..400 * SOCKS).contains(&each), "{each}");

@@ -7,14 +7,14 @@ use kbus_selftests::process::Gate;
 use kbus_selftests::sys::fresh_bus;
 use kbus_selftests::sys::Sock;
 
-super::tests! { queued_messages_are_charged_to_their_sender }
+super::tests! { queued_messages_are_charged_to_their_receiver }
 
 const COUNT: u64 = 64;
 const LEN: u64 = 65_536;
 
-/// What waits in a queue is charged to the memory cgroup of who sent it, not to the reader's, and
-/// no more when it has been read.
-fn queued_messages_are_charged_to_their_sender() {
+/// What waits in a queue is charged to the memory cgroup of who made the receiving socket, not to
+/// the sender's, and no more when it has been read.
+fn queued_messages_are_charged_to_their_receiver() {
     let (senders, readers) = (Group::new("sender"), Group::new("reader"));
     let bus = fresh_bus();
     let [ready, send, sent, read, done, end] = [(); 6].map(|()| Gate::new());
@@ -51,18 +51,18 @@ fn queued_messages_are_charged_to_their_sender() {
     let queued = (senders.kernel_bytes(), readers.kernel_bytes());
     read.open(0);
     assert_eq!(done.pass(), COUNT);
-    let after = senders.kernel_bytes();
+    let after = readers.kernel_bytes();
     end.open(0);
     end.open(0);
     [reader, sender].into_iter().for_each(Child::join);
 
     let payload = COUNT * LEN;
-    let (grown, readers_grown) = (queued.0 - before.0, queued.1.saturating_sub(before.1));
+    let (senders_grown, grown) = (queued.0.saturating_sub(before.0), queued.1 - before.1);
     eprintln!(
-        "# {payload} bytes of payload: {grown} charged to the sender, {readers_grown} to the reader"
+        "# {payload} bytes of payload: {senders_grown} charged to the sender, {grown} to the receiver"
     );
-    assert!(grown >= payload, "the sender pays for all of it");
+    assert!(grown >= payload, "the receiver pays for all of it");
     assert!(grown <= payload + payload / 8, "and for little more");
-    assert!(readers_grown <= payload / 8, "the reader pays for none");
-    assert!(after <= before.0 + payload / 8, "and it is given back");
+    assert!(senders_grown <= payload / 8, "the sender pays for none");
+    assert!(after <= before.1 + payload / 8, "and it is given back");
 }

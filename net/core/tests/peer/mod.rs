@@ -463,7 +463,7 @@ impl World {
         match bind::bind_replier(self, peer, &pattern)? {
             Bound::Done => Ok(()),
             Bound::Wait { place, .. } => {
-                wait::block(self, peer, &place);
+                wait::block(peer, &place);
                 Err(Error::Again)
             }
         }
@@ -474,7 +474,7 @@ impl World {
         match bind::unbind_replier(self, peer, &pattern)? {
             Bound::Done => Ok(()),
             Bound::Wait { place, .. } => {
-                wait::block(self, peer, &place);
+                wait::block(peer, &place);
                 Err(Error::Again)
             }
         }
@@ -529,7 +529,7 @@ impl World {
         match self.try_send(peer, &mut out)? {
             Sent::Id(id) => Ok(id),
             Sent::Wait { place, .. } => {
-                wait::block(self, peer, &place);
+                wait::block(peer, &place);
                 Err(Error::Again)
             }
         }
@@ -684,7 +684,7 @@ impl Thread {
             Sent::Wait { own: true, .. } => Err(Error::DeadLk),
             Sent::Wait { place, .. } => {
                 let counted = world.locked(|bus| bus.begin_wait(peer))?;
-                let age = world.locked(|bus| bus.next_age());
+                let age = wait::next_age();
                 let mut thread = Thread {
                     world: world.clone(),
                     peer: peer.clone(),
