@@ -90,8 +90,8 @@ struct Args {
     /// Leave out tests with this in their name.
     #[arg(long)]
     skip: Vec<String>,
-    /// Run only tests with this in their name.
-    filter: Option<String>,
+    /// Run only tests with one of these in their name.
+    filter: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -116,11 +116,11 @@ fn main() -> ExitCode {
     if args.hold {
         reload::hold();
     }
-    let filter = args.filter.as_deref().unwrap_or("");
     let chosen: Vec<&Test> = tests::all()
         .filter(|t| match args.exact {
-            true => t.full_name() == filter,
-            false => t.full_name().contains(filter),
+            _ if args.filter.is_empty() => true,
+            true => args.filter.contains(&t.full_name()),
+            false => args.filter.iter().any(|part| t.full_name().contains(part)),
         })
         .filter(|t| t.timed == args.timed || args.child)
         .filter(|t| !args.skip.iter().any(|skip| t.full_name().contains(skip)))
@@ -134,7 +134,7 @@ fn main() -> ExitCode {
     }
     if args.child {
         let [test] = chosen[..] else {
-            eprintln!("no such test: {filter}");
+            eprintln!("no such test: {}", args.filter.join(" "));
             return ExitCode::FAILURE;
         };
         (test.run)();

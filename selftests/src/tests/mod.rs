@@ -246,6 +246,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         room::TESTS,
         blocked::TESTS,
         blocked_order::TESTS,
+        blocked_order::TIMED,
         blocked_changes::TESTS,
         pollout::TESTS,
         signals::TESTS,
