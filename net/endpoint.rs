@@ -6,11 +6,13 @@ use crate::{
     bound::Bound,
     bus_core::{
         account::Charge,
-        mem::AllocError,
+        mem::{
+            AllocError,
+            Need, //
+        },
         payer::Payer,
         peer::Peer,
         queue::{
-            Consumed,
             Member,
             Queue, //
         },
@@ -23,9 +25,13 @@ use crate::{
         Domain,
         SharedBus, //
     },
+    reclaim,
     sys::{
         cred::Creds,
-        memory::MemoryCgroup,
+        memory::{
+            self,
+            MemoryCgroup, //
+        },
         pid::Pid,
         scm::Files,
         sock::Sock,
@@ -228,14 +234,6 @@ impl Endpoint {
         }
         wait::wake_all(this);
     }
-
-    /// Drops what has been read, then wakes those who wait for its room.
-    ///
-    /// The caller has no part of the message any more: its bytes may be what somebody waits for.
-    pub(crate) fn has_read(consumed: Consumed<Arc<Self>>) {
-        drop(consumed.entry);
-        consumed.woken.wake();
-    }
 }
 
 /// Sleeps on `condition` for at most `left`, which is then what is left of it.
@@ -336,8 +334,13 @@ impl Peer for Arc<Endpoint> {
         &self.payer
     }
 
-    fn copy_sender(sender: &Creds) -> Result<Creds, AllocError> {
-        sender.copy()
+    fn copy_sender(sender: &Creds, need: Need) -> Result<Creds, AllocError> {
+        sender.copy(reclaim::flags(need))
+    }
+
+    fn copy_files(files: &Self::Files, need: Need) -> Result<Self::Files, AllocError> {
+        let flags = reclaim::flags(need);
+        Arc::new(files.copy(flags)?, flags)
     }
 
     fn memory(&self) -> usize {
@@ -346,6 +349,14 @@ impl Peer for Arc<Endpoint> {
 
     fn within<R>(&self, f: impl FnOnce() -> R) -> R {
         self.memory.charge(f)
+    }
+
+    fn reclaim(&self) {
+        self.users.reclaimer.want(&self.memory);
+    }
+
+    fn wait_for_memory(bytes: usize) -> bool {
+        memory::reclaim(bytes).is_ok()
     }
 
     fn wake_reader(&self) {
@@ -364,8 +375,8 @@ impl Member for Arc<Endpoint> {
         f(&mut self.queue.lock())
     }
 
-    fn enter_budget(&self, waiter: WaiterNode<Self>) -> bool {
-        self.users.enter_waiter(self.payer.id(), waiter)
+    fn enter_budget(&self, waiter: WaiterNode<Self>, polls: bool) -> bool {
+        self.users.enter_waiter(self.payer.id(), waiter, polls)
     }
 
     fn leave_budget(&self, age: u64) -> Option<WaiterNode<Self>> {

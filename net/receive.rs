@@ -85,7 +85,7 @@ pub(crate) fn receive(this: &Arc<Endpoint>, mut msg: RecvMsg<'_>, flags: u32) ->
         let result = copy_out(this, &mut msg, flags, &mut view, &mut consumed);
         drop(view);
         if let Some(consumed) = consumed {
-            Endpoint::has_read(consumed);
+            consumed.settle(this);
         }
         return result;
     }

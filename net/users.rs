@@ -13,11 +13,15 @@ use crate::{
         mem,
         payer::Payer,
         wait::{
+            next_age,
+            wake_polling,
+            WaiterNode,
             Waiters,
-            WaiterNode, //
+            Woken, //
         },
     },
     endpoint::Endpoint,
+    reclaim::Reclaimer,
     sys::{
         sysctl::{
             Limit,
@@ -108,6 +112,8 @@ struct Table {
 pub(crate) struct Users {
     #[pin]
     table: SpinLock<Table>,
+    /// Who frees memory in their cgroups.
+    pub(crate) reclaimer: Reclaimer,
 }
 
 /// Users that are looked at in one hold of the lock.
@@ -137,8 +143,12 @@ impl Users {
             users: RBTree::new(),
             swept: 0,
         };
+        let reclaimer = Reclaimer::new()?;
         Arc::pin_init(
-            pin_init!(Self { table <- new_spinlock!(table, "kbus::users") }),
+            pin_init!(Self {
+                table <- new_spinlock!(table, "kbus::users"),
+                reclaimer,
+            }),
             GFP_KERNEL,
         )
     }
@@ -186,12 +196,17 @@ impl Users {
 
     /// Enters one who waits until a user has got something of its budget back; false if there is no
     /// such user any more.
-    pub(crate) fn enter_waiter(&self, payer: u64, waiter: WaiterNode<Arc<Endpoint>>) -> bool {
+    pub(crate) fn enter_waiter(
+        &self,
+        payer: u64,
+        waiter: WaiterNode<Arc<Endpoint>>,
+        polls: bool,
+    ) -> bool {
         let mut table = self.table.lock();
         let Some(user) = table.users.get_mut(&payer) else {
             return false;
         };
-        user.waiters.add(waiter);
+        user.waiters.add(waiter, polls);
         user.payer.begin_waiting();
         true
     }
@@ -212,8 +227,10 @@ impl Users {
         let mut from = Some(0);
         while let Some(id) = from {
             let mut woken = None;
+            let mut rung = None;
             from = this.each_from(id, |user| {
                 if woken.is_none() && user.payer.take_ring() {
+                    rung = Some(user.payer.id());
                     woken = Some(user.waiters.take_oldest());
                     if !user.waiters.is_empty() {
                         user.payer.begin_waiting();
@@ -224,10 +241,19 @@ impl Users {
                 }
                 true
             });
-            if let Some(woken) = woken {
+            if let (Some(woken), Some(id)) = (woken, rung) {
                 woken.wake();
+                let until = next_age();
+                wake_polling(|| this.polling_for(id, until));
             }
         }
+    }
+
+    /// Some of those who poll until a user has got something back.
+    fn polling_for(&self, id: u64, until: u64) -> Woken<Arc<Endpoint>> {
+        let mut table = self.table.lock();
+        let user = table.users.get_mut(&id);
+        user.map_or(Woken::nobody(), |user| user.waiters.take_polling(until))
     }
 
     /// Calls `f` for some users from this number on, until it says false; returns where to go on.

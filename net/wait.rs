@@ -73,6 +73,7 @@ pub(crate) fn until_room<T>(
 ) -> Result<T> {
     let mut waits = None;
     let mut told = None;
+    let mut changes: u32 = 0;
     loop {
         let tried = patiently(&mut attempt);
         // Others may have room now that this one did not use, or did not need.
@@ -102,13 +103,28 @@ pub(crate) fn until_room<T>(
                 age
             }
         };
-        let slept = sleep_for(this, &place, age, left);
+        let slept = sleep_for(this, &place, age, left, changes < CHANGES);
         if slept.is_err() {
             bus_core::wait::pass_on(&place);
         }
-        slept?;
+        changes = match slept? {
+            Slept::Changed => changes.saturating_add(1),
+            Slept::Woken => 0,
+        };
         told = Some(place);
     }
+}
+
+/// So often it is tried again at once as something has changed meanwhile. Others may go on changing
+/// it, and then it sleeps for a tick of the clock.
+const CHANGES: u32 = 4;
+
+/// Why somebody tries again.
+enum Slept {
+    /// Something has changed since it was looked at.
+    Changed,
+    /// It has slept.
+    Woken,
 }
 
 /// Sleeps until there may be room, a while has passed, or the socket can send no more.
@@ -117,18 +133,24 @@ fn sleep_for(
     place: &Place<Arc<Endpoint>>,
     age: u64,
     left: &mut Jiffies,
-) -> Result {
-    let waiter = mem::new_arc(Waiter::new(this)).map_err(|_| ENOMEM)?;
-    let room = WaiterRoom::new().map_err(|_| ENOMEM)?;
-    if !bus_core::wait::enter(place, age, &waiter, room) {
-        // Something has changed since it was looked at: it is tried again at once, unless a signal
-        // is to end this. Others may go on changing it.
+    at_once: bool,
+) -> Result<Slept> {
+    let (waiter, room) = patiently(&mut || {
+        let waiter = mem::new_arc(Waiter::sleeping(this))?;
+        Ok((waiter, WaiterRoom::new()?))
+    })
+    .map_err(to_kernel)?;
+    let entered = bus_core::wait::enter(place, age, &waiter, room);
+    if !entered && at_once {
         return match current!().signal_pending() {
             true => Err(ERESTARTSYS),
-            false => Ok(()),
+            false => Ok(Slept::Changed),
         };
     }
-    let slice = (*left).min(msecs_to_jiffies(AGAIN_MS));
+    let slice = (*left).min(match entered {
+        true => msecs_to_jiffies(AGAIN_MS),
+        false => 1,
+    });
     let for_ever = *left >= crate::endpoint::MAX_SLEEP;
     let mut rest = slice;
     let mut result = Ok(());
@@ -156,6 +178,8 @@ fn sleep_for(
     }
     match result {
         Ok(()) if *left == 0 && !waiter.is_woken() => Err(EAGAIN),
-        result => result,
+        Ok(()) if !entered => Ok(Slept::Changed),
+        Ok(()) => Ok(Slept::Woken),
+        Err(error) => Err(error),
     }
 }

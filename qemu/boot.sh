@@ -90,7 +90,7 @@ last_program() {
 "${qemu[@]}" -serial "file:$console" -serial "file:$result" -append "console=ttyS0 $append" </dev/null &
 pid=$!
 trap 'kill $pid 2>/dev/null || :; rm -f "$result.memory"' EXIT
-tail -n +1 -f --pid=$pid -s 0.2 "$result" | tr -d '\r' &
+tail -n +1 -f --pid=$pid -s 0.2 "$result" | stdbuf -oL tr -d '\r' &
 start=$SECONDS
 while kill -0 $pid 2>/dev/null; do
 	if [ $((SECONDS - start)) -ge "$limit" ]; then

@@ -15,15 +15,29 @@ check() {
 	fi
 }
 
-# boot RUN PLANS "how long" [ARGS]: boots once and counts the results, of which there must be as many as were announced (1..N).
+# boot RUN PLANS "how long" [ARGS]: boots once and counts the results, of which there must be as many as were announced
+# (1..N).
 boot() {
-	local run=$1 plans=$2 result=$LOGS/$1 name planned reported start=$SECONDS
+	run_boot "$1" "$3" "${4:-}"
+	tally "$1" "$2"
+}
+
+# run_boot RUN "how long" [ARGS]: only boots; it may do so in the background.
+run_boot() {
+	local run=$1 result=$LOGS/$1 name start=$SECONDS rc=0
 	# Some tests only take another time.
-	name="boot $run ${4:-}"
-	say "  boot $run ($(usual "$name" "$3"))"
-	bash "$TOP/qemu/boot.sh" "$result" "$run" "${4:-}" || failed=$((failed + 1))
+	name="boot $run ${3:-}"
+	say "  boot $run ($(usual "$name" "$2"))"
+	bash "$TOP/qemu/boot.sh" "$result" "$run" "${3:-}" | sed -u "s/^/$run: /" || rc=$?
+	echo "$rc" >"$result.status"
 	took "$name" $((SECONDS - start))
 	say "  boot $run: done in $((SECONDS - start))s"
+}
+
+# tally RUN PLANS: counts the results of a boot that has ended.
+tally() {
+	local run=$1 plans=$2 result=$LOGS/$1 planned reported
+	[ "$(<"$result.status")" -eq 0 ] || failed=$((failed + 1))
 	passed=$((passed + $(grep -E '^ok ' "$result" | grep -cv '# SKIP' || :)))
 	failed=$((failed + $(grep -cE '^not ok ' "$result" || :)))
 	# Some programs end badly after their last result.

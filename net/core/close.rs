@@ -170,7 +170,7 @@ pub(super) fn remove<S: Shared>(
             }
         }
         if removed {
-            member.with(|queue| queue.take_waiters()).wake();
+            wait::tell(member);
         }
         if !taken.more {
             break;

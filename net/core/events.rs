@@ -25,6 +25,7 @@ use super::mem::AllocError;
 use super::mem::Arc;
 use super::mem::Bytes;
 use super::mem::Map;
+use super::mem::Need;
 use super::mem::Node;
 use super::mem::Vec;
 use super::message::Content;
@@ -377,7 +378,7 @@ fn describe<M: Member>(
     };
     let len = content.payload.len() as u64;
     let mut stamp = Some(Stamped::Alone(Stamp::new(bus_bytes.nothing())));
-    let message = Message::new(&HEAD, &mut content, &mut stamp, &mut None)?;
+    let message = Message::new(&HEAD, &mut content, &mut stamp, &mut None, Need::Wanted)?;
     let mut entry = Entry::blank(Cause::Own, len);
     entry.own = Amount {
         bytes: 0,

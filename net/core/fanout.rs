@@ -31,6 +31,7 @@ use super::mem::AllocError;
 use super::mem::Arc;
 use super::mem::Box;
 use super::mem::Map;
+use super::mem::Need;
 use super::mem::Node;
 use super::mem::Vec;
 use super::message::Content;
@@ -51,6 +52,8 @@ use super::wait::Place;
 
 /// A payload of at most so many bytes is copied with the bus locked.
 const SMALL: u64 = 512;
+/// A copy of descriptors takes as long as so many recipients.
+const FILES_COST: usize = 8;
 /// So many recipients there is room for without memory.
 const FEW: usize = 4;
 
@@ -195,6 +198,8 @@ struct Copies<M: Member> {
     more: Map<(u64, usize), Arc<Message<M>>>,
     /// The user whose queues were looked at last, and what it had left before this message.
     judged: Option<(u64, Amount)>,
+    /// Copies of the descriptors.
+    files: Map<(u64, usize), M::Files>,
 }
 
 impl<M: Member> Copies<M> {
@@ -365,6 +370,7 @@ impl<'a, M: Member> Fanout<'a, M> {
                 first: None,
                 more: Map::new(),
                 judged: None,
+                files: Map::new(),
             },
             reached: Recipients::new(),
             earlier: 0,
@@ -581,8 +587,16 @@ impl<'a, M: Member> Fanout<'a, M> {
             }
         }
         let now = message.is_some();
+        let files = self.files_for(requester, key);
         let First::Answered(answer) = &mut self.first else {
             return Ok(());
+        };
+        let files = match files {
+            Ok(files) => files,
+            Err(error) => {
+                answer.bytes = answer.bytes.take().or(paid);
+                return Err(Error::from(error).into());
+            }
         };
         let mut entry = Entry::blank(Cause::Own, self.len);
         entry.cookie = answer.cookie;
@@ -595,11 +609,11 @@ impl<'a, M: Member> Fanout<'a, M> {
         if let Some(message) = message {
             entry.body = Body::Message(message);
         }
-        let (files, reserved) = (self.files, answer.reserved);
+        let reserved = answer.reserved;
         answer.entry = requester.with(|queue| {
             queue.unreserve(reserved);
             if queue.takes_files() {
-                entry.files = files.cloned();
+                entry.files = files;
             }
             queue.put_promised(entry)
         });
@@ -819,6 +833,15 @@ impl<'a, M: Member> Fanout<'a, M> {
             }
         }
         let now = message.is_some();
+        // Those of a request are for whoever is asked.
+        let files = match asked || matches!(self.first, First::None) {
+            true => self.files_for(member, key),
+            false => Ok(None),
+        };
+        let Ok(files) = files else {
+            cancel(paid);
+            return self.lacks_memory(member, must);
+        };
         let bytes = if event { 0 } else { self.len };
         let entry = Amount {
             bytes,
@@ -834,7 +857,7 @@ impl<'a, M: Member> Fanout<'a, M> {
                 own: if same { entry } else { Amount::NONE },
                 left,
                 stranger,
-                files: self.files.filter(|_| asked || matches!(self.first, First::None)),
+                files: files.as_ref(),
                 obligation: match asked {
                     true => &mut self.obligation,
                     false => &mut None,
@@ -949,7 +972,8 @@ impl<'a, M: Member> Fanout<'a, M> {
 
     /// The memory cgroup of a socket is full: so is its queue.
     fn lacks_memory(&mut self, member: &M, must: bool) -> Result<(), Pause<M>> {
-        self.cannot(member, Place::Time, must)
+        member.reclaim();
+        self.cannot(member, memory_of(member), must)
     }
 
     fn cannot(&mut self, member: &M, place: Place<M>, must: bool) -> Result<(), Pause<M>> {
@@ -994,6 +1018,36 @@ impl<'a, M: Member> Fanout<'a, M> {
         self.len <= SMALL || self.moves_to(member)
     }
 
+    /// What a copy for this socket is: a reply has been promised to its requester.
+    fn need(&self, member: &M) -> Need {
+        match &self.first {
+            First::Answered(answer) if answer.requester.id() == member.id() => Need::Promised,
+            _ => Need::Wanted,
+        }
+    }
+
+    /// The descriptors for a socket, in memory of its own cgroup.
+    fn files_for(
+        &mut self,
+        member: &M,
+        key: (u64, usize),
+    ) -> Result<Option<M::Files>, AllocError> {
+        let Some(files) = self.files else {
+            return Ok(None);
+        };
+        if member.memory() == self.sender.memory() || !member.with(|queue| queue.takes_files()) {
+            return Ok(Some(files.clone()));
+        }
+        if let Some(copy) = self.copies.files.get(&key) {
+            return Ok(Some(copy.clone()));
+        }
+        let need = self.need(member);
+        let copy = member.within(|| M::copy_files(files, need))?;
+        drop(self.copies.files.insert(Node::new(key, copy.clone())?));
+        self.looked = self.looked.saturating_add(FILES_COST);
+        Ok(Some(copy))
+    }
+
     /// Makes the copy for those of one user in one memory cgroup.
     fn make_copy(
         &mut self,
@@ -1001,9 +1055,10 @@ impl<'a, M: Member> Fanout<'a, M> {
         key: (u64, usize),
         paid: &mut Option<Charge>,
     ) -> Result<Arc<Message<M>>, AllocError> {
+        let need = self.need(member);
         if self.several && self.shared.is_none() {
             let bus_bytes = self.bus_bytes.take().ok_or(AllocError)?;
-            let room = mem::ArcRoom::new();
+            let room = member.within(|| mem::ArcRoom::new_for(need));
             match room {
                 Ok(room) => self.shared = Some(room.fill(Stamp::new(bus_bytes))),
                 Err(error) => {
@@ -1024,14 +1079,14 @@ impl<'a, M: Member> Fanout<'a, M> {
                 stamp = Some(Stamped::Alone(Stamp::new(bus_bytes)));
             }
             let made = match moves {
-                true => Message::new(&self.head, &mut self.content, &mut stamp, paid),
+                true => Message::new(&self.head, &mut self.content, &mut stamp, paid, need),
                 false => {
                     let (payload, from) = match self.copies.any() {
                         Some(first) => (first.payload(), first.from.as_ref()),
                         None => (&*self.content.payload, self.content.from.as_ref()),
                     };
-                    Content::copy(payload, from).and_then(|mut content| {
-                        Message::new(&self.head, &mut content, &mut stamp, paid)
+                    Content::copy(payload, from, need).and_then(|mut content| {
+                        Message::new(&self.head, &mut content, &mut stamp, paid, need)
                     })
                 }
             };
@@ -1053,13 +1108,23 @@ impl<'a, M: Member> Fanout<'a, M> {
         let (at, serial) = claim.entry;
         let made = match self.copies.get(claim.key).cloned() {
             Some(message) => Ok(message),
-            None => self.make_copy(&claim.member, claim.key, &mut claim.paid),
+            None => {
+                let (member, paid) = (&claim.member, &mut claim.paid);
+                match self.make_copy(member, claim.key, paid) {
+                    // It may be the machine that is short of memory.
+                    Err(_) if M::wait_for_memory(self.len as usize) => {
+                        self.make_copy(member, claim.key, paid)
+                    }
+                    made => made,
+                }
+            }
         };
         cancel(claim.paid.take());
         if let Ok(message) = made {
             claim.member.with(|queue| queue.fill(at, serial, &message));
             return;
         }
+        claim.member.reclaim();
         let entry = claim.member.with(|queue| queue.cancel(at, serial));
         self.keep_obligation(entry);
         let id = claim.member.id();
@@ -1072,7 +1137,7 @@ impl<'a, M: Member> Fanout<'a, M> {
             self.own_is_full |= id == self.sender.id();
             match self.policy {
                 Policy::Wait | Policy::Event { .. } => {
-                    self.full.get_or_insert(Place::Time);
+                    self.full.get_or_insert(memory_of(&claim.member));
                 }
                 _ => self.denied = Some(Error::Busy),
             }
@@ -1241,6 +1306,15 @@ impl<M: Member> Recipient<M> {
         };
         let time = M::now();
         self.tell = self.member.with(|queue| queue.notice(cause, id, time));
+    }
+}
+
+/// Where to wait until there may be memory of a socket's cgroup: what it reads gives some back. When
+/// it has nothing to read nobody tells of that.
+fn memory_of<M: Member>(member: &M) -> Place<M> {
+    match member.with(|queue| (!queue.is_empty()).then_some(queue.version())) {
+        Some(version) => Place::Queue(member.clone(), version),
+        None => Place::Time,
     }
 }
 

@@ -7,9 +7,20 @@
 //! causes it; none waits for memory, as it is under the lock of the bus: see `reclaim.rs`), over the standard library on the host, where [`fail_after`] makes the k-th
 //! allocation of a thread fail.
 
+/// What becomes of memory for which a memory cgroup has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// There is none.
+    Wanted,
+    /// The cgroup goes beyond its limit: it has been promised.
+    Promised,
+}
+
 #[cfg(CONFIG_NET)]
 #[cfg_attr(test, mutants::skip)] // Not compiled on the host, where the tests run.
 mod imp {
+    use super::Need;
+    use crate::reclaim::flags;
     use crate::reclaim::nowait;
     use core::mem::MaybeUninit;
     use kernel::alloc::KBox;
@@ -65,7 +76,12 @@ mod imp {
     impl<T> ArcRoom<T> {
         /// Allocates it.
         pub fn new() -> Result<Self, AllocError> {
-            Ok(ArcRoom(UniqueArc::new_uninit(nowait())?))
+            Self::new_for(Need::Wanted)
+        }
+
+        /// The same, with regard to a memory cgroup at its limit.
+        pub fn new_for(need: Need) -> Result<Self, AllocError> {
+            Ok(ArcRoom(UniqueArc::new_uninit(flags(need))?))
         }
 
         /// Puts the value in.
@@ -240,16 +256,20 @@ mod imp {
 
     /// Copies bytes into a new vector.
     pub fn try_copy(bytes: &[u8]) -> Result<Vec<u8>, AllocError> {
-        let mut vec = Vec::new();
-        vec.extend_from_slice(bytes, nowait())?;
-        Ok(vec)
+        try_copy_for(Need::Wanted, bytes)
     }
 
-
+    /// The same, with regard to a memory cgroup at its limit.
+    pub fn try_copy_for(need: Need, bytes: &[u8]) -> Result<Vec<u8>, AllocError> {
+        let mut vec = Vec::new();
+        vec.extend_from_slice(bytes, flags(need))?;
+        Ok(vec)
+    }
 }
 
 #[cfg(not(CONFIG_NET))]
 mod imp {
+    use super::Need;
     use std::cell::Cell;
     use std::collections::BTreeMap;
     use std::marker::PhantomData;
@@ -300,8 +320,12 @@ mod imp {
     }
 
     fn account() -> Result<(), AllocError> {
+        account_for(Need::Wanted)
+    }
+
+    fn account_for(need: Need) -> Result<(), AllocError> {
         MADE.set(MADE.get() + 1);
-        if POOR.get() == Some(GROUP.get()) {
+        if need == Need::Wanted && POOR.get() == Some(GROUP.get()) {
             return Err(AllocError);
         }
         LEFT.with(|left| match left.get() {
@@ -354,7 +378,12 @@ mod imp {
     impl<T> ArcRoom<T> {
         /// Allocates it.
         pub fn new() -> Result<Self, AllocError> {
-            account()?;
+            Self::new_for(Need::Wanted)
+        }
+
+        /// The same, with regard to a memory group that is to fail.
+        pub fn new_for(need: Need) -> Result<Self, AllocError> {
+            account_for(need)?;
             Ok(ArcRoom(PhantomData))
         }
 
@@ -517,13 +546,16 @@ mod imp {
 
     /// Copies bytes into a new vector.
     pub fn try_copy(bytes: &[u8]) -> Result<Vec<u8>, AllocError> {
-        let mut vec = Vec::new();
-        reserve(&mut vec, bytes.len())?;
-        vec.extend_from_slice(bytes);
-        Ok(vec)
+        try_copy_for(Need::Wanted, bytes)
     }
 
-
+    /// The same, with regard to a memory group that is to fail.
+    pub fn try_copy_for(need: Need, bytes: &[u8]) -> Result<Vec<u8>, AllocError> {
+        if !bytes.is_empty() {
+            account_for(need)?;
+        }
+        Ok(bytes.to_vec())
+    }
 }
 
 pub use self::imp::*;

@@ -15,6 +15,7 @@ use super::mem::AllocError;
 use super::mem::Arc;
 use super::mem::Bytes;
 use super::mem::Counter;
+use super::mem::Need;
 use super::mem::Vec;
 use super::peer::Peer;
 
@@ -182,13 +183,17 @@ impl<M: Peer> Content<M> {
     /// # Errors
     ///
     /// [`AllocError`].
-    pub(super) fn copy(payload: &[u8], from: Option<&M::Sender>) -> Result<Self, AllocError> {
+    pub(super) fn copy(
+        payload: &[u8],
+        from: Option<&M::Sender>,
+        need: Need,
+    ) -> Result<Self, AllocError> {
         Ok(Content {
             payload: match payload.is_empty() {
                 true => Bytes::new(),
-                false => mem::try_copy(payload)?,
+                false => mem::try_copy_for(need, payload)?,
             },
-            from: from.map(M::copy_sender).transpose()?,
+            from: from.map(|from| M::copy_sender(from, need)).transpose()?,
         })
     }
 }
@@ -204,8 +209,9 @@ impl<M: Peer> Message<M> {
         content: &mut Content<M>,
         stamp: &mut Option<Stamped>,
         paid: &mut Option<Charge>,
+        need: Need,
     ) -> Result<Arc<Self>, AllocError> {
-        let (name, room) = (mem::try_copy(head.name)?, mem::ArcRoom::new()?);
+        let (name, room) = (mem::try_copy_for(need, head.name)?, mem::ArcRoom::new_for(need)?);
         let stamp = stamp.take().ok_or(AllocError)?;
         Ok(room.fill(Message {
             stamp,

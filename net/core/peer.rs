@@ -4,6 +4,7 @@
 
 use super::mem::AllocError;
 use super::mem::Arc;
+use super::mem::Need;
 use super::payer::Payer;
 
 /// A handle of a socket.
@@ -35,13 +36,28 @@ pub trait Peer: Clone {
     /// # Errors
     ///
     /// [`AllocError`].
-    fn copy_sender(sender: &Self::Sender) -> Result<Self::Sender, AllocError>;
+    fn copy_sender(sender: &Self::Sender, need: Need) -> Result<Self::Sender, AllocError>;
+
+    /// The same files in memory of their own.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    fn copy_files(files: &Self::Files, need: Need) -> Result<Self::Files, AllocError>;
 
     /// Tells the memory cgroups of sockets apart: that of the process that made the socket.
     fn memory(&self) -> usize;
 
     /// Charges what `f` allocates to the memory cgroup of the socket.
     fn within<R>(&self, f: impl FnOnce() -> R) -> R;
+
+    /// The memory cgroup of the socket is at its limit: sees to it that some of what it can do
+    /// without goes, later and in nobody's time. Takes no lock of the bus, allocates nothing.
+    fn reclaim(&self);
+
+    /// Waits until there may be so many bytes of memory, whoever is charged for them; false if there
+    /// are none. May sleep, and must not be called under a lock.
+    fn wait_for_memory(bytes: usize) -> bool;
 
     /// Wakes one who reads or polls for something to read. Not to be called under a lock of the bus.
     fn wake_reader(&self);

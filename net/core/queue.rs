@@ -26,6 +26,7 @@ use super::obligation::Obligation;
 use super::peer::Peer;
 use super::slots::Chunk;
 use super::slots::Slots;
+use super::wait;
 use super::wait::Place;
 use super::wait::Waiter;
 use super::wait::WaiterNode;
@@ -56,7 +57,7 @@ pub trait Member: Peer {
 
     /// Enters a waiter in the list of those who wait until this socket's user has got something of
     /// its budget back; false if the user is not known any more.
-    fn enter_budget(&self, waiter: WaiterNode<Self>) -> bool;
+    fn enter_budget(&self, waiter: WaiterNode<Self>, polls: bool) -> bool;
 
     /// Takes a waiter of this age out of that list.
     fn leave_budget(&self, age: u64) -> Option<WaiterNode<Self>>;
@@ -68,8 +69,25 @@ pub struct Consumed<M: Member> {
     pub entry: Option<Entry<M>>,
     /// Whether it is a request that is owed from now on.
     pub owed: bool,
-    /// Those who wait for the room that it has left.
-    pub woken: Woken<M>,
+    /// Those who slept and are to be woken, as there is room now.
+    woken: Woken<M>,
+    /// Whether others polled for it.
+    polled: bool,
+    /// Memory of the queue, which has been long and is empty.
+    trimmed: Option<Slots<Entry<M>>>,
+}
+
+impl<M: Member> Consumed<M> {
+    /// Drops what was read from this socket, then wakes those who wait for its room.
+    ///
+    /// The caller has no part of the message any more: its bytes may be what somebody waits for.
+    pub fn settle(self, member: &M) {
+        drop((self.entry, self.trimmed));
+        self.woken.wake();
+        if self.polled {
+            wait::tell(member);
+        }
+    }
 }
 
 /// The queue of one socket with its ledger of requests owed.
@@ -191,6 +209,16 @@ impl<M: Member> Queue<M> {
     /// Slots held for replies to come.
     pub fn reserved(&self) -> u32 {
         self.reserved
+    }
+
+    /// Whether nothing waits, sent or pending.
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Changes whenever there may be more room than before.
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Payload bytes waiting.
@@ -400,6 +428,8 @@ impl<M: Member> Queue<M> {
                     entry: None,
                     owed: false,
                     woken: Woken::nobody(),
+                    polled: false,
+                    trimmed: None,
                 });
             }
         };
@@ -417,11 +447,22 @@ impl<M: Member> Queue<M> {
                 owed = true;
             }
         }
+        let (woken, polled) = self.take_waiters();
         Some(Consumed {
             entry: Some(entry),
             owed,
-            woken: self.take_waiters(),
+            woken,
+            polled,
+            trimmed: self.trim(),
         })
+    }
+
+    /// Takes the memory out that an empty queue does not need, unless slots are promised.
+    fn trim(&mut self) -> Option<Slots<Entry<M>>> {
+        match self.reserved == 0 && !self.hears {
+            true => self.list.trim(),
+            false => None,
+        }
     }
 
     /// The entry in this slot, if it still has this serial number.
@@ -592,9 +633,15 @@ impl<M: Member> Queue<M> {
                 other => other < id || (after_equal && other == id),
             },
         };
-        let others = self.list.iter().filter(|(other, _)| *other != at);
-        let after = others.filter(|(_, other)| goes_after(other)).last();
-        let mut before = match after.map(|(other, _)| other) {
+        // From the end: most have come before it.
+        let mut after = self.list.last();
+        while let Some(other) = after {
+            if other != at && self.list.get(other).is_some_and(goes_after) {
+                break;
+            }
+            after = self.list.prev(other);
+        }
+        let mut before = match after {
             Some(other) => self.list.next(other),
             None => self.list.first(),
         };
@@ -651,13 +698,18 @@ impl<M: Member> Queue<M> {
         }
     }
 
-    /// Enters a waiter who has found this queue full when it had this version; gives it back if it
-    /// has another one now.
-    pub(super) fn enter(&mut self, waiter: WaiterNode<M>, version: u64) -> Option<WaiterNode<M>> {
+    /// Enters a waiter, who sleeps or `polls` and has found this queue full when it had this version;
+    /// gives it back if it has another one now.
+    pub(super) fn enter(
+        &mut self,
+        waiter: WaiterNode<M>,
+        version: u64,
+        polls: bool,
+    ) -> Option<WaiterNode<M>> {
         if self.version != version || self.read_shut() {
             return Some(waiter);
         }
-        self.waiters.add(waiter);
+        self.waiters.add(waiter, polls);
         None
     }
 
@@ -666,17 +718,23 @@ impl<M: Member> Queue<M> {
         self.waiters.remove(age)
     }
 
-    /// Takes out those who are to be woken, if there is room.
-    pub(super) fn take_waiters(&mut self) -> Woken<M> {
+    /// Takes out those who sleep and are to be woken, if there is room. Also says whether others poll,
+    /// who are to be told as well ([`Queue::take_polling`]).
+    pub(super) fn take_waiters(&mut self) -> (Woken<M>, bool) {
         if self.waiters.is_empty() || !self.has_room() {
-            return Woken::nobody();
+            return (Woken::nobody(), false);
         }
         // No more than have room: of two that want one place the older is to have it.
         let free = self.limit.saturating_sub(self.held());
-        self.waiters.take(free as usize, self.version)
+        (self.waiters.take(free as usize, self.version), self.waiters.poll())
     }
 
-    /// Takes out the oldest of those who wait and are of this age or younger, whether there is room
+    /// Takes out some of those who poll for room and are not younger than `until`.
+    pub(super) fn take_polling(&mut self, until: u64) -> Woken<M> {
+        self.waiters.take_polling(until)
+    }
+
+    /// Takes out the oldest of those who sleep and are of this age or younger, whether there is room
     /// or not.
     pub(super) fn take_waiter_from(&mut self, age: u64) -> Option<WaiterNode<M>> {
         self.waiters.take_from(age)

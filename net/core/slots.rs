@@ -14,6 +14,8 @@ use super::mem::Vec;
 
 /// Slots that are allocated at once.
 pub const CHUNK: usize = 8;
+/// An empty list keeps so many chunks, for what comes next.
+const KEPT_CHUNKS: usize = 16;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -109,9 +111,9 @@ impl<T> Slots<T> {
         Ok(())
     }
 
-    /// Takes all memory that an empty list holds beyond one chunk, for the caller to drop.
+    /// Takes the memory of an empty list that was a long one, for the caller to drop.
     pub fn trim(&mut self) -> Option<Slots<T>> {
-        if self.len > 0 || self.chunks.len() < 2 {
+        if self.len > 0 || self.chunks.len() <= KEPT_CHUNKS {
             return None;
         }
         Some(core::mem::take(self))
@@ -339,7 +341,7 @@ mod tests {
     #[test]
     fn only_an_empty_list_is_trimmed() {
         let mut slots = Slots::new();
-        for n in 0..CHUNK as u8 + 1 {
+        for n in 0..=(KEPT_CHUNKS * CHUNK) as u8 {
             if slots.len() == slots.capacity() {
                 slots.add(Chunk::new().unwrap()).unwrap();
             }
@@ -347,7 +349,7 @@ mod tests {
         }
         assert!(slots.trim().is_none());
         while slots.pop_front().is_some() {}
-        assert_eq!(slots.trim().map(|rest| rest.capacity()), Some(2 * CHUNK as u32));
+        assert_eq!(slots.trim().map(|rest| rest.capacity()), Some(((KEPT_CHUNKS + 1) * CHUNK) as u32));
         assert_eq!(slots.capacity(), 0);
         slots.add(Chunk::new().unwrap()).unwrap();
         assert!(slots.trim().is_none());

@@ -31,14 +31,21 @@ const LOOKS: usize = 64;
 /// One who waits.
 pub struct Waiter<M: Member> {
     member: M,
+    /// Nobody sleeps: the socket is not writable until it is woken.
+    polls: bool,
     woken: Flag,
 }
 
 impl<M: Member> Waiter<M> {
-    /// A thread, or the readiness, of this socket.
-    pub fn new(member: &M) -> Self {
+    /// A thread of this socket, which sleeps.
+    pub fn sleeping(member: &M) -> Self {
+        Self::new(member, false)
+    }
+
+    fn new(member: &M, polls: bool) -> Self {
         Waiter {
             member: member.clone(),
+            polls,
             woken: Flag::new(false),
         }
     }
@@ -60,7 +67,13 @@ impl<M: Member> Waiter<M> {
 pub type WaiterNode<M> = Node<u64, (Arc<Waiter<M>>, u64)>;
 
 /// Those who wait for one queue, by age; each with the version of the queue that it has tried.
-pub struct Waiters<M: Member>(Map<u64, (Arc<Waiter<M>>, u64)>);
+///
+/// Some of those that sleep are woken at once, and tell the others when they have tried. Those that
+/// poll may do nothing for long, so that all of them are told.
+pub struct Waiters<M: Member> {
+    sleeping: Map<u64, (Arc<Waiter<M>>, u64)>,
+    polling: Map<u64, (Arc<Waiter<M>>, u64)>,
+}
 
 /// Some who are to be woken, by [`Woken::wake`]. No lock of the bus may be held then.
 pub struct Woken<M: Member>([Option<WaiterNode<M>>; BATCH]);
@@ -69,6 +82,11 @@ impl<M: Member> Woken<M> {
     /// Nobody.
     pub const fn nobody() -> Self {
         Woken([const { None }; BATCH])
+    }
+
+    /// Whether it is nobody.
+    fn is_nobody(&self) -> bool {
+        self.0.first().is_none_or(Option::is_none)
     }
 
     /// Wakes them, the oldest first.
@@ -89,34 +107,44 @@ impl<M: Member> Default for Waiters<M> {
 impl<M: Member> Waiters<M> {
     /// Nobody.
     pub fn new() -> Self {
-        Waiters(Map::new())
+        Waiters {
+            sleeping: Map::new(),
+            polling: Map::new(),
+        }
     }
 
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.sleeping.is_empty() && self.polling.is_empty()
     }
 
-    /// Adds one.
-    pub fn add(&mut self, waiter: WaiterNode<M>) {
-        drop(self.0.insert(waiter));
+    /// Whether some of them poll.
+    pub(super) fn poll(&self) -> bool {
+        !self.polling.is_empty()
+    }
+
+    /// Adds one, who sleeps or `polls`.
+    pub fn add(&mut self, waiter: WaiterNode<M>, polls: bool) {
+        drop(match polls {
+            true => self.polling.insert(waiter),
+            false => self.sleeping.insert(waiter),
+        });
     }
 
     /// Takes one out.
     pub fn remove(&mut self, age: u64) -> Option<WaiterNode<M>> {
-        self.0.remove(&age)
+        let sleeping = self.sleeping.remove(&age);
+        sleeping.or_else(|| self.polling.remove(&age))
     }
 
-    /// Takes out the oldest who have not tried the queue of this version, at most so many.
+    /// Takes out the oldest that sleep and have not tried the queue of this version, at most so
+    /// many.
     pub(super) fn take(&mut self, most: usize, version: u64) -> Woken<M> {
         let mut woken = Woken::nobody();
-        if self.0.is_empty() {
-            return woken;
-        }
         let most = most.min(BATCH);
         let mut ages = [0; BATCH];
         let (mut found, mut looks) = (0, 0);
-        self.0.each_from(&0, |age, (_, tried)| {
+        self.sleeping.each_from(&0, |age, (_, tried)| {
             if *tried != version {
                 if let Some(place) = ages.get_mut(found) {
                     *place = *age;
@@ -127,34 +155,53 @@ impl<M: Member> Waiters<M> {
             found < most && looks < LOOKS
         });
         for (place, age) in woken.0.iter_mut().zip(ages).take(found) {
-            *place = self.0.remove(&age);
+            *place = self.sleeping.remove(&age);
         }
         woken
     }
 
-    /// Takes out the oldest, whatever they have tried.
+    /// Takes out the oldest that sleep, whatever they have tried.
     pub fn take_oldest(&mut self) -> Woken<M> {
         let mut woken = Woken::nobody();
         for place in &mut woken.0 {
-            *place = self.0.pop_first();
+            *place = self.sleeping.pop_first();
         }
         woken
     }
 
-    /// Takes out the oldest, whatever it has tried; `None` when there is none left.
-    pub(super) fn take_any(&mut self) -> Option<WaiterNode<M>> {
-        self.0.pop_first()
+    /// Takes out some of those that poll, the oldest first; none that is younger than `until`.
+    pub fn take_polling(&mut self, until: u64) -> Woken<M> {
+        let mut woken = Woken::nobody();
+        for place in &mut woken.0 {
+            if first_from(&self.polling, 0).is_none_or(|age| age > until) {
+                break;
+            }
+            *place = self.polling.pop_first();
+        }
+        woken
     }
 
-    /// Takes out the oldest of those of this age or younger.
-    pub(super) fn take_from(&mut self, age: u64) -> Option<WaiterNode<M>> {
-        let mut first = None;
-        self.0.each_from(&age, |age, _| {
-            first = Some(*age);
-            false
-        });
-        self.0.remove(&first?)
+    /// Takes out one, whatever it has tried; `None` when there is none left.
+    pub(super) fn take_any(&mut self) -> Option<WaiterNode<M>> {
+        let sleeping = self.sleeping.pop_first();
+        sleeping.or_else(|| self.polling.pop_first())
     }
+
+    /// Takes out the oldest of those that sleep and are of this age or younger.
+    pub(super) fn take_from(&mut self, age: u64) -> Option<WaiterNode<M>> {
+        let first = first_from(&self.sleeping, age)?;
+        self.sleeping.remove(&first)
+    }
+}
+
+/// The least age of those that are not less than this one.
+fn first_from<V>(ages: &Map<u64, V>, from: u64) -> Option<u64> {
+    let mut first = None;
+    ages.each_from(&from, |age, _| {
+        first = Some(*age);
+        false
+    });
+    first
 }
 
 /// What a waiter waits for.
@@ -184,11 +231,11 @@ pub fn enter<M: Member>(place: &Place<M>, age: u64, waiter: &Arc<Waiter<M>>, roo
     match place {
         Place::Queue(member, version) => {
             let node = room.fill(age, (waiter.clone(), *version));
-            member.with(|queue| queue.enter(node, *version)).is_none()
+            member.with(|queue| queue.enter(node, *version, waiter.polls)).is_none()
         }
         Place::Budget(member, version) => {
             let node = room.fill(age, (waiter.clone(), 0));
-            let entered = member.enter_budget(node);
+            let entered = member.enter_budget(node, waiter.polls);
             if entered && member.payer().version() != *version {
                 drop(member.leave_budget(age));
                 return false;
@@ -212,7 +259,7 @@ pub fn leave<M: Member>(place: &Place<M>, age: u64) {
     drop(node);
 }
 
-/// Something about a socket has changed, or it has gone: all who wait for it try again.
+/// Something about a socket has changed: all who wait for it try again.
 pub fn wake_all<M: Member>(member: &M) {
     // What waits for its user's budget may have lacked only what a copy for this one needed.
     member.payer().ring();
@@ -223,9 +270,31 @@ pub fn wake_all<M: Member>(member: &M) {
         let (age, (waiter, _)) = node.into_pair();
         waiter.wake();
         if age > until {
-            return;
+            break;
         }
         from = age.saturating_add(1);
+    }
+    wake_polling(|| member.with(|queue| queue.take_polling(until)));
+}
+
+/// Wakes those that poll: `take` takes some of them out, and nobody when there are no more.
+pub fn wake_polling<M: Member>(mut take: impl FnMut() -> Woken<M>) {
+    loop {
+        let woken = take();
+        if woken.is_nobody() {
+            return;
+        }
+        woken.wake();
+    }
+}
+
+/// There may be room in the queue of a socket: wakes those who wait for it and may have it.
+pub fn tell<M: Member>(member: &M) {
+    let (woken, polling) = member.with(|queue| queue.take_waiters());
+    woken.wake();
+    if polling {
+        let until = next_age();
+        wake_polling(|| member.with(|queue| queue.take_polling(until)));
     }
 }
 
@@ -246,7 +315,7 @@ pub fn block<M: Member>(member: &M, place: &Place<M>) {
     if matches!(place, Place::Time) {
         return;
     }
-    let (Ok(room), Ok(waiter)) = (WaiterRoom::new(), mem::new_arc(Waiter::new(member))) else {
+    let (Ok(room), Ok(waiter)) = (WaiterRoom::new(), mem::new_arc(Waiter::new(member, true))) else {
         return;
     };
     let age = next_age();
@@ -276,6 +345,6 @@ fn forget<M: Member>(blocked: Option<Blocked<M>>) -> bool {
 /// A waiter that was woken has tried again, or has given up: others may have room.
 pub fn pass_on<M: Member>(place: &Place<M>) {
     if let Place::Queue(member, _) = place {
-        member.with(|queue| queue.take_waiters()).wake();
+        tell(member);
     }
 }

@@ -14,11 +14,10 @@ use super::{
 use kernel::{
     alloc::{
         flags::{
-            GFP_KERNEL,
-            GFP_KERNEL_ACCOUNT,
-            GFP_NOWAIT, //
+            GFP_KERNEL_ACCOUNT, //
         },
-        AllocError, //
+        AllocError,
+        Flags, //
     },
     cred::Credential,
     prelude::*,
@@ -138,11 +137,11 @@ impl Creds {
     /// # Errors
     ///
     /// [`AllocError`].
-    pub(crate) fn copy(&self) -> Result<Self, AllocError> {
+    pub(crate) fn copy(&self, flags: Flags) -> Result<Self, AllocError> {
         let label = match &self.label {
             Some(text) => {
                 let mut copy = KVec::new();
-                copy.extend_from_slice(text, GFP_NOWAIT | (GFP_KERNEL_ACCOUNT & !GFP_KERNEL))?;
+                copy.extend_from_slice(text, flags)?;
                 Some(copy)
             }
             None => None,

@@ -17,6 +17,20 @@ __rust_helper void *rust_helper_kbus_kvmalloc(size_t size, gfp_t flags)
 	return kvmalloc(size, flags);
 }
 
+__rust_helper void rust_helper_kbus_mem_cgroup_get(struct mem_cgroup *memcg)
+{
+#ifdef CONFIG_MEMCG
+	if (memcg)
+		css_get(&memcg->css);
+#endif
+}
+
+__rust_helper struct workqueue_struct *
+rust_helper_kbus_alloc_workqueue(const char *name)
+{
+	return alloc_workqueue("%s", WQ_UNBOUND, 0, name);
+}
+
 __rust_helper void rust_helper_kbus_mem_cgroup_put(struct mem_cgroup *memcg)
 {
 	mem_cgroup_put(memcg);

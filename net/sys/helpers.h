@@ -73,6 +73,7 @@
 #include <linux/sockptr.h>
 #include <linux/sysctl.h>
 #include <linux/uidgid.h>
+#include <linux/workqueue.h>
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 #include <net/scm.h>
@@ -92,6 +93,9 @@ const unsigned long RUST_CONST_HELPER_KBUS_SB_NOUSER = SB_NOUSER;
 struct mem_cgroup *
 rust_helper_kbus_set_active_memcg(struct mem_cgroup *memcg);
 void *rust_helper_kbus_kvmalloc(size_t size, gfp_t flags);
+struct workqueue_struct *
+rust_helper_kbus_alloc_workqueue(const char *name);
+void rust_helper_kbus_mem_cgroup_get(struct mem_cgroup *memcg);
 void rust_helper_kbus_mem_cgroup_put(struct mem_cgroup *memcg);
 void *rust_helper_kbus_sk_user_data(const struct sock *sk);
 void rust_helper_kbus_set_sk_user_data(struct sock *sk, void *data);

@@ -47,6 +47,15 @@ impl MemoryCgroup {
     }
 }
 
+impl Clone for MemoryCgroup {
+    fn clone(&self) -> Self {
+        // SAFETY: By the type invariant it is valid or null, and both may be passed.
+        unsafe { bindings::mem_cgroup_get(self.0) };
+        // INVARIANT: The reference was just taken.
+        Self(self.0)
+    }
+}
+
 impl Drop for MemoryCgroup {
     fn drop(&mut self) {
         // SAFETY: By the type invariant.

@@ -42,3 +42,4 @@ pub(crate) mod sockopt;
 pub(crate) mod sysctl;
 pub(crate) mod task;
 mod unix;
+pub(crate) mod work;

@@ -9,8 +9,13 @@ use super::{
     msg::RecvMsg, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
-    prelude::*, //
+    alloc::{
+        flags::GFP_KERNEL_ACCOUNT,
+        AllocError,
+        Flags, //
+    },
+    prelude::*,
+    sync::Arc, //
 };
 
 use core::{
@@ -70,6 +75,27 @@ impl List {
         Ok(file)
     }
 
+    /// The same, with memory of these flags: it may be called where nobody may sleep.
+    fn copy(&self, flags: Flags) -> Result<Self, AllocError> {
+        let mut place = KBox::<bindings::scm_fp_list>::new_uninit(flags)?;
+        // SAFETY: By the type invariant the list is valid. The copy gets references of its own below.
+        let list = unsafe {
+            place.as_mut_ptr().copy_from_nonoverlapping(self.0.as_ptr(), 1);
+            KBox::into_raw(place.assume_init())
+        };
+        // SAFETY: `list` is valid and belongs to nobody else yet; its files and its user are valid
+        // while `self` is.
+        unsafe {
+            bindings::get_uid((*list).user);
+            for file in (*list).fp.iter().take((*list).count as usize) {
+                bindings::get_file(*file);
+            }
+            bindings::INIT_LIST_HEAD(&raw mut (*list).vertices);
+        }
+        // INVARIANT: The references were just taken.
+        NonNull::new(list).map(Self).ok_or(AllocError)
+    }
+
     /// Another list of the same files.
     fn dup(&self) -> Result<Self> {
         // SAFETY: By the type invariant the list is valid; what this changes are reference counts.
@@ -101,7 +127,7 @@ impl Drop for List {
 /// The files of a message that is in flight, and what they count as.
 pub(crate) struct Files<C> {
     list: List,
-    _counted: C,
+    counted: Arc<C>,
 }
 
 impl<C> Files<C> {
@@ -135,11 +161,20 @@ impl<C> Files<C> {
                 return Err(EOPNOTSUPP);
             }
         }
-        let counted = count_files(count)?;
-        Ok(Some(Self {
-            list,
-            _counted: counted,
-        }))
+        let counted = Arc::new(count_files(count)?, GFP_KERNEL_ACCOUNT)?;
+        Ok(Some(Self { list, counted }))
+    }
+
+    /// The same in other memory, of these flags. Together they count once.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub(crate) fn copy(&self, flags: Flags) -> Result<Self, AllocError> {
+        Ok(Self {
+            list: self.list.copy(flags)?,
+            counted: self.counted.clone(),
+        })
     }
 
     /// A set of its own for one reader.

@@ -397,7 +397,7 @@ fn a_reader_that_slips_through_is_not_missed() {
                 assert!(left.get().is_some() && when > 1);
                 break;
             };
-            consumed.woken.wake();
+            consumed.settle(&b);
             let came = b.with(|queue| queue.unread()) == 1;
             match (sent, thread) {
                 (Ok(_), _) => assert!(came),

@@ -20,6 +20,7 @@ use kbus_core::hash::Key;
 use kbus_core::limits::Limits;
 use kbus_core::mem;
 use kbus_core::mem::AllocError;
+use kbus_core::mem::Need;
 use kbus_core::mem::Flag;
 use kbus_core::message::KBUS_ALL_OR_WAIT;
 use kbus_core::message::KBUS_REQUEST;
@@ -213,8 +214,7 @@ impl Peer {
         let view = self.with(|q| q.front())?;
         let consumed = self.with(|q| q.consume(view.token)).unwrap();
         assert_eq!(consumed.owed, view.must_reply());
-        consumed.woken.wake();
-        drop(consumed.entry);
+        consumed.settle(self);
         if let Some(from) = view.from() {
             assert_eq!(from.memory, self.0.memory, "a copy of another memory group");
         }
@@ -257,8 +257,14 @@ impl kbus_core::peer::Peer for Peer {
         &self.0.payer
     }
 
-    fn copy_sender(sender: &Sender) -> Result<Sender, AllocError> {
-        mem::new_box(Sender::new(sender.who)).map(mem::unbox)
+    fn copy_sender(sender: &Sender, need: Need) -> Result<Sender, AllocError> {
+        mem::try_copy_for(need, b".")?;
+        Ok(Sender::new(sender.who))
+    }
+
+    fn copy_files(files: &Rc<Files>, need: Need) -> Result<Rc<Files>, AllocError> {
+        mem::try_copy_for(need, b".")?;
+        Ok(files.clone())
     }
 
     fn memory(&self) -> usize {
@@ -270,6 +276,13 @@ impl kbus_core::peer::Peer for Peer {
         let result = f();
         mem::set_group(before);
         result
+    }
+
+    fn reclaim(&self) {}
+
+    fn wait_for_memory(_bytes: usize) -> bool {
+        no_lock("memory is waited for");
+        false
     }
 
     fn wake_reader(&self) {
@@ -298,7 +311,7 @@ impl Member for Peer {
         result
     }
 
-    fn enter_budget(&self, waiter: WaiterNode<Self>) -> bool {
+    fn enter_budget(&self, waiter: WaiterNode<Self>, _polls: bool) -> bool {
         no_lock("a budget is waited for");
         let (age, (waiter, version)) = waiter.into_pair();
         let failing = mem::fail_after(None);
@@ -691,7 +704,7 @@ impl Thread {
                     what,
                     age,
                     place,
-                    waiter: Arc::new(Waiter::new(peer)),
+                    waiter: Arc::new(Waiter::sleeping(peer)),
                     _counted: mem::new_box(counted)?,
                 };
                 thread.enter()?;
@@ -702,7 +715,7 @@ impl Thread {
 
     /// Enters the list of what it waits for.
     fn enter(&mut self) -> Result<(), Error> {
-        self.waiter = mem::new_arc(Waiter::new(&self.peer))?;
+        self.waiter = mem::new_arc(Waiter::sleeping(&self.peer))?;
         let room = WaiterRoom::new()?;
         if !wait::enter(&self.place, self.age, &self.waiter, room) {
             self.waiter.wake();
