@@ -13,7 +13,6 @@ use crate::{
         mem,
         payer::Payer,
         wait::{
-            next_age,
             wake_polling,
             WaiterNode,
             Waiters,
@@ -115,6 +114,9 @@ pub(crate) struct Users {
     /// Who frees memory in their cgroups.
     pub(crate) reclaimer: Reclaimer,
 }
+
+/// No version: of a budget it is not noted which one a waiter has tried.
+const ANY: u64 = u64::MAX;
 
 /// Users that are looked at in one hold of the lock.
 const LOOKS: usize = 32;
@@ -243,17 +245,18 @@ impl Users {
             });
             if let (Some(woken), Some(id)) = (woken, rung) {
                 woken.wake();
-                let until = next_age();
-                wake_polling(|| this.polling_for(id, until));
+                wake_polling(|round| this.polling_for(id, round));
             }
         }
     }
 
     /// Some of those who poll until a user has got something back.
-    fn polling_for(&self, id: u64, until: u64) -> Woken<Arc<Endpoint>> {
+    fn polling_for(&self, id: u64, round: &mut (u64, u64)) -> (Woken<Arc<Endpoint>>, bool) {
         let mut table = self.table.lock();
-        let user = table.users.get_mut(&id);
-        user.map_or(Woken::nobody(), |user| user.waiters.take_polling(until))
+        match table.users.get_mut(&id) {
+            Some(user) => user.waiters.take_polling(round, ANY),
+            None => (Woken::nobody(), false),
+        }
     }
 
     /// Calls `f` for some users from this number on, until it says false; returns where to go on.

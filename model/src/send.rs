@@ -2,6 +2,8 @@
 
 //! Announcements, requests and replies.
 
+use std::collections::HashMap;
+
 use crate::errno::*;
 use crate::message::flags;
 use crate::message::Copy;
@@ -163,13 +165,13 @@ impl Model {
             }
     }
 
-    /// Whether a queue takes a message of this user.
-    fn weigh(&self, slot: usize, sender: u32, is_free: bool) -> Room {
+    /// Whether a queue takes a message of this user, when its own has so much left.
+    fn weigh(&self, slot: usize, sender: u32, is_free: bool, left: (usize, usize)) -> Room {
         let sock = self.sock(slot);
         if !self.has_room(slot) {
             return Room::Full;
         }
-        let (holds, left) = (self.holds(slot), self.left(sock.user));
+        let holds = self.holds(slot);
         if (!is_free && holds.0 > left.0) || holds.1 > left.1 {
             return Room::Broke;
         }
@@ -210,9 +212,13 @@ impl Model {
         let mut missed = vec![];
         let (mut denied, mut has_bytes) = (false, target.has_bytes);
         let is_free = matches!(target.policy, Policy::Event(_));
+        // What the queues of one user get of it makes no difference among them.
+        let mut judged: HashMap<u32, (usize, usize)> = HashMap::new();
         for (at, delivery) in list.iter().enumerate() {
             let (slot, asked) = (delivery.slot, at == 0 && target.replier.is_some());
-            let room = self.weigh(slot, target.sender, is_free);
+            let user = self.sock(slot).user;
+            let left = *judged.entry(user).or_insert_with(|| self.left(user));
+            let room = self.weigh(slot, target.sender, is_free, left);
             let refused = denied || !full.is_empty();
             if refused {
                 // Nobody gets it. Only what it would wait for is looked for.

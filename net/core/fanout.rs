@@ -196,8 +196,8 @@ impl<M> Recipients<M> {
 struct Copies<M: Member> {
     first: Option<((u64, usize), Arc<Message<M>>)>,
     more: Map<(u64, usize), Arc<Message<M>>>,
-    /// The user whose queues were looked at last, and what it had left before this message.
-    judged: Option<(u64, Amount)>,
+    /// What users had left before this message: the first of them, and others.
+    left: (Option<(u64, Amount)>, Map<u64, Amount>),
     /// Copies of the descriptors.
     files: Map<(u64, usize), M::Files>,
 }
@@ -212,17 +212,21 @@ impl<M: Member> Copies<M> {
 
     /// What this user had left before any queue of its had the message: one queue is not refused
     /// for what another one has got of it.
-    ///
-    /// Where queues of several users stand in turns, it is what the user has left now.
-    fn left(&mut self, payer: &Payer) -> Amount {
-        match self.judged {
-            Some((id, left)) if id == payer.id() => left,
-            _ => {
-                let left = payer.left();
-                self.judged = Some((payer.id(), left));
-                left
-            }
+    fn left_of(&mut self, payer: &Payer) -> Amount {
+        let (first, more) = &mut self.left;
+        let (id, left) = first.get_or_insert_with(|| (payer.id(), payer.left()));
+        if *id == payer.id() {
+            return *left;
         }
+        if let Some(left) = more.get(&payer.id()) {
+            return *left;
+        }
+        let left = payer.left();
+        // Without memory to remember it, it is what is left now.
+        if let Ok(node) = Node::new(payer.id(), left) {
+            drop(more.insert(node));
+        }
+        left
     }
 
     fn any(&self) -> Option<&Arc<Message<M>>> {
@@ -369,7 +373,7 @@ impl<'a, M: Member> Fanout<'a, M> {
             copies: Copies {
                 first: None,
                 more: Map::new(),
-                judged: None,
+                left: (None, Map::new()),
                 files: Map::new(),
             },
             reached: Recipients::new(),
@@ -772,7 +776,7 @@ impl<'a, M: Member> Fanout<'a, M> {
         let stranger = (!may_fill).then_some(sender.payer().id());
         // Before it is seen that there is too little.
         let version = member.payer().version();
-        let mut left = self.copies.left(member.payer());
+        let mut left = self.copies.left_of(member.payer());
         if event {
             left.bytes = u64::MAX;
         }

@@ -729,9 +729,9 @@ impl<M: Member> Queue<M> {
         (self.waiters.take(free as usize, self.version), self.waiters.poll())
     }
 
-    /// Takes out some of those who poll for room and are not younger than `until`.
-    pub(super) fn take_polling(&mut self, until: u64) -> Woken<M> {
-        self.waiters.take_polling(until)
+    /// Takes out some of those who poll for room, as [`Waiters::take_polling`] does.
+    pub(super) fn take_polling(&mut self, round: &mut (u64, u64)) -> (Woken<M>, bool) {
+        self.waiters.take_polling(round, self.version)
     }
 
     /// Takes out the oldest of those who sleep and are of this age or younger, whether there is room

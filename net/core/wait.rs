@@ -84,11 +84,6 @@ impl<M: Member> Woken<M> {
         Woken([const { None }; BATCH])
     }
 
-    /// Whether it is nobody.
-    fn is_nobody(&self) -> bool {
-        self.0.first().is_none_or(Option::is_none)
-    }
-
     /// Wakes them, the oldest first.
     pub fn wake(self) {
         for node in self.0.into_iter().flatten() {
@@ -169,16 +164,33 @@ impl<M: Member> Waiters<M> {
         woken
     }
 
-    /// Takes out some of those that poll, the oldest first; none that is younger than `until`.
-    pub fn take_polling(&mut self, until: u64) -> Woken<M> {
+    /// Takes out some of those that poll and have not tried the queue of this version, the oldest
+    /// first: from the age `round.0` on, which moves on, to `round.1`. Also says whether there may be
+    /// more.
+    pub fn take_polling(&mut self, round: &mut (u64, u64), version: u64) -> (Woken<M>, bool) {
         let mut woken = Woken::nobody();
-        for place in &mut woken.0 {
-            if first_from(&self.polling, 0).is_none_or(|age| age > until) {
-                break;
+        let mut ages = [0; BATCH];
+        let (mut found, mut looks) = (0, 0);
+        let (from, until) = *round;
+        let ended = self.polling.each_from(&from, |age, (_, tried)| {
+            if *age > until {
+                round.0 = *age;
+                return false;
             }
-            *place = self.polling.pop_first();
+            if *tried != version {
+                if let Some(place) = ages.get_mut(found) {
+                    *place = *age;
+                    found += 1;
+                }
+            }
+            round.0 = age.saturating_add(1);
+            looks += 1;
+            found < BATCH && looks < LOOKS
+        });
+        for (place, age) in woken.0.iter_mut().zip(ages).take(found) {
+            *place = self.polling.remove(&age);
         }
-        woken
+        (woken, !ended && round.0 <= until)
     }
 
     /// Takes out one, whatever it has tried; `None` when there is none left.
@@ -274,17 +286,19 @@ pub fn wake_all<M: Member>(member: &M) {
         }
         from = age.saturating_add(1);
     }
-    wake_polling(|| member.with(|queue| queue.take_polling(until)));
+    wake_polling(|round| member.with(|queue| queue.take_polling(round)));
 }
 
-/// Wakes those that poll: `take` takes some of them out, and nobody when there are no more.
-pub fn wake_polling<M: Member>(mut take: impl FnMut() -> Woken<M>) {
+/// Wakes those that poll, but none that begins to after this. `take` takes some of them out and says
+/// whether there may be more, as [`Waiters::take_polling`] does.
+pub fn wake_polling<M: Member>(mut take: impl FnMut(&mut (u64, u64)) -> (Woken<M>, bool)) {
+    let mut round = (0, next_age());
     loop {
-        let woken = take();
-        if woken.is_nobody() {
+        let (woken, more) = take(&mut round);
+        woken.wake();
+        if !more {
             return;
         }
-        woken.wake();
     }
 }
 
@@ -293,8 +307,7 @@ pub fn tell<M: Member>(member: &M) {
     let (woken, polling) = member.with(|queue| queue.take_waiters());
     woken.wake();
     if polling {
-        let until = next_age();
-        wake_polling(|| member.with(|queue| queue.take_polling(until)));
+        wake_polling(|round| member.with(|queue| queue.take_polling(round)));
     }
 }
 

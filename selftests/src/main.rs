@@ -24,6 +24,7 @@ use kbus_selftests::attack::die_with_parent;
 use kbus_selftests::attack::schedule;
 use kbus_selftests::attack::stay_on;
 use kbus_selftests::process::Child;
+use kbus_selftests::process::slowness;
 use kbus_selftests::process::SKIPPED;
 use kbus_selftests::sys;
 
@@ -31,19 +32,15 @@ use crate::tests::Test;
 
 /// How long one test may take: one that hangs is ended, and none that is slow because the host does other work.
 const TIME_LIMIT: Duration = Duration::from_secs(180);
+/// How long a test takes that is worth a word.
+const LONG: Duration = Duration::from_secs(5);
 /// How long it may take when N= asks for a long form.
 const LONG_LIMIT: Duration = Duration::from_secs(3600);
-
-/// How many times as slow as usual this kernel is.
-fn slowness() -> u32 {
-    let slow = std::env::var("KBUS_SLOW").ok();
-    slow.and_then(|slow| slow.parse().ok()).unwrap_or(1)
-}
 
 fn time_limit() -> Duration {
     match std::env::var_os("N") {
         Some(n) if !n.is_empty() => LONG_LIMIT,
-        _ => TIME_LIMIT * slowness(),
+        _ => TIME_LIMIT * slowness() as u32,
     }
 }
 
@@ -147,6 +144,7 @@ fn main() -> ExitCode {
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for (n, test) in chosen.iter().enumerate() {
         let (n, name) = (n + 1, test.full_name());
+        let begun = Instant::now();
         match run(&name, args.form) {
             Outcome::Passed(said) => {
                 passed += 1;
@@ -167,6 +165,10 @@ fn main() -> ExitCode {
                     println!("# {line}");
                 }
             }
+        }
+        // For who wonders what takes so long.
+        if begun.elapsed() > LONG {
+            println!("# took {:.0?}", begun.elapsed());
         }
     }
     println!("# Totals: pass:{passed} fail:{failed} xfail:0 xpass:0 skip:{skipped} error:0");

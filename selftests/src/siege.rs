@@ -56,8 +56,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How soon whoever is killed must be dead.
 const DEATH: Duration = Duration::from_secs(1);
 /// What the victim of AF_UNIX may have been spared by chance: a turn of each of the other victims, who share its
-/// processor (3 ms each, and there are at most four of them).
-const GRAIN: Duration = Duration::from_millis(12);
+/// processor (3 ms each, and there are at most four of them); and one of the emulator's, in which one processor spins
+/// for a lock that the other holds and is not run meanwhile (34 ms were seen).
+const GRAIN: Duration = Duration::from_millis(50);
 
 /// What somebody does again and again.
 pub type Step = Box<dyn FnMut()>;

@@ -32,6 +32,7 @@ use kbus_model::Msg;
 use kbus_model::Op;
 use kbus_model::Outcome;
 use kbus_model::Subject;
+use peer::run_all;
 use peer::run_woken;
 use peer::Peer;
 use peer::Thread;
@@ -273,13 +274,14 @@ impl Core {
         }
     }
 
-    /// Has those try again who are woken, until nobody is.
+    /// Has those try again who are woken, until nobody is; then all, who may find an error.
     fn run_woken(&mut self) -> Vec<(usize, Result<u64, Errno>)> {
-        let ended = run_woken(&self.users, &mut self.threads).into_iter();
+        let mut ended = run_woken(&self.users, &mut self.threads);
+        ended.extend(run_all(&self.users, &mut self.threads));
         let of = |(peer, result): (u64, Result<u64, Error>)| {
             (self.slots[&peer], result.map_err(Error::errno))
         };
-        ended.map(of).collect()
+        ended.into_iter().map(of).collect()
     }
 }
 

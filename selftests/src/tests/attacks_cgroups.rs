@@ -6,6 +6,7 @@
 //! Each test judges by counts.
 
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::thread;
 
 use kbus_selftests::attack::die_with_parent;
@@ -31,7 +32,8 @@ use kbus_selftests::sys::Sock;
 super::tests! {
     replies_that_are_never_read publications_that_are_never_read requests_that_are_never_read
     events_that_are_never_read descriptors_that_are_never_read sends_that_waited_and_are_never_read
-    a_reader_s_cgroup_at_its_limit_is_a_full_queue replies_to_a_reader_s_cgroup_at_its_limit
+    a_reader_s_cgroup_at_its_limit_is_a_full_queue a_cgroup_full_of_files_gets_its_messages
+    replies_to_a_reader_s_cgroup_at_its_limit
 }
 
 /// What the service's cgroup may have.
@@ -396,6 +398,47 @@ fn a_reader_s_cgroup_at_its_limit_is_a_full_queue() {
     contest.attacker_has_paid("a reader that may have 12 MiB", &before, 6 << 20);
     // It reads nothing and is there; the service's user has its budget.
     assert!(Sysctl::get("user_bytes") >= 64 << 20);
+}
+
+/// Looks at every file of a file system, of which the kernel remembers something then.
+fn look_at_all(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            look_at_all(&entry.path());
+        } else {
+            let _ = entry.metadata();
+        }
+    }
+}
+
+/// A reader's cgroup at its limit gets room back where it can do without some of what it has, and the reader need not run
+/// for that.
+fn a_cgroup_full_of_files_gets_its_messages() {
+    let contest = Contest::new("files", 400 << 20);
+    let ready = Gate::new();
+    let mut reader = contest.attacker(|| {
+        let _socks = listeners(&contest.bus, 1);
+        look_at_all(Path::new("/sys"));
+        ready.open(0);
+        park();
+    });
+    ready.opened_by(&mut reader);
+    let group = &contest.groups[1];
+    group.set_max(group.bytes() + (64 << 10));
+    let sock = as_user(VICTIM, || Sock::on(&contest.bus));
+    let send = || sock.send_with("$.Attack.N0", &[1; 16_000], uapi::KBUS_ALL_OR_FAIL);
+    let mut sent = 0;
+    while send().is_ok() {
+        sent += 1;
+        assert!(sent < 4000, "the cgroup has no limit");
+    }
+    let mut tries = 0;
+    while send().is_err() {
+        tries += 1;
+        thread::sleep(std::time::Duration::from_millis(1));
+    }
+    eprintln!("# full after {sent} messages; {tries} were refused");
+    assert_eq!(group.kills(), 0);
 }
 
 /// A client's cgroup that is at its limit has its requests refused, not its replies lost: what it reserves is its own, and

@@ -6,6 +6,7 @@ use kbus_selftests::attack::ATTACKER;
 use kbus_selftests::cgroup::Group;
 use kbus_selftests::process::become_user;
 use kbus_selftests::process::Child;
+use kbus_selftests::process::scaled;
 use kbus_selftests::process::Gate;
 use kbus_selftests::sys::fresh_bus;
 use kbus_selftests::sys::uapi;
@@ -22,7 +23,7 @@ super::tests! {
 /// Who asks and closes leaves the request and what is left of the socket: less than 4096 bytes for each of the
 /// messages that its user pays for meanwhile, two while the request is unread and one while the answer is owed.
 fn requesters_that_asked_and_closed() {
-    const MANY: u64 = 4000;
+    let many = scaled(4000);
     let bus = fresh_bus();
     let _owner = Sock::on(&bus);
     let name = format!("$.{}", "x".repeat(998));
@@ -34,11 +35,11 @@ fn requesters_that_asked_and_closed() {
         raise_file_limit(100);
         become_user(ATTACKER, ATTACKER);
         let replier = Sock::on(&bus);
-        replier.set_queue_len(MANY as u32);
+        replier.set_queue_len(many as u32);
         replier.replier(&name).unwrap();
         ready.open(0);
         go.pass();
-        for _ in 0..MANY {
+        for _ in 0..many {
             let ask = Out::nowhere(b"").with(Cmsg::name(&name));
             let ask = ask.with(Cmsg::send(uapi::KBUS_REQUEST, 1, 0));
             Sock::on(&bus).send_msg(&ask).unwrap();
@@ -46,10 +47,10 @@ fn requesters_that_asked_and_closed() {
         unread.open(0);
         go.pass();
         let mut last = None;
-        for _ in 0..MANY {
+        for _ in 0..many {
             last = Some(replier.recv().unwrap());
         }
-        assert_eq!(u64::from(replier.unreplied()), MANY);
+        assert_eq!(u64::from(replier.unreplied()), many);
         owed.open(0);
         go.pass();
         fails!(EADDRNOTAVAIL, replier.reply(&last.unwrap(), b""));
@@ -59,7 +60,7 @@ fn requesters_that_asked_and_closed() {
     let pinned = |done: &Gate| {
         go.open(0);
         done.pass();
-        group.kernel_bytes().saturating_sub(before) / MANY
+        group.kernel_bytes().saturating_sub(before) / many
     };
     let (waiting, answering) = (pinned(unread), pinned(owed));
     go.open(0);

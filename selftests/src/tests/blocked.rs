@@ -18,7 +18,7 @@ use super::silent;
 
 super::tests! {
     wait_with_room_does_not_wait wait_with_nobody_listening_succeeds waits_until_the_listener_reads
-    goes_before_the_read_returns waits_for_the_replier waits_for_a_listener_of_a_request
+    waits_for_the_replier waits_for_a_listener_of_a_request
     waits_for_every_full_queue nobody_gets_it_while_it_waits peeking_makes_no_room waits_by_option
     waits_for_bytes_too waits_for_its_copies_one_by_one waits_in_a_stateful_request
     id_is_of_the_time_it_goes urgent_waiter_goes_to_the_front send_timeout_ends_the_wait
@@ -91,16 +91,6 @@ fn waits_until_the_listener_reads() {
     expect_after_fill(&full, b"w");
     assert!(waiter.result().unwrap() > 0);
     assert_eq!(full.lost(), 0);
-}
-
-/// The message is in the queue before the read that made room returns.
-fn goes_before_the_read_returns() {
-    let bus = fresh_bus();
-    let full = full_listener(&bus, "$.A");
-    let waiter = waiter(&bus, b"w");
-    assert_eq!(full.recv().unwrap().data, b"fill");
-    assert_eq!(full.drain(), [b"w"]);
-    waiter.result().unwrap();
 }
 
 /// A request waits for a full replier, and is answered then.

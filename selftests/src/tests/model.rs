@@ -23,6 +23,7 @@ use kbus_model::Outcome;
 use kbus_model::Subject;
 use kbus_selftests::process;
 use kbus_selftests::process::Blocked;
+use kbus_selftests::process::scaled;
 use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
 use kbus_selftests::sys::fresh_bus;
@@ -426,7 +427,8 @@ impl Subject for Sockets {
 /// call comes to what the model says, and so does all that can be seen after
 /// it.
 fn sockets_do_what_the_model_does() {
-    let wanted = number("N").unwrap_or(ORDINARY);
+    let ordinary = scaled(ORDINARY);
+    let wanted = number("N").unwrap_or(ordinary);
     let seed = number("SEED").unwrap_or_else(|| {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap();
         now.as_nanos() as u64
@@ -477,7 +479,7 @@ fn sockets_do_what_the_model_does() {
             "{what} never happened (SEED={seed})"
         );
     }
-    if wanted > ORDINARY {
+    if wanted > ordinary {
         for (what, times) in &tally.0 {
             eprintln!("# {times:>7} {what}");
         }

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::os::unix::net::UnixDatagram;
 
 use kbus_selftests::process;
+use kbus_selftests::process::scaled;
 use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
 use kbus_selftests::process::Random;
@@ -457,7 +458,7 @@ fn many_sockets_are_listed_once_each() {
 /// Very many bindings are listed, each once, identical ones too.
 fn a_hundred_thousand_bindings_are_listed() {
     const USERS: u32 = 25;
-    const EACH: u32 = 4000;
+    let each = scaled(4000) as u32;
     let bus = fresh_bus();
     let _keeper = Sock::on(&bus);
     let ready = Gate::new();
@@ -466,7 +467,7 @@ fn a_hundred_thousand_bindings_are_listed() {
             let child = Child::fork(|| {
                 process::become_user(1000 + user, 1000);
                 let sock = Sock::on(&bus);
-                for n in 0..EACH / 2 {
+                for n in 0..each / 2 {
                     let name = format!("$.N{n}");
                     sock.listen(&name).unwrap();
                     sock.listen(&name).unwrap();
@@ -479,9 +480,9 @@ fn a_hundred_thousand_bindings_are_listed() {
         })
         .collect();
     let mut all = bindings(&bus);
-    assert_eq!(all.len(), (USERS * EACH) as usize);
+    assert_eq!(all.len(), (USERS * each) as usize);
     all.dedup();
-    assert_eq!(all.len(), (USERS * EACH / 2) as usize);
+    assert_eq!(all.len(), (USERS * each / 2) as usize);
     for child in holders {
         child.kill();
     }

@@ -789,3 +789,25 @@ pub fn run_woken(users: &Users, threads: &mut Vec<Thread>) -> Vec<(u64, Result<u
     }
     unreachable!()
 }
+
+/// Has all threads that wait try again, as they do from time to time; says who found an error.
+///
+/// # Panics
+///
+/// When one could have gone before: it has not been told.
+pub fn run_all(users: &Users, threads: &mut Vec<Thread>) -> Vec<(u64, Result<u64, Error>)> {
+    let mut ended = vec![];
+    let mut ages: Vec<u64> = threads.iter().map(|thread| thread.age).collect();
+    ages.sort();
+    for age in ages {
+        let Some(at) = threads.iter().position(|thread| thread.age == age) else {
+            continue;
+        };
+        if let Some(result) = threads[at].go_on() {
+            assert!(result.is_err(), "a send that can go sleeps");
+            ended.push((threads.remove(at).peer.id(), result));
+            ended.extend(run_woken(users, threads));
+        }
+    }
+    ended
+}
