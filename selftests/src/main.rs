@@ -40,7 +40,7 @@ const LONG_LIMIT: Duration = Duration::from_secs(3600);
 fn time_limit() -> Duration {
     match std::env::var_os("N") {
         Some(n) if !n.is_empty() => LONG_LIMIT,
-        _ => TIME_LIMIT * slowness() as u32,
+        _ => TIME_LIMIT * slowness(),
     }
 }
 

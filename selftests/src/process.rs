@@ -610,12 +610,12 @@ impl Random {
 }
 
 /// How many times as slow as usual this kernel is.
-pub fn slowness() -> u64 {
+pub fn slowness() -> u32 {
     let slow = std::env::var("KBUS_SLOW").ok();
     slow.and_then(|slow| slow.parse().ok()).unwrap_or(1)
 }
 
 /// How often something is done that is done `n` times elsewhere: less often on a slow kernel, where many other tests do the same.
 pub fn scaled(n: u64) -> u64 {
-    n / slowness()
+    n / u64::from(slowness())
 }

@@ -10,7 +10,6 @@ use super::blocked::listener;
 use super::blocked::waiter;
 use super::blocked::WAIT;
 use super::fails;
-use super::fill;
 use super::full_listener;
 
 super::tests! {

@@ -387,7 +387,7 @@ fn blow(storm: &Storm, size: usize) -> Figures {
     let (mut killed, mut answered, mut finished) = (0, 0, 0);
     while finished < spared {
         assert!(
-            Instant::now() < storm.until + PATIENCE * crate::slowness(),
+            Instant::now() < storm.until + PATIENCE * process::slowness(),
             "{} of {spared} requesters still wait for answers",
             spared - finished
         );
