@@ -48,6 +48,7 @@ use super::queue::Offer;
 use super::queue::Offered;
 use super::queue::Queue;
 use super::slots::Chunk;
+use super::wait;
 use super::wait::Place;
 
 /// A payload of at most so many bytes is copied with the bus locked.
@@ -1129,8 +1130,7 @@ impl<'a, M: Member> Fanout<'a, M> {
             return;
         }
         claim.member.reclaim();
-        let entry = claim.member.with(|queue| queue.cancel(at, serial));
-        self.keep_obligation(entry);
+        self.take_out(&claim.member, at, serial);
         let id = claim.member.id();
         for recipient in self.reached.iter_mut() {
             if recipient.member.id() == id && recipient.entry == Some((at, serial)) {
@@ -1226,8 +1226,7 @@ impl<'a, M: Member> Fanout<'a, M> {
         let mut reached = core::mem::replace(&mut self.reached, Recipients::new());
         for recipient in reached.iter_mut().skip(from) {
             if let Some((at, serial)) = recipient.entry.take() {
-                let entry = recipient.member.with(|queue| queue.cancel(at, serial));
-                self.keep_obligation(entry);
+                self.take_out(&recipient.member, at, serial);
             }
         }
         self.reached = reached;
@@ -1277,9 +1276,17 @@ impl<'a, M: Member> Fanout<'a, M> {
         cancel(paid);
     }
 
-    fn keep_obligation(&mut self, entry: Option<Entry<M>>) {
-        if let Some(obligation) = entry.and_then(|mut entry| entry.obligation.take()) {
+    /// Takes one entry out, and keeps what is owed for it. It is late only where the bus is not
+    /// locked, and then those who poll are told of its room.
+    fn take_out(&mut self, member: &M, at: u32, serial: u64) {
+        let Some((mut entry, seen)) = member.with(|queue| queue.cancel(at, serial)) else {
+            return;
+        };
+        if let Some(obligation) = entry.obligation.take() {
             self.obligation = Some(obligation);
+        }
+        if seen {
+            wait::wake_polling(|round| member.with(|queue| queue.take_polling(round)));
         }
     }
 

@@ -369,15 +369,15 @@ impl<M: Member> Queue<M> {
 
     /// The slot of the entry that is to be read next.
     ///
-    /// An entry that is passed by as pending may be sent in this very moment. So ids are looked at a
-    /// second time: what is sent before another message has a lesser id, and whoever has seen that of
-    /// the other one sees it.
+    /// An entry that is passed by as pending may be sent in this very moment. So when there is an id,
+    /// all are looked at a second time: what was sent before that message has a lesser id, and whoever
+    /// has seen that of the message sees it.
     fn pick(&self) -> Option<u32> {
         let first = self.list.first()?;
         if self.late == 0 && self.list.get(first).is_some_and(|entry| entry.id() != 0) {
             return Some(first);
         }
-        let _ = self.next_sent();
+        self.next_sent()?;
         self.next_sent()
     }
 
@@ -651,15 +651,23 @@ impl<M: Member> Queue<M> {
         self.list.move_before(at, before);
     }
 
-    /// Takes out an entry whose send has failed. Nobody is told of that room: see
-    /// [`Charge::cancel`](super::account::Charge::cancel).
-    pub(super) fn cancel(&mut self, at: u32, serial: u64) -> Option<Entry<M>> {
+    /// Takes out an entry whose send has failed; also says whether others may have found the queue
+    /// full because of it.
+    ///
+    /// Those who sleep are not told of that room, as of none that a failed send had: see
+    /// [`Charge::cancel`](super::account::Charge::cancel). They try again by themselves.
+    pub(super) fn cancel(&mut self, at: u32, serial: u64) -> Option<(Entry<M>, bool)> {
         self.find(at, serial)?;
+        let was_full = !self.has_room();
         let mut entry = self.take_with_gap(at)?;
         if let Some(place) = entry.place.take() {
             place.cancel();
         }
-        Some(entry)
+        let seen = entry.late && was_full && self.has_room();
+        if seen {
+            self.changed();
+        }
+        Some((entry, seen))
     }
 
     /// Takes an entry out; what was missed before it is told with the next one.

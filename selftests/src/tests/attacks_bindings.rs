@@ -102,7 +102,7 @@ fn sends_to_deep_names() {
         }
     });
     attackers.leave("sends to names of 499 words", 0.15, |_| victim.step());
-    attackers.leave_paced("sends to names of 499 words", 500, |_| victim.step());
+    attackers.leave_paced("sends to names of 499 words", 200, |_| victim.step());
 }
 
 /// Binds and unbinds in a loop while events are on and the victim listens to them.

@@ -322,7 +322,7 @@ fn in_closing_many_bindings() {
         let bus = bus.to_string();
         Box::new(move || {
             let sock = Sock::on(&bus);
-            for n in 0..500 {
+            for n in 0..250 {
                 sock.listen(&format!("$.Attack.L{i}.N{n}")).unwrap();
                 sock.replier(&format!("$.Attack.R{i}.N{n}")).unwrap();
             }

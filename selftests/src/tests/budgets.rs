@@ -404,7 +404,8 @@ fn users_who_have_nothing_left_are_forgotten() {
         let grown = turns.windows(2).map(|two| two[1].saturating_sub(two[0]));
         let grown = grown.min().unwrap();
         eprintln!("# {USERS} users who came and went: {grown} bytes");
-        assert!(grown < u64::from(USERS) * 100, "{grown}");
+        // One that is remembered takes 600 bytes and more.
+        assert!(grown < u64::from(USERS) * 200, "{grown}");
     })
     .join();
 }
