@@ -164,7 +164,9 @@ impl Reclaimer {
         {
             let mut cgroups = self.wanted.cgroups.lock();
             let there = |other: &Option<MemoryCgroup>| {
-                other.as_ref().is_some_and(|other| other.id() == cgroup.id())
+                other
+                    .as_ref()
+                    .is_some_and(|other| other.id() == cgroup.id())
             };
             if cgroups.iter().any(there) {
                 return;

@@ -13,7 +13,6 @@
 use super::account::Account;
 use super::account::Charge;
 use super::error::Error;
-use super::events::Events;
 use super::hash::Key;
 use super::limits::Limits;
 use super::limits::BEFORE_FIRST;
@@ -26,6 +25,7 @@ use super::message;
 use super::name::Pattern;
 use super::name::Tail;
 use super::queue::Member;
+use super::reports::Events;
 use super::routes::Places;
 use super::routes::Replier;
 use super::routes::Routes;

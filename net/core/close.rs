@@ -136,7 +136,11 @@ pub fn ignore<S: Shared>(shared: &S, member: &S::Member, id: u64) -> Result<(), 
         queue.met(id);
         Some(obligation)
     });
-    settle(shared, obligation.ok_or(Error::ConnRefused)?, Fault::Ignored);
+    settle(
+        shared,
+        obligation.ok_or(Error::ConnRefused)?,
+        Fault::Ignored,
+    );
     Ok(())
 }
 
@@ -179,10 +183,7 @@ pub(super) fn remove<S: Shared>(
 }
 
 /// What was owed is ignored.
-fn settle_all<S: Shared>(
-    shared: &S,
-    mut owed: Map<u64, Option<Box<Obligation<S::Member>>>>,
-) {
+fn settle_all<S: Shared>(shared: &S, mut owed: Map<u64, Option<Box<Obligation<S::Member>>>>) {
     while let Some(node) = owed.pop_first() {
         if let (_, Some(obligation)) = node.into_pair() {
             settle(shared, obligation, Fault::Ignored);
@@ -191,11 +192,7 @@ fn settle_all<S: Shared>(
 }
 
 /// Puts the status in the requester's queue, if anything may still arrive there.
-pub(super) fn settle<S: Shared>(
-    shared: &S,
-    obligation: Box<Obligation<S::Member>>,
-    fault: Fault,
-) {
+pub(super) fn settle<S: Shared>(shared: &S, obligation: Box<Obligation<S::Member>>, fault: Fault) {
     let mut obligation = mem::unbox(obligation);
     let requester = &obligation.requester;
     let mut entry = Entry::blank(Cause::Own, 0);
@@ -235,7 +232,10 @@ pub(super) fn settle<S: Shared>(
 fn forget_listeners<S: Shared>(shared: &S, listens: &mut Bindings) {
     loop {
         let mut gone = [const { None }; BATCH];
-        for (place, node) in gone.iter_mut().zip(core::iter::from_fn(|| listens.pop_first())) {
+        for (place, node) in gone
+            .iter_mut()
+            .zip(core::iter::from_fn(|| listens.pop_first()))
+        {
             *place = Some(node.into_pair());
         }
         if gone.first().is_none_or(Option::is_none) {

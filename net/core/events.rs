@@ -39,52 +39,8 @@ use super::peer::Peer;
 use super::queue::Member;
 use super::slots::Chunk;
 
-/// Unbind events of dying sockets that may wait on a bus beyond the limits of queues.
-const MOST: u32 = 1000;
-/// So many of them one listener may have, however many listeners there are.
-const SHARE: u32 = 16;
 /// `struct kbus_bind_event` without its name.
 const HEADER: usize = 16;
-
-/// What a bus knows of its events.
-pub(super) struct Events {
-    /// Sockets that have switched them on.
-    reporters: u32,
-    /// Sockets that listen to them.
-    listeners: u32,
-    most: u32,
-    share: u32,
-}
-
-impl Events {
-    pub(super) const fn new() -> Self {
-        Events {
-            reporters: 0,
-            listeners: 0,
-            most: MOST,
-            share: SHARE,
-        }
-    }
-
-    /// Whether anybody has switched them on.
-    pub(super) fn are_on(&self) -> bool {
-        self.reporters > 0
-    }
-
-    /// One more socket listens to them, or one less.
-    pub(super) fn count_listener(&mut self, more: bool) {
-        self.listeners = match more {
-            true => self.listeners.saturating_add(1),
-            false => self.listeners.saturating_sub(1),
-        };
-    }
-
-    /// Most events of dying sockets that one listener may have.
-    fn share(&self) -> u32 {
-        let even = self.most.checked_div(self.listeners).unwrap_or(0);
-        even.max(self.share)
-    }
-}
 
 impl<M: Member> Bus<M> {
     /// Changes how many there may be, for tests that want to see the end of that.
@@ -119,10 +75,11 @@ impl<M: Member> Bus<M> {
                 true => after.1.saturating_add(1),
                 false => 0,
             };
-            sock.replies.each_from(&(IN_ORDER, from), |(_, binding), _| {
-                found = Some(Listed(*peer, *binding));
-                false
-            });
+            sock.replies
+                .each_from(&(IN_ORDER, from), |(_, binding), _| {
+                    found = Some(Listed(*peer, *binding));
+                    false
+                });
             last = Some(Listed(*peer, u64::MAX));
             looks = looks.saturating_add(1);
             found.is_none() && looks < STEP
@@ -130,7 +87,11 @@ impl<M: Member> Bus<M> {
         let Some(listed) = found else {
             return last.filter(|_| looks == STEP).map(|last| (last, None));
         };
-        let held = self.socks.get(&listed.0)?.replies.get(&(IN_ORDER, listed.1))?;
+        let held = self
+            .socks
+            .get(&listed.0)?
+            .replies
+            .get(&(IN_ORDER, listed.1))?;
         Some((listed, Some(&held.text)))
     }
 }

@@ -391,11 +391,7 @@ impl<'a, M: Member> Fanout<'a, M> {
     }
 
     /// It is a request to this replier, for which that is owed.
-    pub(super) fn ask(
-        mut self,
-        (replier, binding): (M, u64),
-        owed: Box<Obligation<M>>,
-    ) -> Self {
+    pub(super) fn ask(mut self, (replier, binding): (M, u64), owed: Box<Obligation<M>>) -> Self {
         self.first = First::Asked(replier, binding);
         self.obligation = Some(owed);
         self
@@ -848,10 +844,7 @@ impl<'a, M: Member> Fanout<'a, M> {
             return self.lacks_memory(member, must);
         };
         let bytes = if event { 0 } else { self.len };
-        let entry = Amount {
-            bytes,
-            messages: 1,
-        };
+        let entry = Amount { bytes, messages: 1 };
         let offered = {
             let mut offer = Offer {
                 len: self.len,
@@ -1032,11 +1025,7 @@ impl<'a, M: Member> Fanout<'a, M> {
     }
 
     /// The descriptors for a socket, in memory of its own cgroup.
-    fn files_for(
-        &mut self,
-        member: &M,
-        key: (u64, usize),
-    ) -> Result<Option<M::Files>, AllocError> {
+    fn files_for(&mut self, member: &M, key: (u64, usize)) -> Result<Option<M::Files>, AllocError> {
         let Some(files) = self.files else {
             return Ok(None);
         };
@@ -1198,9 +1187,11 @@ impl<'a, M: Member> Fanout<'a, M> {
                 // whether it has been sent.
                 Some(_) => recipient.member.with(|_| ()),
                 // A notice is a message of its own: later ones may have been read.
-                None if late && matches!(self.policy, Policy::Unbind { .. }) => shared.locked(|bus| {
-                    recipient.miss(shared.next_id(), self.policy, bus.last_binding);
-                }),
+                None if late && matches!(self.policy, Policy::Unbind { .. }) => {
+                    shared.locked(|bus| {
+                        recipient.miss(shared.next_id(), self.policy, bus.last_binding);
+                    })
+                }
                 None if late => recipient.miss(id, self.policy, self.pass.1),
                 None => {}
             }
@@ -1219,7 +1210,9 @@ impl<'a, M: Member> Fanout<'a, M> {
             // The requester is the first to be reached.
             if let Some(entry) = answer.entry.take_if(|_| from == 0) {
                 let reserved = answer.reserved;
-                let entry = answer.requester.with(|queue| queue.take_answer(entry, reserved));
+                let entry = answer
+                    .requester
+                    .with(|queue| queue.take_answer(entry, reserved));
                 answer.place = entry.and_then(|mut entry| entry.place.take());
             }
         }

@@ -512,7 +512,9 @@ mod imp {
 
         /// Takes out what has this key.
         pub fn remove(&mut self, key: &K) -> Option<Node<K, V>> {
-            self.0.remove_entry(key).map(|(key, value)| Node(key, value))
+            self.0
+                .remove_entry(key)
+                .map(|(key, value)| Node(key, value))
         }
 
         /// Takes out what has the least key.

@@ -211,7 +211,10 @@ impl<M: Peer> Message<M> {
         paid: &mut Option<Charge>,
         need: Need,
     ) -> Result<Arc<Self>, AllocError> {
-        let (name, room) = (mem::try_copy_for(need, head.name)?, mem::ArcRoom::new_for(need)?);
+        let (name, room) = (
+            mem::try_copy_for(need, head.name)?,
+            mem::ArcRoom::new_for(need)?,
+        );
         let stamp = stamp.take().ok_or(AllocError)?;
         Ok(room.fill(Message {
             stamp,

@@ -13,10 +13,10 @@
 //! * [`mem`], [`slots`], [`table`]: memory and containers;
 //! * [`limits`], [`account`], [`payer`]: who may have how much;
 //! * [`peer`], [`message`], `obligation`, `entry`: what is sent, and what is owed for it;
-//! * [`queue`], [`wait`]: what waits for one socket, and who waits for room there;
-//! * [`routes`], [`bus`], [`inspect`]: who listens and who answers;
+//! * `waiter`, [`queue`], [`wait`]: what waits for one socket, and who waits for room there;
+//! * [`routes`], `reports`, [`bus`], [`inspect`]: who listens and who answers;
 //! * `fanout`: the way of one message to its recipients;
-//! * [`send`], `reply`, `events`, [`close`], [`bind`]: what a program can ask for.
+//! * `outgoing`, [`send`], `reply`, `events`, [`close`], [`bind`]: what a program can ask for.
 //!
 //! Allocation is fallible and goes through [`mem`] only, so that "out of memory at step k" is an
 //! ordinary test case. Nothing recurses, nothing panics.
@@ -39,15 +39,18 @@ pub mod mem;
 pub mod message;
 pub mod name;
 mod obligation;
+mod outgoing;
 pub mod payer;
 pub mod peer;
 pub mod queue;
 mod reply;
+mod reports;
 pub mod routes;
 pub mod send;
 pub mod slots;
 pub mod table;
 pub mod wait;
+mod waiter;
 
 pub use self::bus::Bus;
 pub use self::error::Error;

@@ -19,19 +19,16 @@ use super::entry::Extra;
 use super::entry::Gap;
 use super::limits::BEFORE_FIRST;
 use super::mem::AllocError;
-use super::mem::Arc;
 use super::mem::Box;
 use super::mem::Map;
 use super::obligation::Obligation;
 use super::peer::Peer;
 use super::slots::Chunk;
 use super::slots::Slots;
-use super::wait;
-use super::wait::Place;
-use super::wait::Waiter;
-use super::wait::WaiterNode;
-use super::wait::Waiters;
-use super::wait::Woken;
+use super::waiter::Blocked;
+use super::waiter::WaiterNode;
+use super::waiter::Waiters;
+use super::waiter::Woken;
 
 pub use super::entry::Token;
 pub use super::entry::View;
@@ -70,24 +67,11 @@ pub struct Consumed<M: Member> {
     /// Whether it is a request that is owed from now on.
     pub owed: bool,
     /// Those who slept and are to be woken, as there is room now.
-    woken: Woken<M>,
+    pub(super) woken: Woken<M>,
     /// Whether others polled for it.
-    polled: bool,
+    pub(super) polled: bool,
     /// Memory of the queue, which has been long and is empty.
-    trimmed: Option<Slots<Entry<M>>>,
-}
-
-impl<M: Member> Consumed<M> {
-    /// Drops what was read from this socket, then wakes those who wait for its room.
-    ///
-    /// The caller has no part of the message any more: its bytes may be what somebody waits for.
-    pub fn settle(self, member: &M) {
-        drop((self.entry, self.trimmed));
-        self.woken.wake();
-        if self.polled {
-            wait::tell(member);
-        }
-    }
+    pub(super) trimmed: Option<Slots<Entry<M>>>,
 }
 
 /// The queue of one socket with its ledger of requests owed.
@@ -137,9 +121,6 @@ pub struct Queue<M: Member> {
     write_shut: bool,
 }
 
-/// A send that must not wait was refused, and since then nothing has changed.
-pub(super) type Blocked<M> = (Place<M>, u64, Arc<Waiter<M>>);
-
 impl<M: Member> Default for Queue<M> {
     fn default() -> Self {
         Queue::new()
@@ -185,7 +166,11 @@ impl<M: Member> Queue<M> {
     pub fn unread(&self) -> u32 {
         match self.late {
             0 => self.list.len(),
-            _ => self.list.iter().filter(|(_, entry)| entry.id() != 0).count() as u32,
+            _ => self
+                .list
+                .iter()
+                .filter(|(_, entry)| entry.id() != 0)
+                .count() as u32,
         }
     }
 
@@ -420,7 +405,10 @@ impl<M: Member> Queue<M> {
             Token::Gap(count) => {
                 // The very same gap may have got an entry after it meanwhile.
                 let with_gap = self.list.iter().find(|(_, entry)| entry.gap.count > 0);
-                match with_gap.map(|(at, _)| at).and_then(|at| self.list.get_mut(at)) {
+                match with_gap
+                    .map(|(at, _)| at)
+                    .and_then(|at| self.list.get_mut(at))
+                {
                     Some(entry) => entry.gap.told(count),
                     None => self.gap.told(count),
                 }
@@ -522,7 +510,9 @@ impl<M: Member> Queue<M> {
 
     /// Whether there is no free slot beyond those that are promised.
     fn lacks_slots(&self) -> bool {
-        let promised = self.held().saturating_add(u32::from(self.hears && !self.noticed));
+        let promised = self
+            .held()
+            .saturating_add(u32::from(self.hears && !self.noticed));
         promised >= self.list.capacity()
     }
 
@@ -548,7 +538,11 @@ impl<M: Member> Queue<M> {
     /// # Errors
     ///
     /// [`AllocError`].
-    pub(super) fn hear(&mut self, hears: bool, chunk: &mut Option<Chunk<Entry<M>>>) -> Result<bool, AllocError> {
+    pub(super) fn hear(
+        &mut self,
+        hears: bool,
+        chunk: &mut Option<Chunk<Entry<M>>>,
+    ) -> Result<bool, AllocError> {
         if hears && !self.hears && !self.promise(chunk)? {
             return Ok(false);
         }
@@ -734,7 +728,10 @@ impl<M: Member> Queue<M> {
         }
         // No more than have room: of two that want one place the older is to have it.
         let free = self.limit.saturating_sub(self.held());
-        (self.waiters.take(free as usize, self.version), self.waiters.poll())
+        (
+            self.waiters.take(free as usize, self.version),
+            self.waiters.poll(),
+        )
     }
 
     /// Takes out some of those who poll for room, as [`Waiters::take_polling`] does.

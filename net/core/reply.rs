@@ -16,9 +16,9 @@ use super::message::Fault;
 use super::message::Head;
 use super::message::KBUS_REPLY;
 use super::obligation::Obligation;
+use super::outgoing::Outgoing;
 use super::peer::Peer;
 use super::queue::Member;
-use super::send::Outgoing;
 
 /// Sends a reply; what holds for all sends has been checked.
 ///
@@ -98,13 +98,17 @@ fn try_reply<S: Shared>(
     let sent = Fanout::new(member, head, Policy::Miss, content, files.as_ref())
         .answer(answer, bus_bytes)
         // In the same step as it is answered it is owed no more.
-        .send(shared, check, |_, _| member.with(|queue| queue.met(request)));
+        .send(shared, check, |_, _| {
+            member.with(|queue| queue.met(request))
+        });
     let unsent = match sent {
         Ok(id) => return Ok(id),
         Err(unsent) => unsent,
     };
     out.put_content(unsent.content);
-    obligation.bus_bytes.merge(unsent.bus_bytes.unwrap_or(empty));
+    obligation
+        .bus_bytes
+        .merge(unsent.bus_bytes.unwrap_or(empty));
     if let First::Answered(answer) = unsent.first {
         obligation.place = answer.place;
         if let Some(bytes) = answer.bytes {

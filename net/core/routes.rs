@@ -113,7 +113,11 @@ pub struct Place<'a, M> {
 impl<M> Place<'_, M> {
     /// Calls `f` for each listener binding of this number or a later one until it says false; says
     /// whether it never did.
-    pub fn listeners_from(&self, binding: u64, mut f: impl FnMut(u64, &Listener<M>) -> bool) -> bool {
+    pub fn listeners_from(
+        &self,
+        binding: u64,
+        mut f: impl FnMut(u64, &Listener<M>) -> bool,
+    ) -> bool {
         let listeners = &self.ends.listeners;
         listeners.each_from(&binding, |binding, listener| f(*binding, listener))
     }
@@ -191,7 +195,10 @@ impl<'a, M> Iterator for Places<'a, M> {
         loop {
             let (hash, node, rest) = self.step?;
             if let (Some(node), Some(tail)) = (node, tails(rest).get(self.nth)) {
-                let at = self.depth.saturating_mul(MOST_TAILS).saturating_add(self.nth);
+                let at = self
+                    .depth
+                    .saturating_mul(MOST_TAILS)
+                    .saturating_add(self.nth);
                 self.nth = self.nth.saturating_add(1);
                 return Some(Place {
                     ends: node.ends(*tail),

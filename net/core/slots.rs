@@ -349,7 +349,10 @@ mod tests {
         }
         assert!(slots.trim().is_none());
         while slots.pop_front().is_some() {}
-        assert_eq!(slots.trim().map(|rest| rest.capacity()), Some(((KEPT_CHUNKS + 1) * CHUNK) as u32));
+        assert_eq!(
+            slots.trim().map(|rest| rest.capacity()),
+            Some(((KEPT_CHUNKS + 1) * CHUNK) as u32)
+        );
         assert_eq!(slots.capacity(), 0);
         slots.add(Chunk::new().unwrap()).unwrap();
         assert!(slots.trim().is_none());

@@ -80,7 +80,9 @@ impl List {
         let mut place = KBox::<bindings::scm_fp_list>::new_uninit(flags)?;
         // SAFETY: By the type invariant the list is valid. The copy gets references of its own below.
         let list = unsafe {
-            place.as_mut_ptr().copy_from_nonoverlapping(self.0.as_ptr(), 1);
+            place
+                .as_mut_ptr()
+                .copy_from_nonoverlapping(self.0.as_ptr(), 1);
             KBox::into_raw(place.assume_init())
         };
         // SAFETY: `list` is valid and belongs to nobody else yet; its files and its user are valid

@@ -23,8 +23,8 @@ use clap::ValueEnum;
 use kbus_selftests::attack::die_with_parent;
 use kbus_selftests::attack::schedule;
 use kbus_selftests::attack::stay_on;
-use kbus_selftests::process::Child;
 use kbus_selftests::process::slowness;
+use kbus_selftests::process::Child;
 use kbus_selftests::process::SKIPPED;
 use kbus_selftests::sys;
 

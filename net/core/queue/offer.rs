@@ -134,7 +134,12 @@ impl<M: Member> Queue<M> {
     }
 
     /// Fills the room that was made for a message; false when it was removed meanwhile.
-    pub(in super::super) fn fill(&mut self, at: u32, serial: u64, message: &Arc<Message<M>>) -> bool {
+    pub(in super::super) fn fill(
+        &mut self,
+        at: u32,
+        serial: u64,
+        message: &Arc<Message<M>>,
+    ) -> bool {
         let entry = self.find(at, serial);
         if let Some(entry) = entry {
             entry.body = Body::Message(message.clone());

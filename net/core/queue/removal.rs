@@ -10,8 +10,8 @@ use super::super::mem::Box;
 use super::super::mem::Map;
 use super::super::obligation::Obligation;
 use super::super::slots::Slots;
-use super::super::wait::Waiters;
-use super::Blocked;
+use super::super::waiter::Blocked;
+use super::super::waiter::Waiters;
 use super::Member;
 use super::Queue;
 
@@ -85,7 +85,9 @@ impl<M: Member> Queue<M> {
             more: true,
         };
         let Removal { number, until, .. } = *removal;
-        let goes_on = removal.next.filter(|(at, serial)| self.find(*at, *serial).is_some());
+        let goes_on = removal
+            .next
+            .filter(|(at, serial)| self.find(*at, *serial).is_some());
         let mut next = match goes_on {
             Some((at, _)) => Some(at),
             // From the start, past all that it has looked at.

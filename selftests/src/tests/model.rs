@@ -22,8 +22,8 @@ use kbus_model::Op;
 use kbus_model::Outcome;
 use kbus_model::Subject;
 use kbus_selftests::process;
-use kbus_selftests::process::Blocked;
 use kbus_selftests::process::scaled;
+use kbus_selftests::process::Blocked;
 use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
 use kbus_selftests::sys::fresh_bus;
@@ -403,7 +403,9 @@ impl Subject for Sockets {
         let peer = format!("{:x}", self.sock(slot).peer_id());
         let all = std::fs::read_to_string("/proc/self/net/kbus_bindings");
         let all = all.expect("/proc/net/kbus_bindings");
-        let lines = all.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let lines = all
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
         let mine = lines.filter_map(|columns| match columns[..] {
             [_, of, _, _, "R", name, ..] if of == peer => Some(name.to_string()),
             _ => None,
