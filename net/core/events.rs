@@ -238,7 +238,10 @@ pub fn report_binds<S: Shared>(shared: &S, member: &S::Member, on: bool) -> Resu
 }
 
 /// An event that is listed: the binding, and what goes in the queue.
-type News<M> = Map<u64, (Listed, Entry<M>, Arc<Message<M>>)>;
+type Item<M> = (Listed, Entry<M>, Arc<Message<M>>);
+
+/// Events that are listed, by the number of the binding.
+type News<M> = Map<u64, Item<M>>;
 
 fn list_repliers<S: Shared>(shared: &S, member: &S::Member, last: u64) -> Result<(), Error> {
     if member.with(|queue| queue.read_shut()) {
@@ -331,7 +334,7 @@ fn describe<M: Member>(
     place: Charge,
     text: &[u8],
     bus_bytes: &Charge,
-) -> Result<Node<u64, (Listed, Entry<M>, Arc<Message<M>>)>, AllocError> {
+) -> Result<Node<u64, Item<M>>, AllocError> {
     let Listed(peer, binding) = listed;
     let mut content = Content {
         payload: payload(peer, true, text)?,

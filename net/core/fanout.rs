@@ -193,18 +193,24 @@ impl<M> Recipients<M> {
     }
 }
 
-/// The copies of a message, by who pays and in which memory cgroup.
+/// A copy of a message.
+type Copy<M> = Arc<Message<M>>;
+
+/// Who pays for a copy, and in which memory cgroup.
+type Who = (u64, usize);
+
+/// The copies of a message, by who pays for them.
 struct Copies<M: Member> {
-    first: Option<((u64, usize), Arc<Message<M>>)>,
-    more: Map<(u64, usize), Arc<Message<M>>>,
+    first: Option<(Who, Copy<M>)>,
+    more: Map<Who, Copy<M>>,
     /// What users had left before this message: the first of them, and others.
     left: (Option<(u64, Amount)>, Map<u64, Amount>),
     /// Copies of the descriptors.
-    files: Map<(u64, usize), M::Files>,
+    files: Map<Who, M::Files>,
 }
 
 impl<M: Member> Copies<M> {
-    fn get(&self, key: (u64, usize)) -> Option<&Arc<Message<M>>> {
+    fn get(&self, key: Who) -> Option<&Arc<Message<M>>> {
         match &self.first {
             Some((of, message)) if *of == key => Some(message),
             _ => self.more.get(&key),
@@ -225,7 +231,7 @@ impl<M: Member> Copies<M> {
         let left = payer.left();
         // Without memory to remember it, it is what is left now.
         if let Ok(node) = Node::new(payer.id(), left) {
-            drop(more.insert(node));
+            let _ = more.insert(node);
         }
         left
     }
@@ -234,7 +240,7 @@ impl<M: Member> Copies<M> {
         self.first.as_ref().map(|(_, message)| message)
     }
 
-    fn add(&mut self, key: (u64, usize), message: Arc<Message<M>>) -> Result<(), AllocError> {
+    fn add(&mut self, key: Who, message: Arc<Message<M>>) -> Result<(), AllocError> {
         if self.first.is_none() {
             self.first = Some((key, message));
         } else {
@@ -247,7 +253,7 @@ impl<M: Member> Copies<M> {
 /// Room that was made for a large message of which a copy is to be made.
 struct Claim<M: Member> {
     member: M,
-    key: (u64, usize),
+    key: Who,
     entry: (u32, u64),
     paid: Option<Charge>,
     must: bool,
@@ -748,7 +754,7 @@ impl<'a, M: Member> Fanout<'a, M> {
     fn note_once(&mut self) -> Result<(), AllocError> {
         let earlier = self.earlier;
         for recipient in self.reached.iter_mut().skip(earlier).filter(|one| one.once) {
-            drop(self.once.insert(Node::new(recipient.member.id(), ())?));
+            let _ = self.once.insert(Node::new(recipient.member.id(), ())?);
         }
         Ok(())
     }
@@ -1025,7 +1031,7 @@ impl<'a, M: Member> Fanout<'a, M> {
     }
 
     /// The descriptors for a socket, in memory of its own cgroup.
-    fn files_for(&mut self, member: &M, key: (u64, usize)) -> Result<Option<M::Files>, AllocError> {
+    fn files_for(&mut self, member: &M, key: Who) -> Result<Option<M::Files>, AllocError> {
         let Some(files) = self.files else {
             return Ok(None);
         };
@@ -1046,7 +1052,7 @@ impl<'a, M: Member> Fanout<'a, M> {
     fn make_copy(
         &mut self,
         member: &M,
-        key: (u64, usize),
+        key: Who,
         paid: &mut Option<Charge>,
     ) -> Result<Arc<Message<M>>, AllocError> {
         let need = self.need(member);
@@ -1062,10 +1068,7 @@ impl<'a, M: Member> Fanout<'a, M> {
             }
         }
         let alone = self.shared.is_none();
-        let mut stamp = match &self.shared {
-            Some(shared) => Some(Stamped::Shared(shared.clone())),
-            None => None,
-        };
+        let mut stamp = self.shared.clone().map(Stamped::Shared);
         let moves = self.moves_to(member);
         let made = member.within(|| {
             if alone {
@@ -1258,7 +1261,7 @@ impl<'a, M: Member> Fanout<'a, M> {
     }
 
     /// What was paid for a copy that is not needed is the requester's again, if it was held for it.
-    fn give_back(&mut self, key: (u64, usize), paid: Option<Charge>) {
+    fn give_back(&mut self, key: Who, paid: Option<Charge>) {
         if let First::Answered(answer) = &mut self.first {
             let requester = &answer.requester;
             if answer.bytes.is_none() && key == (requester.payer().id(), requester.memory()) {

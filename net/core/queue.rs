@@ -477,7 +477,7 @@ impl<M: Member> Queue<M> {
                 *has
             });
             if left == Some(0) {
-                drop(self.strangers.remove(&user));
+                let _ = self.strangers.remove(&user);
             }
         }
         Some(entry)

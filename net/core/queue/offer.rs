@@ -111,7 +111,7 @@ impl<M: Member> Queue<M> {
             if let Some(has) = self.strangers.get_mut(&user) {
                 *has = has.saturating_add(1);
             } else if let Some(seat) = offer.seat.take() {
-                drop(self.strangers.insert(seat));
+                let _ = self.strangers.insert(seat);
             }
         }
         let mut entry = Entry::blank(offer.cause, offer.len);
