@@ -23,6 +23,7 @@ mod options;
 mod proc;
 mod receive;
 mod reclaim;
+mod reclaimer;
 mod send;
 mod sockaddr;
 mod socket;

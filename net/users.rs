@@ -20,7 +20,7 @@ use crate::{
         },
     },
     endpoint::Endpoint,
-    reclaim::Reclaimer,
+    reclaimer::Reclaimer,
     sys::{
         sysctl::{
             Limit,

@@ -6,7 +6,9 @@ use crate::domain::Domain;
 use crate::domain::Machine;
 use crate::endpoint::Endpoint;
 use crate::prelude::Result;
+use crate::sync::atomic::Relaxed;
 use crate::sync::Arc;
+use crate::sys::memory::CURRENT;
 use crate::sys::msg::Received;
 use crate::sys::msg::RecvMsg;
 use crate::sys::msg::SendMsg;
@@ -19,7 +21,7 @@ use crate::sys::sockopt::OptIn;
 use crate::sys::sockopt::OptOut;
 use crate::uapi;
 use crate::users;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering;
 
 pub(crate) const MSG_DONTWAIT: u32 = 0x40;
 const FAMILY: u16 = 18;
@@ -56,8 +58,6 @@ pub struct Message {
 
 impl Default for Namespace {
     fn default() -> Self {
-        // So that few who wait are many: the rest of a step is another thread's.
-        users::LIMITS.tries.store(1, Relaxed);
         let machine = Machine::new().unwrap();
         Namespace(Domain::create(&Net, None, &machine).unwrap())
     }
@@ -76,6 +76,14 @@ impl Namespace {
         self.socket_on(BUS)
     }
 
+    /// A socket on the bus of the test, of a process in this memory cgroup; others are in that of number 1.
+    pub fn socket_in(&self, cgroup: usize) -> Socket {
+        let before = CURRENT.with(|current| current.replace(cgroup));
+        let socket = self.socket();
+        CURRENT.with(|current| current.set(before));
+        socket
+    }
+
     /// A socket on another bus.
     pub fn socket_elsewhere(&self) -> Socket {
         self.socket_on(ELSEWHERE)
@@ -92,9 +100,12 @@ impl Namespace {
         }
     }
 
-    /// Insists that no socket is left, nor a bus.
+    /// Insists that no socket is left, nor a bus, nor anything that a user has.
     pub fn is_empty(&self) {
         assert!(self.0.socket_from(0).is_none(), "a socket is left");
+        if let Some(payer) = self.0.users.payer(0) {
+            assert!(payer.is_clear(), "something of a user is left: {payer:?}");
+        }
     }
 }
 
@@ -113,8 +124,8 @@ impl Socket {
 
     /// Lets each call wait for some time only; then, or on a signal, it gives up.
     pub fn impatient(self) -> Self {
-        self.endpoint.sock.send_limit.store(1, Relaxed);
-        self.endpoint.sock.receive_limit.store(1, Relaxed);
+        self.endpoint.sock.send_limit.store(1, Ordering::Relaxed);
+        self.endpoint.sock.receive_limit.store(1, Ordering::Relaxed);
         self
     }
 
@@ -218,6 +229,11 @@ impl Socket {
         self.poll_until(false, 0x4);
     }
 
+    /// Whether it may send.
+    pub fn is_writable(&self) -> bool {
+        Operations::poll(&*self.endpoint) & 0x4 != 0
+    }
+
     fn poll_until(&self, reads: bool, mask: u32) {
         let ready = || Operations::poll(&*self.endpoint) & mask != 0;
         self.endpoint.sock.poll_until(reads, ready);
@@ -225,26 +241,38 @@ impl Socket {
 
     /// Messages that it missed.
     pub fn lost(&self) -> u64 {
+        self.number(uapi::KBUS_LOST)
+    }
+
+    /// The length of the next message, if there is one.
+    pub fn next_len(&self) -> Option<usize> {
+        usize::try_from(self.number(uapi::KBUS_NEXT_LEN) as i64).ok()
+    }
+
+    fn number(&self, option: u32) -> u64 {
         let mut value = vec![0; 8];
-        let (level, name) = (uapi::SOL_KBUS as i32, uapi::KBUS_LOST as i32);
+        let (level, name) = (uapi::SOL_KBUS as i32, option as i32);
         Endpoint::getsockopt(&self.endpoint, level, name, &mut OptOut(&mut value)).unwrap();
         u64::from_ne_bytes(value.try_into().unwrap())
     }
 
-    /// Insists that nothing is left of what it and others did.
+    /// Insists that nothing is left in its queue.
     ///
-    /// It has nothing to read, owes nothing, and no slot is reserved in it; on the bus nobody waits and no byte is held.
+    /// It has nothing to read, owes nothing, no slot is reserved in it, and nobody waits for it.
+    pub fn is_quiet_itself(&self) {
+        let queue = self.endpoint.queue.lock();
+        assert_eq!(queue.reserved(), 0, "slots for replies");
+        assert_eq!((queue.unread(), queue.bytes()), (0, 0), "messages");
+        assert_eq!(queue.unreplied(), 0, "debts");
+        assert!(!queue.is_waited_for(), "somebody waits");
+    }
+
+    /// Insists that nothing is left of what it and others did: also on its bus no byte is held.
     pub fn is_quiet(&self) {
-        {
-            let queue = self.endpoint.queue.lock();
-            assert_eq!(queue.reserved(), 0, "slots for replies");
-            assert_eq!((queue.unread(), queue.bytes()), (0, 0), "messages");
-            assert_eq!(queue.unreplied(), 0, "debts");
-        }
+        self.is_quiet_itself();
         let bus = self.endpoint.bus().unwrap();
-        let bus = bus.state.lock();
-        assert!(bus.is_idle(), "somebody waits");
-        assert_eq!(bus.account().used(), 0, "bytes of the bus");
+        let used = bus.state.lock().bytes().used();
+        assert_eq!(used, 0, "bytes of the bus");
     }
 }
 

@@ -53,8 +53,8 @@ pub(super) struct Status {
 
 impl<M: Peer> Obligation<M> {
     /// The request has not been sent: nobody is told of what was held for its reply.
-    pub(super) fn cancel(self: Box<Self>) {
-        let this = super::mem::unbox(self);
+    pub(super) fn cancel(this: Box<Self>) {
+        let this = super::mem::unbox(this);
         this.bus_bytes.cancel();
         this.bytes.cancel();
         if let Some(place) = this.place {

@@ -196,6 +196,12 @@ impl<M: Member> Queue<M> {
         self.reserved
     }
 
+    /// Whether somebody waits for room here, for tests.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub fn is_waited_for(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
     /// Whether nothing waits, sent or pending.
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()

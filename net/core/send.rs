@@ -232,7 +232,7 @@ fn request<S: Shared>(
         Err(unsent) => {
             out.put_content(unsent.content);
             if let Some(obligation) = unsent.obligation {
-                obligation.cancel();
+                Obligation::cancel(obligation);
             }
             Err(unsent.refusal)
         }

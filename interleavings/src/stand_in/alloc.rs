@@ -3,6 +3,7 @@
 //! Memory, of which there is always some.
 
 use super::sync::may_allocate;
+use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::ops::DerefMut;
 
@@ -49,6 +50,7 @@ pub(crate) mod flags {
     pub(crate) const GFP_KERNEL: Flags = Flags(1);
     pub(crate) const GFP_KERNEL_ACCOUNT: Flags = Flags(3);
     pub(crate) const GFP_NOWAIT: Flags = Flags(4);
+    pub(crate) const GFP_ATOMIC: Flags = Flags(12);
 }
 
 #[derive(Debug)]
@@ -60,8 +62,18 @@ impl<T> KBox<T> {
         Ok(KBox(Box::new(value)))
     }
 
+    pub fn new_uninit(flags: Flags) -> Result<KBox<MaybeUninit<T>>, AllocError> {
+        KBox::new(MaybeUninit::uninit(), flags)
+    }
+
     pub fn into_inner(this: Self) -> T {
         *this.0
+    }
+}
+
+impl<T> KBox<MaybeUninit<T>> {
+    pub fn write(_this: Self, value: T) -> KBox<T> {
+        KBox(Box::new(value))
     }
 }
 
@@ -116,18 +128,6 @@ impl<T> KVVec<T> {
         }
         self.0.push(value);
         Ok(())
-    }
-
-    pub fn insert_within_capacity(&mut self, at: usize, value: T) -> Result<(), T> {
-        if self.0.len() == self.0.capacity() || at > self.0.len() {
-            return Err(value);
-        }
-        self.0.insert(at, value);
-        Ok(())
-    }
-
-    pub fn remove(&mut self, at: usize) -> Result<T, ()> {
-        (at < self.0.len()).then(|| self.0.remove(at)).ok_or(())
     }
 
     pub fn pop(&mut self) -> Option<T> {

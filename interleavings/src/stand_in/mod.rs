@@ -7,7 +7,6 @@ pub(crate) mod prelude;
 pub(crate) mod rbtree;
 pub(crate) mod sync;
 pub(crate) mod sys;
-pub(crate) mod workqueue;
 
 pub(crate) mod time {
     //! Time that only passes where a thread sleeps.
@@ -23,6 +22,13 @@ pub(crate) mod time {
     pub(crate) struct RealTime;
 
     impl ClockSource for RealTime {}
+
+    /// A time after which the module looks again by itself: it never comes, so that nobody can rely on it.
+    pub(crate) const NEVER: Jiffies = 1 << 32;
+
+    pub(crate) fn msecs_to_jiffies(_: u32) -> Jiffies {
+        NEVER
+    }
 }
 
 pub(crate) mod task {

@@ -16,7 +16,8 @@ pub(crate) struct RBTreeNode<K, V>(K, V);
 pub(crate) struct RBTreeNodeReservation<K, V>(PhantomData<(K, V)>);
 
 impl<K, V> RBTreeNodeReservation<K, V> {
-    pub(crate) fn new(_flags: Flags) -> Result<Self, AllocError> {
+    pub(crate) fn new(flags: Flags) -> Result<Self, AllocError> {
+        may_allocate(flags);
         Ok(RBTreeNodeReservation(PhantomData))
     }
 
@@ -25,7 +26,8 @@ impl<K, V> RBTreeNodeReservation<K, V> {
     }
 }
 
-pub(crate) struct Cursor<'a, K, V>(&'a K, &'a V);
+/// A place in the map.
+pub(crate) struct Cursor<'a, K, V>(&'a BTreeMap<K, V>, K);
 
 impl<K: Ord, V> RBTreeNode<K, V> {
     pub(crate) fn new(key: K, value: V, flags: Flags) -> Result<Self, AllocError> {
@@ -34,9 +36,20 @@ impl<K: Ord, V> RBTreeNode<K, V> {
     }
 }
 
+impl<K, V> RBTreeNode<K, V> {
+    #[allow(clippy::wrong_self_convention, reason = "the kernel's name")]
+    pub(crate) fn to_key_value(self) -> (K, V) {
+        (self.0, self.1)
+    }
+}
+
 impl<K: Ord + Copy, V> RBTree<K, V> {
     pub(crate) fn new() -> Self {
         RBTree(BTreeMap::new())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(crate) fn insert(&mut self, node: RBTreeNode<K, V>) -> Option<RBTreeNode<K, V>> {
@@ -50,14 +63,6 @@ impl<K: Ord + Copy, V> RBTree<K, V> {
 
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.0.get_mut(key)
-    }
-
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
-        self.0.iter_mut()
-    }
-
-    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
-        self.0.values()
     }
 
     pub(crate) fn remove_node(&mut self, key: &K) -> Option<RBTreeNode<K, V>> {
@@ -80,8 +85,8 @@ impl<K: Ord + Copy, V> RBTree<K, V> {
     }
 
     pub(crate) fn cursor_lower_bound(&self, key: &K) -> Option<Cursor<'_, K, V>> {
-        let (key, value) = self.0.range(key..).next()?;
-        Some(Cursor(key, value))
+        let key = *self.0.range(key..).next()?.0;
+        Some(Cursor(&self.0, key))
     }
 }
 
@@ -89,10 +94,6 @@ impl<K: Ord + Copy, V> RBTree<K, V> {
 pub(crate) struct CursorMut<'a, K, V>(&'a mut BTreeMap<K, V>, K);
 
 impl<K: Ord + Copy, V> CursorMut<'_, K, V> {
-    pub(crate) fn current(&self) -> (&K, &V) {
-        (&self.1, self.0.get(&self.1).unwrap())
-    }
-
     pub(crate) fn remove_current(mut self) -> (Option<Self>, RBTreeNode<K, V>) {
         let (key, value) = self.0.remove_entry(&self.1).unwrap();
         let next = self.0.range(key..).next().map(|(next, _)| *next);
@@ -115,8 +116,13 @@ impl<K: Ord + Copy, V> CursorMut<'_, K, V> {
     }
 }
 
-impl<K, V> Cursor<'_, K, V> {
+impl<K: Ord + Copy, V> Cursor<'_, K, V> {
     pub(crate) fn current(&self) -> (&K, &V) {
-        (self.0, self.1)
+        (&self.1, self.0.get(&self.1).unwrap())
+    }
+
+    pub(crate) fn peek_next(&self) -> Option<(&K, &V)> {
+        let after = (Bound::Excluded(self.1), Bound::Unbounded);
+        self.0.range(after).next()
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// Sends that lack bytes go when a read on another bus gives some back, whoever reads and whenever.
 ///
-/// Nobody makes room in the queues they are for: only the work item tells their threads.
+/// Nobody makes room in the queues they are for: only who has read elsewhere tells their threads.
 #[test]
 fn a_read_elsewhere_lets_those_go_who_lack_bytes() {
     budget_of_users(10);

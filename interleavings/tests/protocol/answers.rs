@@ -3,6 +3,8 @@
 //! One answer to each request, whatever its replier and its requester do meanwhile.
 
 use crate::explore;
+use crate::explore_one_in;
+use crate::steps::crowd;
 use crate::with;
 use kbus_interleavings::*;
 use kbus_uapi::*;
@@ -145,4 +147,108 @@ fn debtors_of_one_another_close() {
         }
         witness.is_quiet();
     });
+}
+
+/// G1, G18: the replier closes in the middle of requests, which take one hold of the bus lock or several. Each of them
+/// has one answer, or was never sent; then no listener has it.
+#[test]
+fn a_replier_closes_in_the_middle_of_requests() {
+    for long in [false, true] {
+        let outcomes = explore(move |net| {
+            let replier = net.socket().replies("$.a");
+            let crowd = match long {
+                true => crowd(net, "$.a", 2),
+                false => vec![],
+            };
+            let requests = [0, 1].map(|_| {
+                let requester = net.socket();
+                spawn(move || {
+                    let outcome = match requester.send("$.a", KBUS_REQUEST, "?") {
+                        Ok(()) => Some(one_answer(&requester)),
+                        Err(e) => {
+                            assert_eq!(e, EADDRNOTAVAIL);
+                            None
+                        }
+                    };
+                    assert!(requester.receive_now().is_none(), "a second answer");
+                    requester.is_quiet_itself();
+                    outcome
+                })
+            });
+            let close = spawn(move || {
+                let served = serve(&replier);
+                drop(replier);
+                served
+            });
+            let served = close.join().unwrap();
+            let outcomes = requests.map(|request| request.join().unwrap());
+            let replies = outcomes.iter().filter(|outcome| **outcome == Some(true));
+            assert_eq!(replies.count(), usize::from(served));
+            let sent = outcomes.iter().flatten().count() + usize::from(served);
+            for listener in &crowd {
+                let got = std::iter::from_fn(|| listener.receive_now()).count();
+                assert_eq!(got, sent);
+            }
+            crowd.iter().for_each(|listener| listener.is_quiet());
+            outcomes
+        });
+        for outcome in [None, Some(false), Some(true)] {
+            assert!(outcomes.iter().any(|pair| pair.contains(&outcome)));
+        }
+        assert!(outcomes.contains(&[Some(false), Some(false)]));
+    }
+}
+
+/// G1: a request stops in the middle of its way, and its replier closes or unbinds. Another one is asked, if there is one.
+#[test]
+fn a_replier_goes_where_a_request_has_stopped() {
+    for (closes, another) in [(false, false), (false, true), (true, false), (true, true)] {
+        explore_one_in(4, move |net| {
+            let first = net.socket().replies("$.a");
+            let second = Arc::new(net.socket());
+            if another {
+                second.set(KBUS_REPLIER, b"$.*").unwrap();
+            }
+            let crowd = crowd(net, "$.a", 1);
+            let stop = Stop::default();
+            let requester = Arc::new(net.socket());
+            let asks = {
+                let stop = stop.clone();
+                with(&requester, move |s| {
+                    // One hold to look, one to reserve, one to begin.
+                    stop.after(3);
+                    s.send("$.a", KBUS_REQUEST, "?")
+                })
+            };
+            stop.until_stopped();
+            assert!(first.receive_now().is_none());
+            let goes = spawn(move || match closes {
+                true => drop(first),
+                false => {
+                    first.set(KBUS_UNREPLIER, b"$.a").unwrap();
+                    assert!(first.receive_now().is_none());
+                }
+            });
+            let reads = with(&crowd[0], |s| s.receive_now().is_none());
+            goes.join().unwrap();
+            assert!(reads.join().unwrap());
+            stop.go_on();
+            let sent = asks.join().unwrap();
+            match another {
+                true => {
+                    assert_eq!(sent, Ok(()));
+                    assert!(serve(&second));
+                    assert!(one_answer(&requester));
+                }
+                false => assert_eq!(sent, Err(EADDRNOTAVAIL)),
+            }
+            for listener in &crowd {
+                let got = std::iter::from_fn(|| listener.receive_now()).count();
+                assert_eq!(got, if another { 2 } else { 0 });
+            }
+            assert!(requester.receive_now().is_none(), "a second answer");
+            requester.is_quiet();
+            second.is_quiet();
+        });
+    }
 }

@@ -8,10 +8,12 @@
 mod answers;
 #[path = "../explore/mod.rs"]
 mod explore;
+mod steps;
 mod waiting;
 mod wakes;
 
 use explore::explore;
+use explore::explore_one_in;
 use shuttle::thread::spawn;
 use shuttle::thread::JoinHandle;
 use std::sync::Arc;

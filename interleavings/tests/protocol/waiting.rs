@@ -3,6 +3,7 @@
 //! Sends and bindings that wait for room, and sockets that poll for it.
 
 use crate::explore;
+use crate::explore_one_in;
 use crate::with;
 use kbus_interleavings::*;
 use kbus_uapi::*;
@@ -153,6 +154,7 @@ fn two_sends_with_a_queue_in_common() {
 /// not have been silent for it.
 #[test]
 fn room_that_another_send_had_for_a_moment() {
+    kbus_interleavings::let_waiters_look_again();
     explore(|net| {
         let (sender, other) = (Arc::new(net.socket()), Arc::new(net.socket()));
         // There is room for one copy of what waits, which wants two.
@@ -378,5 +380,177 @@ fn a_binding_does_not_wait_for_who_has_gone() {
         assert_eq!(bind.join().unwrap(), Ok(()));
         owner.is_quiet();
         drop(first);
+    });
+}
+
+/// W22: more wait for one queue than are told at once. Those who are told are shut at that moment, and tell the next.
+#[test]
+fn who_is_told_of_room_in_vain_passes_it_on() {
+    explore_one_in(5, |net| {
+        let one = full_listener(net, "$.a");
+        let shut: Vec<_> = (0..16).map(|_| Arc::new(net.socket())).collect();
+        let sends: Vec<_> = shut
+            .iter()
+            .map(|sender| with(sender, |s| s.send("$.a", KBUS_ALL_OR_WAIT, "shut")))
+            .collect();
+        // They are older, mostly.
+        for _ in 0..20 {
+            shuttle::thread::yield_now();
+        }
+        let sender = net.socket();
+        let send = spawn(move || sender.send("$.a", KBUS_ALL_OR_WAIT, "last"));
+        let reader = with(&one, |s| while next(s) != "last" {});
+        for sender in &shut {
+            sender.shut(false, true).unwrap();
+        }
+        assert_eq!(send.join().unwrap(), Ok(()));
+        reader.join().unwrap();
+        let sent = sends.into_iter().map(|send| send.join().unwrap());
+        assert!(sent
+            .into_iter()
+            .all(|sent| matches!(sent, Ok(()) | Err(EPIPE))));
+        drain(&one);
+        one.is_quiet();
+    });
+}
+
+/// W22: a request fails, and the slot that it held for its reply is what another send waits for.
+#[test]
+fn room_that_a_request_held_for_its_reply() {
+    kbus_interleavings::let_waiters_look_again();
+    for with_replier in [false, true] {
+        explore(move |net| {
+            let requester = Arc::new(net.socket().listens("$.a", 1));
+            let replier = with_replier.then(|| {
+                let replier = net.socket().replies("$.b");
+                replier.set_number(KBUS_QUEUE_LEN, 1).unwrap();
+                let sender = net.socket();
+                replier.set(KBUS_LISTEN, b"$.full").unwrap();
+                sender.send("$.full", 0, "").unwrap();
+                replier
+            });
+            let ask = with(&requester, |s| {
+                [0, 1].map(|_| s.send("$.b", KBUS_REQUEST, "?").unwrap_err())
+            });
+            let sender = net.socket();
+            let send = spawn(move || sender.send("$.a", KBUS_ALL_OR_WAIT, "all"));
+            assert_eq!(send.join().unwrap(), Ok(()));
+            let expected = if with_replier { EBUSY } else { EADDRNOTAVAIL };
+            for error in ask.join().unwrap() {
+                assert!(error == expected || error == ENOBUFS, "{error:?}");
+            }
+            assert_eq!(drain(&requester), ["all"]);
+            drop(replier);
+            requester.is_quiet();
+        });
+    }
+}
+
+/// W22: sends with different queues in common wait, and others that always fail have some of the room for moments.
+#[test]
+fn no_waiter_is_forgotten_among_many() {
+    explore(|net| {
+        let names = ["$.a", "$.b", "$.c"];
+        let all: Vec<_> = (0..3)
+            .map(|n| {
+                let socket = full_listener(net, names[n]);
+                socket
+                    .set(KBUS_LISTEN, names[(n + 1) % 3].as_bytes())
+                    .unwrap();
+                socket.set(KBUS_LISTEN, b"$.f").unwrap();
+                socket
+            })
+            .collect();
+        let full = full_listener(net, "$.full");
+        full.set(KBUS_LISTEN, b"$.f").unwrap();
+        let waits = names.map(|name| {
+            let sender = net.socket();
+            spawn(move || sender.send(name, KBUS_ALL_OR_WAIT, name).unwrap())
+        });
+        let sender = net.socket();
+        let fails = spawn(move || {
+            for _ in 0..2 {
+                assert_eq!(sender.send("$.f", KBUS_ALL_OR_FAIL, "f"), Err(EBUSY));
+            }
+        });
+        let readers = all
+            .iter()
+            .map(|socket| with(socket, |s| [next(s), next(s), next(s)]));
+        let readers: Vec<_> = readers.collect();
+        waits.map(|wait| wait.join().unwrap());
+        fails.join().unwrap();
+        for reader in readers {
+            assert_eq!(reader.join().unwrap()[0], "first");
+        }
+        all.iter()
+            .for_each(|socket| assert!(drain(socket).is_empty()));
+        drain(&full);
+        full.is_quiet();
+    });
+}
+
+/// W22, T19: two sockets ask each other, and each lacks a slot for a copy of the other's request.
+#[test]
+fn requests_that_lack_room_wait_in_peace() {
+    explore(|net| {
+        let sockets = ["$.a", "$.b"].map(|name| {
+            let socket = net.socket().listens(name, 3).replies(name);
+            Arc::new(socket)
+        });
+        let sender = net.socket();
+        let fills = ["$.a", "$.b"].map(|name| sender.send(name, 0, "first"));
+        assert_eq!(fills, [Ok(()), Ok(())]);
+        let asks = [(0, "$.b"), (1, "$.a")].map(|(n, name)| {
+            with(&sockets[n], move |s| {
+                // The other's copies may have all slots, and then there is none for the reply.
+                while let Err(e) = s.send(name, KBUS_ALL_OR_WAIT | KBUS_REQUEST, "?") {
+                    assert_eq!(e, ENOBUFS);
+                    shuttle::thread::yield_now();
+                }
+            })
+        });
+        let reads = sockets.each_ref().map(|socket| {
+            with(socket, |s| {
+                let mut got = 0;
+                while got < 3 {
+                    let message = s.receive().unwrap().unwrap();
+                    if message.flags & KBUS_YOU_REPLY != 0 {
+                        s.reply(&message, "").unwrap();
+                    }
+                    got += u32::from(message.flags & (KBUS_REPLY | KBUS_STATUS) == 0);
+                }
+            })
+        });
+        asks.map(|ask| ask.join().unwrap());
+        reads.map(|read| read.join().unwrap());
+        sockets.iter().for_each(|socket| drop(drain(socket)));
+        sockets[0].is_quiet();
+    });
+}
+
+/// W19, W21: a request for which there is no room in its own queue, beside the slot for its reply, can be tried again when
+/// there is more, and not before.
+#[test]
+fn a_request_to_oneself_is_not_tried_in_vain() {
+    explore_one_in(10, |net| {
+        let socket = net.socket().nonblocking().listens("$.a", 1);
+        let replier = net.socket().replies("$.a");
+        for _ in 0..2 {
+            let sent = socket.send("$.a", KBUS_ALL_OR_WAIT | KBUS_REQUEST, "?");
+            assert_eq!(sent, Err(EAGAIN));
+            assert!(!socket.is_writable());
+        }
+        let socket = Arc::new(socket);
+        let raise = with(&socket, |s| s.set_number(KBUS_QUEUE_LEN, 2).unwrap());
+        socket.until_writable();
+        raise.join().unwrap();
+        socket
+            .send("$.a", KBUS_ALL_OR_WAIT | KBUS_REQUEST, "?")
+            .unwrap();
+        replier
+            .reply(&replier.receive().unwrap().unwrap(), "")
+            .unwrap();
+        assert_eq!(drain(&socket), ["?", ""]);
+        socket.is_quiet();
     });
 }

@@ -1038,7 +1038,7 @@ impl Lab {
 
     fn begin(&self, who: usize) -> u32 {
         let busy = self.busy.get();
-        self.busy.set(busy | 1 << who);
+        self.busy.set(busy | (1 << who));
         busy
     }
 

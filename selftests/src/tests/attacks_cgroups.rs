@@ -226,13 +226,15 @@ fn published(what: &str, many: usize, send: impl Fn(&Sock, usize)) {
             socks.iter().for_each(|sock| sock.set_queue_len(1));
         }
         ready.open(0);
-        while waits {
+        if !waits {
+            park();
+        }
+        loop {
             for sock in &socks {
                 sock.set_queue_len(sock.unread() + 1);
             }
             thread::yield_now();
         }
-        park();
     });
     ready.opened_by(&mut attacker);
     let mut service = contest.service(|| {

@@ -138,7 +138,7 @@ fn in_setting_options_of_a_bus() {
                 for option in [
                     (uapi::KBUS_REPORT_BINDS, n),
                     (uapi::KBUS_MAX_MSG_SIZE, 1000 + n),
-                    (uapi::KBUS_BUS_MODE, 0o600 | n << 1),
+                    (uapi::KBUS_BUS_MODE, 0o600 | (n << 1)),
                 ] {
                     fails!(EPERM, sock.set_u32(option.0, option.1));
                     own.set_u32(option.0, option.1).unwrap();

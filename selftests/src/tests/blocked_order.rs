@@ -9,7 +9,6 @@ use kbus_selftests::sys::Sock;
 use super::blocked::listener;
 use super::blocked::waiter;
 use super::blocked::WAIT;
-use super::fails;
 use super::full_listener;
 
 super::tests! {

@@ -469,15 +469,16 @@ fn sockets_do_what_the_model_does() {
     }
     let tally = tally.into_inner();
     eprintln!("# {} steps, SEED={seed}", steps.get());
-    // The rest is too rare for an ordinary run.
-    for what in [
+    // The rest is too rare for an ordinary run, and these for less than one.
+    let certain = [
         "Kill ok",
         "Read reply",
         "Read request to answer",
         "Send errno 11",
-    ] {
+    ];
+    for what in certain.iter().filter(|_| wanted >= ORDINARY) {
         assert!(
-            tally.0.contains_key(what),
+            tally.0.contains_key(*what),
             "{what} never happened (SEED={seed})"
         );
     }

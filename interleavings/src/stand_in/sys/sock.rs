@@ -12,14 +12,16 @@ use std::sync::atomic::Ordering::Relaxed;
 pub(crate) struct WokenUp {
     /// Only those who poll to read.
     read: u64,
+    /// Only those who poll to write.
+    write: u64,
     /// All of them.
     all: u64,
 }
 
 impl WokenUp {
-    /// What concerns somebody who polls to read, or only to write.
+    /// What concerns somebody who polls to read, or to write.
     fn seen_by(self, reads: bool) -> (u64, u64) {
-        (if reads { self.read } else { 0 }, self.all)
+        (if reads { self.read } else { self.write }, self.all)
     }
 }
 
@@ -52,6 +54,13 @@ impl Sock {
     pub(crate) fn state_change(&self) {
         self.wake(|woken| woken.all += 1);
     }
+
+    pub(crate) fn write_space(&self) {
+        self.wake(|woken| woken.write += 1);
+    }
+
+    /// Nobody wants a signal here.
+    pub(crate) fn want_space(&self) {}
 
     fn wake(&self, count: impl FnOnce(&mut WokenUp)) {
         none_held("a wake-up");

@@ -184,7 +184,7 @@ pub struct Inner {
     /// How often its readers and its senders were woken.
     wakes: Cell<(u64, u64)>,
     /// What is done before some look at the queue.
-    before: RefCell<Option<Box<dyn FnMut(&mut Queue<Peer>)>>>,
+    before: RefCell<Option<Look>>,
 }
 
 #[derive(Clone)]
@@ -232,10 +232,13 @@ impl Peer {
     }
 
     /// Does something with the queue before each look at it.
-    pub fn before_looks(&self, f: Option<Box<dyn FnMut(&mut Queue<Peer>)>>) {
+    pub fn before_looks(&self, f: Option<Look>) {
         self.0.before.replace(f);
     }
 }
+
+/// What is done before a look at a queue.
+pub type Look = Box<dyn FnMut(&mut Queue<Peer>)>;
 
 impl kbus_core::peer::Peer for Peer {
     type Sender = Sender;
@@ -704,7 +707,7 @@ impl Thread {
                     what,
                     age,
                     place,
-                    waiter: Arc::new(Waiter::sleeping(peer)),
+                    waiter: mem::new_arc(Waiter::sleeping(peer))?,
                     _counted: mem::new_box(counted)?,
                 };
                 thread.enter()?;
