@@ -33,7 +33,8 @@ use kernel::{
 /// A socket's place on a bus.
 pub(crate) struct Bound {
     pub(crate) bus: Arc<SharedBus>,
-    /// As `bind()` was given it: an abstract name with its leading NUL, or a path without one behind it.
+    /// As `bind()` was given it: an abstract name with its leading NUL, or a path without one
+    /// behind it.
     address: KVec<u8>,
     place: Place,
 }
@@ -168,7 +169,8 @@ impl Bound {
         Ok(room.write(bound).into())
     }
 
-    /// `sun_path` of the socket's name: an abstract one with its leading NUL, or a path without one behind it.
+    /// `sun_path` of the socket's name: an abstract one with its leading NUL, or a path without one
+    /// behind it.
     pub(crate) fn address(&self) -> &[u8] {
         &self.address
     }
@@ -186,7 +188,8 @@ impl Bound {
         }
     }
 
-    /// Whether the current task owns the bus, or may administer what its owner belongs to; `sock` is the socket.
+    /// Whether the current task owns the bus, or may administer what its owner belongs to; `sock`
+    /// is the socket.
     pub(crate) fn is_owner(&self, sock: &Sock) -> bool {
         match &self.place {
             Place::Abstract(_) => self.bus.is_owner(sock),
@@ -217,8 +220,8 @@ impl Bound {
             Place::Path(path) => Key::Inode(path.inode_id()),
         };
         this.domain.table(&key).leave(&key, &self.bus);
-        // The path goes with the last reference to this, and so later: without it, the inode could go
-        // and another one take its id.
+        // The path goes with the last reference to this, and so later: without it, the inode could
+        // go and another one take its id.
     }
 }
 

@@ -2,8 +2,9 @@
 
 //! The order domain: what one network namespace has of its own.
 //!
-//! Its abstract buses by name, and the counters from which the ids of messages and sockets are taken. Buses at a path
-//! belong to no namespace, but the order of their messages is that of the one in which they were made.
+//! Its abstract buses by name, and the counters from which the ids of messages and sockets are
+//! taken. Buses at a path belong to no namespace, but the order of their messages is that of the
+//! one in which they were made.
 
 use crate::{
     bus_core::{
@@ -172,14 +173,16 @@ impl Order {
         self.id
     }
 
-    /// The next id of a message. To be called under the lock of the message's bus, when nothing can fail any more.
+    /// The next id of a message. To be called under the lock of the message's bus, when nothing can
+    /// fail any more.
     pub(crate) fn next_message(&self) -> u64 {
         self.last_message.fetch_add(1, Relaxed).wrapping_add(1)
     }
 
     /// The id of the last message.
     ///
-    /// Under the lock of a bus: every message of that bus with this id or a lesser one is in its recipients' queues.
+    /// Under the lock of a bus: every message of that bus with this id or a lesser one is in its
+    /// recipients' queues.
     pub(crate) fn last_message(&self) -> u64 {
         self.last_message.load(Relaxed)
     }
@@ -215,7 +218,8 @@ impl Domain {
         Some(cursor.current().1.clone())
     }
 
-    /// Whether the current task may make a socket by the literal form, `socket(AF_UNIX, SOCK_DGRAM, PROTO_KBUS)`.
+    /// Whether the current task may make a socket by the literal form, `socket(AF_UNIX, SOCK_DGRAM,
+    /// PROTO_KBUS)`.
     ///
     /// A sandbox that was written before KBUS must not be opened by loading it.
     pub(crate) fn admits_literal(&self) -> bool {
@@ -304,8 +308,8 @@ impl SharedBus {
 
     /// Has the bus count for a user who has a socket on it. To be called when one has come or gone.
     ///
-    /// Else who stays would use up what the maker may have, or, if the maker had it back, anybody could
-    /// make buses without end and leave them.
+    /// Else who stays would use up what the maker may have, or, if the maker had it back, anybody
+    /// could make buses without end and leave them.
     pub(crate) fn recount(&self, users: &Users) {
         let by = self.counted.lock().0;
         let now = self.state.lock().counts_for(by);
@@ -321,7 +325,8 @@ impl SharedBus {
         drop(before);
     }
 
-    /// Whether the current task owns the abstract bus, or may administer the namespace of `sock`, one of its sockets.
+    /// Whether the current task owns the abstract bus, or may administer the namespace of `sock`,
+    /// one of its sockets.
     pub(crate) fn is_owner(&self, sock: &Sock) -> bool {
         task::current_euid() == self.uid || sock.is_net_admin()
     }

@@ -68,8 +68,8 @@ use kernel::{
 /// A socket.
 ///
 /// All locks are spinlocks, so that nobody who holds one can be preempted. The bus's comes before
-/// `queue`; `settings` and `reading` are taken alone. None is held over a copy from or to user space,
-/// nor over anything that the file system does.
+/// `queue`; `settings` and `reading` are taken alone. None is held over a copy from or to user
+/// space, nor over anything that the file system does.
 #[pin_data]
 pub(crate) struct Endpoint {
     /// Peer id, unique in its domain for as long as that lives.
@@ -203,11 +203,13 @@ impl Endpoint {
 
     /// Begins a read; another one of this socket begins when the result is dropped.
     ///
-    /// A copy to user space may take as long as its program likes (`userfaultfd`), so that no lock is held over it.
+    /// A copy to user space may take as long as its program likes (`userfaultfd`), so that no lock
+    /// is held over it.
     ///
     /// # Errors
     ///
-    /// `EAGAIN` if another read is under way and `left` is or gets zero, `EINTR` or `ERESTARTSYS` on a signal.
+    /// `EAGAIN` if another read is under way and `left` is or gets zero, `EINTR` or `ERESTARTSYS`
+    /// on a signal.
     pub(crate) fn begin_read(&self, left: &mut Jiffies) -> Result<Reading<'_>> {
         let mut reads = self.reads.lock();
         while reads.busy {
@@ -240,8 +242,8 @@ impl Endpoint {
 ///
 /// # Errors
 ///
-/// `EAGAIN` when nothing is left; on a signal `ERESTARTSYS`, or `EINTR` where there is a time limit, as
-/// `sock_intr_errno()` has it.
+/// `EAGAIN` when nothing is left; on a signal `ERESTARTSYS`, or `EINTR` where there is a time
+/// limit, as `sock_intr_errno()` has it.
 pub(crate) fn sleep<T>(
     condition: &CondVar,
     guard: &mut SpinLockGuard<'_, T>,

@@ -52,8 +52,8 @@ module! {
     },
 }
 
-/// The loaded module. The fields are dropped in order: no new literal sockets, then no new sockets at
-/// all, then no state of network namespaces.
+/// The loaded module. The fields are dropped in order: no new literal sockets, then no new sockets
+/// at all, then no state of network namespaces.
 struct Kbus {
     _literal: Option<Pin<KBox<sys::probe::Redirect<endpoint::Endpoint>>>>,
     _family: sys::socket::Registration<endpoint::Endpoint>,

@@ -111,8 +111,8 @@ pub(crate) fn set(this: &Arc<Endpoint>, level: i32, name: i32, value: &OptIn<'_>
         SOL_SOCKET if CORE_OPTIONS.contains(&name) => {
             value.pass_on(level, name)?;
             if name == SO_RCVBUF || name == SO_RCVBUFFORCE {
-                // The core makes small values larger, and large ones smaller: only the latter is of use here. An empty
-                // queue takes a message even of who asks for no bytes at all.
+                // The core makes small values larger, and large ones smaller: only the latter is of
+                // use here. An empty queue takes a message even of who asks for no bytes at all.
                 let asked = u64::from(value.read_u32()?.max(1));
                 let bytes = asked.min(this.sock.rcvbuf());
                 Endpoint::change(this, |queue| queue.set_byte_limit(bytes));
@@ -133,7 +133,8 @@ pub(crate) fn set(this: &Arc<Endpoint>, level: i32, name: i32, value: &OptIn<'_>
             this.sock.set_timestamp(value.read_u32()? != 0, form);
             Ok(())
         }
-        // The core refuses these to families that it does not know, and also to tell of them: `KBUS_PASS` does.
+        // The core refuses these to families that it does not know, and also to tell of them:
+        // `KBUS_PASS` does.
         SOL_SOCKET if matches!(name, SO_PASSCRED | SO_PASSSEC | SO_PASSRIGHTS) => {
             let bit = match name {
                 SO_PASSCRED => uapi::KBUS_PASS_CRED,
@@ -316,11 +317,12 @@ fn owned_bus(this: &Endpoint) -> Result<Arc<SharedBus>> {
 /// # Errors
 ///
 /// `EBADMSG` and `ENAMETOOLONG` for the name, `ENOTCONN` before `bind()`, and those of the bus:
-/// `EPERM`, `EEXIST`, `EACCES`, `EDQUOT`, `ENOMEM`, `EINVAL` also after a shutdown of that direction; where a replier's bind
-/// event must be heard, `EAGAIN` and `EDEADLK` as for a send, `EINTR` or `ERESTARTSYS` on a signal.
+/// `EPERM`, `EEXIST`, `EACCES`, `EDQUOT`, `ENOMEM`, `EINVAL` also after a shutdown of that
+/// direction; where a replier's bind event must be heard, `EAGAIN` and `EDEADLK` as for a send,
+/// `EINTR` or `ERESTARTSYS` on a signal.
 fn set_binding(this: &Arc<Endpoint>, option: u32, value: &OptIn<'_>) -> Result {
-    // One byte more than a name may have, so that a long one is told from a cut one, and its NUL. Not allocated: to
-    // unbind needs no memory.
+    // One byte more than a name may have, so that a long one is told from a cut one, and its NUL.
+    // Not allocated: to unbind needs no memory.
     let mut room = [0; uapi::KBUS_NAME_MAX as usize + 2];
     let len = value.len().min(room.len());
     let bytes = room.get_mut(..len).ok_or(EINVAL)?;
@@ -377,7 +379,8 @@ fn set_replier(
 ///
 /// # Errors
 ///
-/// `EINVAL` for a buffer that is too small, `ENOTCONN` for options of the bus before `bind()`, `ENOPROTOOPT`.
+/// `EINVAL` for a buffer that is too small, `ENOTCONN` for options of the bus before `bind()`,
+/// `ENOPROTOOPT`.
 pub(crate) fn get(this: &Arc<Endpoint>, level: i32, name: i32, value: &mut OptOut<'_>) -> Result {
     if level != uapi::SOL_KBUS as i32 {
         return Err(ENOPROTOOPT);

@@ -2,8 +2,9 @@
 
 //! Looking inside: `/proc/net/kbus`, `/proc/net/kbus_bindings`, and `fdinfo` of a socket.
 //!
-//! Each line is a snapshot of its own. No lock is held between two of them, and what was there all the time is listed
-//! exactly once: sockets are gone through by their peer ids, and the bindings of each in an order that does not change.
+//! Each line is a snapshot of its own. No lock is held between two of them, and what was there all
+//! the time is listed exactly once: sockets are gone through by their peer ids, and the bindings of
+//! each in an order that does not change.
 
 use crate::{
     bus_core::{
@@ -95,7 +96,8 @@ impl Owner {
     }
 }
 
-/// Writes the name of a bus: `@` for each NUL as in `/proc/net/unix`, and what would break the line as `\\ooo`.
+/// Writes the name of a bus: `@` for each NUL as in `/proc/net/unix`, and what would break the line
+/// as `\\ooo`.
 ///
 /// So is what would make the beginning of a path look like another kind of bus, or like none.
 fn show_bus(address: &[u8], out: &Out<'_>) {

@@ -121,7 +121,8 @@ fn copy_out(
     if flags & MSG_PEEK == 0 {
         // The one step that turns "unread" into "read". Freed outside the lock.
         let consumed = this.queue.lock().consume(view.token);
-        // Unbinding may have removed it meanwhile, or made it a listener's copy: it is read without debt.
+        // Unbinding may have removed it meanwhile, or made it a listener's copy: it is read without
+        // debt.
         if !consumed.as_ref().is_some_and(|consumed| consumed.owed) {
             let was_asked = view.must_reply();
             view.flags &= !uapi::KBUS_YOU_REPLY;
@@ -160,7 +161,8 @@ fn copy_out(
     })
 }
 
-/// The descriptors that this reader gets: a set of its own, as the message may be peeked at or shared.
+/// The descriptors that this reader gets: a set of its own, as the message may be peeked at or
+/// shared.
 ///
 /// # Errors
 ///
@@ -258,8 +260,8 @@ fn timestamp(this: &Endpoint, msg: &mut RecvMsg<'_>, nanos: i64) {
         (true, false) => SO_TIMESTAMPNS_OLD,
         (true, true) => SO_TIMESTAMPNS_NEW,
     };
-    // `struct timeval` and `struct timespec` have the same layout; in the old ones the words are native, and the core
-    // converts them for a program of 32 bits.
+    // `struct timeval` and `struct timespec` have the same layout; in the old ones the words are
+    // native, and the core converts them for a program of 32 bits.
     if new {
         let words = [seconds, rest].map(i64::to_ne_bytes);
         msg.put_cmsg(SOL_SOCKET, kind, words.as_flattened());

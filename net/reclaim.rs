@@ -2,9 +2,9 @@
 
 //! Waiting for memory, but under no lock.
 //!
-//! Under a spinlock nobody may sleep. So what is allocated there is taken if it is there; if not, the
-//! operation, which has changed nothing then, gives up the lock, waits for memory in its own time and
-//! memory cgroup, and is tried again.
+//! Under a spinlock nobody may sleep. So what is allocated there is taken if it is there; if not,
+//! the operation, which has changed nothing then, gives up the lock, waits for memory in its own
+//! time and memory cgroup, and is tried again.
 
 use crate::{
     bus_core::{
@@ -35,8 +35,8 @@ pub(crate) fn nowait() -> Flags {
     GFP_NOWAIT | (GFP_KERNEL_ACCOUNT & !GFP_KERNEL)
 }
 
-/// As [`nowait`], for memory that has been promised, such as that of a reply: a memory cgroup goes beyond its
-/// limit for it, and gets back below with what it allocates next.
+/// As [`nowait`], for memory that has been promised, such as that of a reply: a memory cgroup goes
+/// beyond its limit for it, and gets back below with what it allocates next.
 fn promised() -> Flags {
     GFP_ATOMIC | (GFP_KERNEL_ACCOUNT & !GFP_KERNEL)
 }
@@ -49,8 +49,8 @@ pub(crate) fn flags(need: Need) -> Flags {
     }
 }
 
-/// Waits until there is some memory, more than the last time (`tries`). Nothing is kept: that it was
-/// there is all. If there is none, nobody is killed for it.
+/// Waits until there is some memory, more than the last time (`tries`). Nothing is kept: that it
+/// was there is all. If there is none, nobody is killed for it.
 ///
 /// May sleep, and must not be called under a lock.
 ///

@@ -31,8 +31,8 @@ const FREE: usize = 256 << 10;
 
 /// Frees memory in memory cgroups at their limit, for those who cannot wait for it.
 ///
-/// A message for a socket whose cgroup is full is missed. But most often the cgroup is full of files
-/// that were read, of which it can do without some. Nobody who sends waits for that.
+/// A message for a socket whose cgroup is full is missed. But most often the cgroup is full of
+/// files that were read, of which it can do without some. Nobody who sends waits for that.
 pub(crate) struct Reclaimer {
     wanted: Arc<Wanted>,
     queue: WorkQueue,

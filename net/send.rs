@@ -59,8 +59,9 @@ const MSG_DONTWAIT: u32 = 0x40;
 ///
 /// # Errors
 ///
-/// Those of the table "Errors of a send" of the contract, in its order. A send that waits for room may also end with
-/// `EAGAIN` when `SO_SNDTIMEO` is over, and with `EINTR` or `ERESTARTSYS` on a signal.
+/// Those of the table "Errors of a send" of the contract, in its order. A send that waits for room
+/// may also end with `EAGAIN` when `SO_SNDTIMEO` is over, and with `EINTR` or `ERESTARTSYS` on a
+/// signal.
 pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> {
     let flags = msg.flags();
     let (bus, connected) = {
@@ -231,7 +232,8 @@ impl<'a> Ancillary<'a> {
     ///
     /// # Errors
     ///
-    /// `EINVAL` for a malformed, unknown or repeated piece, and for non-zero bytes past a known length.
+    /// `EINVAL` for a malformed, unknown or repeated piece, and for non-zero bytes past a known
+    /// length.
     fn parse(mut control: &'a [u8]) -> Result<Self> {
         let mut this = Self::default();
         while control.len() >= HEADER {

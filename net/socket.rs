@@ -2,7 +2,8 @@
 
 //! The socket operations of a bus: where every system call comes in.
 //!
-//! A send goes on in [`crate::send`], a receive in [`crate::receive`], an option in [`crate::options`].
+//! A send goes on in [`crate::send`], a receive in [`crate::receive`], an option in
+//! [`crate::options`].
 
 use crate::{
     bound::{
@@ -90,8 +91,8 @@ impl Operations for Endpoint {
 
     /// # Errors
     ///
-    /// `EPROTONOSUPPORT` for a protocol other than ours, or where the literal form is off for this task;
-    /// `ESOCKTNOSUPPORT` for another type than `SOCK_DGRAM`.
+    /// `EPROTONOSUPPORT` for a protocol other than ours, or where the literal form is off for this
+    /// task; `ESOCKTNOSUPPORT` for another type than `SOCK_DGRAM`.
     fn admit(request: Request<'_>) -> Result {
         if request.redirected {
             let domain = request.net.state::<Domain>().ok_or(EPROTONOSUPPORT)?;

@@ -160,7 +160,8 @@ impl Table {
         }
     }
 
-    /// Puts a new bus in the table, or its socket on the bus that somebody else has put there meanwhile.
+    /// Puts a new bus in the table, or its socket on the bus that somebody else has put there
+    /// meanwhile.
     ///
     /// # Errors
     ///

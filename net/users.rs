@@ -277,8 +277,8 @@ impl Users {
 }
 
 impl Table {
-    /// Takes out some users who are gone: where the last that a user had comes back nothing is known
-    /// of this table.
+    /// Takes out some users who are gone: where the last that a user had comes back nothing is
+    /// known of this table.
     ///
     /// Each socket that comes or goes looks at two, so that there are never many.
     fn sweep(&mut self) -> [Option<RBTreeNode<u64, User>>; 2] {

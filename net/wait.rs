@@ -54,8 +54,8 @@ const AGAIN_MS: u32 = 250;
 
 /// Tries something until there is room for it.
 ///
-/// `left` is how long it may sleep, in jiffies, and then what is left of that. Everything is checked
-/// afresh in each try.
+/// `left` is how long it may sleep, in jiffies, and then what is left of that. Everything is
+/// checked afresh in each try.
 ///
 /// # Errors
 ///

@@ -176,8 +176,8 @@ impl Account {
 
     /// Somebody waits for some of it from now on.
     ///
-    /// Whoever looks after this and finds too little is sure that the bell is set when some is given
-    /// back.
+    /// Whoever looks after this and finds too little is sure that the bell is set when some is
+    /// given back.
     pub fn begin_waiting(&self) {
         self.awaited.swap(true);
     }
@@ -201,8 +201,8 @@ impl Account {
         }
     }
 
-    /// Whether some was given back that somebody waits for. Nobody is told of more after that, until
-    /// [`Account::begin_waiting`].
+    /// Whether some was given back that somebody waits for. Nobody is told of more after that,
+    /// until [`Account::begin_waiting`].
     pub fn take_ring(&self) -> bool {
         let rung = self.rung.get() && self.rung.swap(false);
         if rung {

@@ -32,7 +32,8 @@ use super::routes::Routes;
 
 /// Largest payload unless the owner sets something else.
 pub const MAX_MSG: u32 = 64 << 10;
-/// Copies of a message, or bindings, of one hold of the bus lock; few where interleavings are tried.
+/// Copies of a message, or bindings, of one hold of the bus lock; few where interleavings are
+/// tried.
 pub const STEP: usize = match cfg!(CONFIG_KBUS_SHORT_STEPS) {
     true => 4,
     false => 64,

@@ -83,7 +83,8 @@ pub struct Entry<M: Peer> {
     pub(super) files: Option<M::Files>,
     /// Names it while it is in the queue.
     pub(super) serial: u64,
-    /// It was put in by a send that took several holds of the bus lock: its place need not be that of its id.
+    /// It was put in by a send that took several holds of the bus lock: its place need not be that
+    /// of its id.
     pub(super) late: bool,
     /// The last removal that has looked at it.
     pub(super) looked_at: u64,

@@ -38,6 +38,7 @@ use super::message::KBUS_STATUS;
 use super::peer::Peer;
 use super::queue::Member;
 use super::slots::Chunk;
+use super::wait;
 
 /// `struct kbus_bind_event` without its name.
 const HEADER: usize = 16;
@@ -208,8 +209,8 @@ fn next_listener<M: Member>(bus: &Bus<M>, next: &mut (usize, u64)) -> Option<(M,
 
 /// Switches the events on or off for a socket, which gets one for each replier binding there is.
 ///
-/// These need no room in its queue, but a place each among the messages of its user. They are on for
-/// the bus while at least one socket has done so.
+/// These need no room in its queue, but a place each among the messages of its user. They are on
+/// for the bus while at least one socket has done so.
 ///
 /// # Errors
 ///
@@ -231,6 +232,8 @@ pub fn report_binds<S: Shared>(shared: &S, member: &S::Member, on: bool) -> Resu
     };
     // From here on each change is told. What is listed is what there was, and still is in the end.
     let result = list_repliers(shared, member, last);
+    // Slots that were promised for them, and not used, are room again.
+    wait::tell(member);
     if result.is_err() {
         shared.locked(|bus| bus.set_reports(member, false));
     }

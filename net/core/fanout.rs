@@ -3,10 +3,11 @@
 //! One message on its way to its recipients.
 //!
 //! A message that matches thousands of bindings must not keep the bus locked until all have it. So
-//! the way is gone in steps of [`STEP`] copies, each in a hold of the bus lock, and other sends come
-//! in between. In each queue the message is put in *pending*. When all are reached, and no matching
-//! binding has been added meanwhile that is not, the message gets its id in that same hold: with
-//! this one step it is sent to all. If the send fails instead, what was put in is taken out again.
+//! the way is gone in steps of [`STEP`] copies, each in a hold of the bus lock, and other sends
+//! come in between. In each queue the message is put in *pending*. When all are reached, and no
+//! matching binding has been added meanwhile that is not, the message gets its id in that same
+//! hold: with this one step it is sent to all. If the send fails instead, what was put in is taken
+//! out again.
 //!
 //! So a sender that is preempted in between keeps nobody from anything: its entries take the room
 //! that they would take anyway, and readers pass them by.
@@ -14,7 +15,8 @@
 //! A short way is gone in a single hold: nobody finds a queue full because of a message that is not
 //! sent in the end. With a longer one that can happen.
 //!
-//! Nothing is charged to a memory cgroup or user before there is room in a queue that is to hold it.
+//! Nothing is charged to a memory cgroup or user before there is room in a queue that is to hold
+//! it.
 
 use super::account::Amount;
 use super::account::Charge;
@@ -73,8 +75,8 @@ pub(super) enum Policy {
         /// Who binds.
         user: u32,
     },
-    /// An unbind event of a socket that died: it goes beyond the limit of each listener, and whom it
-    /// cannot reach is told that such were lost.
+    /// An unbind event of a socket that died: it goes beyond the limit of each listener, and whom
+    /// it cannot reach is told that such were lost.
     Unbind {
         /// The most that one listener may have of them.
         share: u32,
@@ -953,8 +955,8 @@ impl<'a, M: Member> Fanout<'a, M> {
         Ok(())
     }
 
-    /// A queue has no room, or whoever pays has not enough; the version of the budget of the queue's
-    /// user.
+    /// A queue has no room, or whoever pays has not enough; the version of the budget of the
+    /// queue's user.
     fn refused(
         &mut self,
         member: &M,
@@ -1316,8 +1318,8 @@ impl<M: Member> Recipient<M> {
     }
 }
 
-/// Where to wait until there may be memory of a socket's cgroup: what it reads gives some back. When
-/// it has nothing to read nobody tells of that.
+/// Where to wait until there may be memory of a socket's cgroup: what it reads gives some back.
+/// When it has nothing to read nobody tells of that.
 fn memory_of<M: Member>(member: &M) -> Place<M> {
     match member.with(|queue| (!queue.is_empty()).then_some(queue.version())) {
         Some(version) => Place::Queue(member.clone(), version),

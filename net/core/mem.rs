@@ -4,8 +4,9 @@
 //!
 //! Every allocation of the bus is fallible and goes through this facade: over `KBox`, `KVec`,
 //! `KVVec` and the kernel's `Arc` in the module (charged to the memory cgroup of the task that
-//! causes it; none waits for memory, as it is under the lock of the bus: see `reclaim.rs`), over the standard library on the host, where [`fail_after`] makes the k-th
-//! allocation of a thread fail.
+//! causes it; none waits for memory, as it is under the lock of the bus: see `reclaim.rs`), over
+//! the standard library on the host, where [`fail_after`] makes the k-th allocation of a thread
+//! fail.
 
 /// What becomes of memory for which a memory cgroup has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,7 +225,8 @@ mod imp {
             Some(Node(node))
         }
 
-        /// Calls `f` for what has this key or a greater one, in their order, until it says false; says whether it never did.
+        /// Calls `f` for what has this key or a greater one, in their order, until it says false;
+        /// says whether it never did.
         pub fn each_from(&self, key: &K, mut f: impl FnMut(&K, &V) -> bool) -> bool {
             let mut next = Some(*key);
             while let Some(here) = next.and_then(|key| self.0.cursor_lower_bound(&key)) {
@@ -522,7 +524,8 @@ mod imp {
             self.0.pop_first().map(|(key, value)| Node(key, value))
         }
 
-        /// Calls `f` for what has this key or a greater one, in their order, until it says false; says whether it never did.
+        /// Calls `f` for what has this key or a greater one, in their order, until it says false;
+        /// says whether it never did.
         pub fn each_from(&self, key: &K, mut f: impl FnMut(&K, &V) -> bool) -> bool {
             self.0.range(*key..).all(|(key, value)| f(key, value))
         }

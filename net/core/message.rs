@@ -2,12 +2,12 @@
 
 //! A message, shared by its recipients.
 //!
-//! Those who share one are the recipients of one user in one memory cgroup: each of the others has a
-//! copy of its own, so that nobody pays for what somebody else has not read.
+//! Those who share one are the recipients of one user in one memory cgroup: each of the others has
+//! a copy of its own, so that nobody pays for what somebody else has not read.
 //!
 //! A message is put in queues before it is certain that it will be sent. Until it has its id it is
-//! *pending*: it takes room, and readers pass it by. To give it its id is the one step that sends it,
-//! to all its recipients.
+//! *pending*: it takes room, and readers pass it by. To give it its id is the one step that sends
+//! it, to all its recipients.
 
 use super::account::Charge;
 use super::mem;
@@ -262,7 +262,8 @@ impl<M: Peer> Message<M> {
         self.stamp().set(id, M::now());
     }
 
-    /// Drops a message that is not sent after all, and gives back what is in it if nobody else has it.
+    /// Drops a message that is not sent after all, and gives back what is in it if nobody else has
+    /// it.
     pub(super) fn take_back(message: Arc<Self>) -> Option<Unsent<M>> {
         mem::drop_with(message, |message| Unsent {
             content: Content {

@@ -2,8 +2,8 @@
 
 //! The bus itself: names, routes, queues, and what is owed for requests.
 //!
-//! Data structures with the whole meaning of the protocol in them. There are no kernel types here, no
-//! `unsafe` and no clock; [`bus::Shared`] is the lock of a bus and [`queue::Member`] that of a
+//! Data structures with the whole meaning of the protocol in them. There are no kernel types here,
+//! no `unsafe` and no clock; [`bus::Shared`] is the lock of a bus and [`queue::Member`] that of a
 //! socket's queue, both of which are taken inside the functions below. The same files are compiled
 //! into the kernel module and, for the tests, as a host crate.
 //!

@@ -124,7 +124,8 @@ impl<'a> Pattern<'a> {
 
     /// Whether the pattern matches a well-formed name.
     ///
-    /// To find those that match the bus looks names up in its routes; this is the rule in its plainest form.
+    /// To find those that match the bus looks names up in its routes; this is the rule in its
+    /// plainest form.
     pub fn matches(&self, name: &[u8]) -> bool {
         let Some(mut name) = name.strip_prefix(b"$.") else {
             return false;

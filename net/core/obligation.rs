@@ -3,8 +3,8 @@
 //! What is owed for a request: exactly one reply or status.
 //!
 //! An obligation is made with its request, and has all that the end of it will need: no memory is
-//! allocated when a replier dies. It lies with the request in the replier's queue; when that is read
-//! it moves to the replier's ledger.
+//! allocated when a replier dies. It lies with the request in the replier's queue; when that is
+//! read it moves to the replier's ledger.
 
 use super::account::Amount;
 use super::account::Charge;

@@ -55,11 +55,12 @@ pub trait Peer: Clone {
     /// without goes, later and in nobody's time. Takes no lock of the bus, allocates nothing.
     fn reclaim(&self);
 
-    /// Waits until there may be so many bytes of memory, whoever is charged for them; false if there
-    /// are none. May sleep, and must not be called under a lock.
+    /// Waits until there may be so many bytes of memory, whoever is charged for them; false if
+    /// there are none. May sleep, and must not be called under a lock.
     fn wait_for_memory(bytes: usize) -> bool;
 
-    /// Wakes one who reads or polls for something to read. Not to be called under a lock of the bus.
+    /// Wakes one who reads or polls for something to read. Not to be called under a lock of the
+    /// bus.
     fn wake_reader(&self);
 
     /// Wakes those who wait to send, or poll for it. Not to be called under a lock of the bus.

@@ -3,10 +3,10 @@
 //! What waits for one socket, and what it owes.
 //!
 //! Only a holder of the bus lock puts messages in; the reader takes them out with the queue's own
-//! lock alone. A message may be put in before it is sent: until it has its id it is *pending*, takes
-//! room, and is passed by ([`super::message`]). Messages stand in the order of their ids, but for
-//! those of sends that took several holds of the bus lock (*late* ones): while there are such, the
-//! reader looks for the least id.
+//! lock alone. A message may be put in before it is sent: until it has its id it is *pending*,
+//! takes room, and is passed by ([`super::message`]). Messages stand in the order of their ids, but
+//! for those of sends that took several holds of the bus lock (*late* ones): while there are such,
+//! the reader looks for the least id.
 //!
 //! What goes without being read: [`removal`].
 
@@ -360,9 +360,9 @@ impl<M: Member> Queue<M> {
 
     /// The slot of the entry that is to be read next.
     ///
-    /// An entry that is passed by as pending may be sent in this very moment. So when there is an id,
-    /// all are looked at a second time: what was sent before that message has a lesser id, and whoever
-    /// has seen that of the message sees it.
+    /// An entry that is passed by as pending may be sent in this very moment. So when there is an
+    /// id, all are looked at a second time: what was sent before that message has a lesser id, and
+    /// whoever has seen that of the message sees it.
     fn pick(&self) -> Option<u32> {
         let first = self.list.first()?;
         if self.late == 0 && self.list.get(first).is_some_and(|entry| entry.id() != 0) {
@@ -538,8 +538,8 @@ impl<M: Member> Queue<M> {
         Ok(true)
     }
 
-    /// Begins or ends to keep a slot for the notice that unbind events were lost; false if memory is
-    /// needed for it.
+    /// Begins or ends to keep a slot for the notice that unbind events were lost; false if memory
+    /// is needed for it.
     ///
     /// # Errors
     ///
@@ -706,8 +706,8 @@ impl<M: Member> Queue<M> {
         }
     }
 
-    /// Enters a waiter, who sleeps or `polls` and has found this queue full when it had this version;
-    /// gives it back if it has another one now.
+    /// Enters a waiter, who sleeps or `polls` and has found this queue full when it had this
+    /// version; gives it back if it has another one now.
     pub(super) fn enter(
         &mut self,
         waiter: WaiterNode<M>,
@@ -726,8 +726,8 @@ impl<M: Member> Queue<M> {
         self.waiters.remove(age)
     }
 
-    /// Takes out those who sleep and are to be woken, if there is room. Also says whether others poll,
-    /// who are to be told as well ([`Queue::take_polling`]).
+    /// Takes out those who sleep and are to be woken, if there is room. Also says whether others
+    /// poll, who are to be told as well ([`Queue::take_polling`]).
     pub(super) fn take_waiters(&mut self) -> (Woken<M>, bool) {
         if self.waiters.is_empty() || !self.has_room() {
             return (Woken::nobody(), false);
@@ -745,8 +745,8 @@ impl<M: Member> Queue<M> {
         self.waiters.take_polling(round, self.version)
     }
 
-    /// Takes out the oldest of those who sleep and are of this age or younger, whether there is room
-    /// or not.
+    /// Takes out the oldest of those who sleep and are of this age or younger, whether there is
+    /// room or not.
     pub(super) fn take_waiter_from(&mut self, age: u64) -> Option<WaiterNode<M>> {
         self.waiters.take_from(age)
     }

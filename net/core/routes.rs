@@ -42,7 +42,8 @@ pub struct Loser<'a, M> {
 
 /// The bindings of one pattern.
 struct Ends<M> {
-    /// In the order in which they were bound: whoever goes through them in steps meets the new ones last.
+    /// In the order in which they were bound: whoever goes through them in steps meets the new ones
+    /// last.
     listeners: Map<u64, Listener<M>>,
     replier: Option<Replier<M>>,
 }
@@ -262,7 +263,8 @@ impl<M> Routes<M> {
 
     /// Who answers for a name: exact before `%` before the longest `*`.
     ///
-    /// A wildcard never answers for a name of the bus's own, and only those do of which `counts` says so.
+    /// A wildcard never answers for a name of the bus's own, and only those do of which `counts`
+    /// says so.
     pub fn replier(&self, text: &[u8], counts: impl Fn(&M) -> bool) -> Option<&Replier<M>> {
         if name::is_bus_own(text) {
             return None;
@@ -291,8 +293,8 @@ impl<M> Routes<M> {
 
     /// The wildcard replier that a new replier binding of this pattern would take names from.
     ///
-    /// There is at most one: the one that answers now for the names that the new one would, of those of
-    /// which `counts` says so.
+    /// There is at most one: the one that answers now for the names that the new one would, of
+    /// those of which `counts` says so.
     pub fn loser(
         &self,
         pattern: &Pattern<'_>,

@@ -115,8 +115,8 @@ pub fn wake_all<M: Member>(member: &M) {
     wake_polling(|round| member.with(|queue| queue.take_polling(round)));
 }
 
-/// Wakes those that poll, but none that begins to after this. `take` takes some of them out and says
-/// whether there may be more, as [`Waiters::take_polling`] does.
+/// Wakes those that poll, but none that begins to after this. `take` takes some of them out and
+/// says whether there may be more, as [`Waiters::take_polling`] does.
 pub fn wake_polling<M: Member>(mut take: impl FnMut(&mut (u64, u64)) -> (Woken<M>, bool)) {
     let mut round = (0, next_age());
     loop {

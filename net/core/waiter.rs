@@ -140,8 +140,8 @@ impl<M: Peer> Waiters<M> {
     }
 
     /// Takes out some of those that poll and have not tried the queue of this version, the oldest
-    /// first: from the age `round.0` on, which moves on, to `round.1`. Also says whether there may be
-    /// more.
+    /// first: from the age `round.0` on, which moves on, to `round.1`. Also says whether there may
+    /// be more.
     pub fn take_polling(&mut self, round: &mut (u64, u64), version: u64) -> (Woken<M>, bool) {
         let mut woken = Woken::nobody();
         let mut ages = [0; BATCH];
@@ -197,7 +197,8 @@ pub enum Place<M: Peer> {
     Queue(M, u64),
     /// The budget of the user of this socket, which had this version when there was too little.
     Budget(M, u64),
-    /// Memory of somebody's memory cgroup, and nobody is told of that: it is tried again after a while.
+    /// Memory of somebody's memory cgroup, and nobody is told of that: it is tried again after a
+    /// while.
     Time,
 }
 

@@ -58,7 +58,8 @@ pub(crate) struct Creds {
 }
 
 impl Creds {
-    /// Those of the current task; its label only if that is wanted, as making it takes time and memory.
+    /// Those of the current task; its label only if that is wanted, as making it takes time and
+    /// memory.
     ///
     /// # Errors
     ///
@@ -76,13 +77,14 @@ impl Creds {
 
     /// Others that the current task says are its own; the label stays what it is.
     ///
-    /// `SCM_CREDENTIALS`, with the checks of `scm_check_creds()`: one's own process, one of one's own users and groups, or
-    /// `CAP_SYS_ADMIN` over the pid namespace, `CAP_SETUID` and `CAP_SETGID` over the user namespace.
+    /// `SCM_CREDENTIALS`, with the checks of `scm_check_creds()`: one's own process, one of one's
+    /// own users and groups, or `CAP_SYS_ADMIN` over the pid namespace, `CAP_SETUID` and
+    /// `CAP_SETGID` over the user namespace.
     ///
     /// # Errors
     ///
-    /// `EINVAL` for a user or group that does not exist in the namespace, `EPERM` for what may not be claimed, `ESRCH` for a
-    /// process that does not exist.
+    /// `EINVAL` for a user or group that does not exist in the namespace, `EPERM` for what may not
+    /// be claimed, `ESRCH` for a process that does not exist.
     pub(crate) fn claim(self, claimed: Ucred) -> Result<Self> {
         // SAFETY: `current` and its namespaces are valid, and a task may read its own credentials.
         let (ns, pid_ns_owner, uid, gid, own_uids, own_gids) = unsafe {
@@ -109,7 +111,8 @@ impl Creds {
             return Err(EINVAL);
         }
         let own_process = self.pid.number_here() == Some(claimed.pid);
-        // SAFETY: The user namespaces of `current`, and the one that owns its pid namespace, are valid during the call.
+        // SAFETY: The user namespaces of `current`, and the one that owns its pid namespace, are
+        // valid during the call.
         let may = unsafe {
             (own_process || bindings::ns_capable(pid_ns_owner, bindings::CAP_SYS_ADMIN as i32))
                 && (own_uids.contains(&uid)
@@ -154,8 +157,8 @@ impl Creds {
         })
     }
 
-    /// As the current task sees them: 0 for a process that it does not see, the overflow ids for others than those of
-    /// its user namespace.
+    /// As the current task sees them: 0 for a process that it does not see, the overflow ids for
+    /// others than those of its user namespace.
     pub(crate) fn seen_here(&self) -> Ucred {
         Ucred {
             pid: self.pid.number_here().unwrap_or(0),
@@ -172,12 +175,13 @@ impl Creds {
 
 /// The current task's security label, if there is a security module that has labels.
 ///
-/// The text, and not what stands for it: what `security_current_getlsmprop_subj()` gives holds no reference, and not all
-/// modules answer `security_cred_getsecid()`.
+/// The text, and not what stands for it: what `security_current_getlsmprop_subj()` gives holds no
+/// reference, and not all modules answer `security_cred_getsecid()`.
 fn current_label() -> Result<Option<KVec<u8>>> {
     let mut prop: bindings::lsm_prop = pin_init::zeroed();
     let mut context: bindings::lsm_context = pin_init::zeroed();
-    // SAFETY: Both are valid for writes; what the first call gives is good for as long as the task's label is.
+    // SAFETY: Both are valid for writes; what the first call gives is good for as long as the
+    // task's label is.
     let len = unsafe {
         bindings::security_current_getlsmprop_subj(&raw mut prop);
         bindings::security_lsmprop_to_secctx(
@@ -227,7 +231,8 @@ impl Maker {
 }
 
 impl Sock {
-    /// Makes `maker` what the core says of this socket's peer: `SO_PEERCRED`, `SO_PEERGROUPS`, `SO_PEERPIDFD`.
+    /// Makes `maker` what the core says of this socket's peer: `SO_PEERCRED`, `SO_PEERGROUPS`,
+    /// `SO_PEERPIDFD`.
     pub(crate) fn set_peer(&self, maker: &Maker) {
         let (mut pid, mut cred) = (
             maker.pid.clone().into_raw(),
@@ -236,8 +241,8 @@ impl Sock {
                 .cast::<bindings::cred>()
                 .cast_const(),
         );
-        // SAFETY: `self` is valid, and both fields are read and written under this lock only. The references that were
-        // in them, if any, are given up after it.
+        // SAFETY: `self` is valid, and both fields are read and written under this lock only. The
+        // references that were in them, if any, are given up after it.
         unsafe {
             let lock = bindings::sk_peer_lock(self.as_raw());
             bindings::spin_lock(lock);

@@ -63,8 +63,8 @@ impl Drop for MemoryCgroup {
     }
 }
 
-/// Waits until so many bytes could be had, charged to the memory cgroup of the current task. Nobody is
-/// killed for it, and nothing is kept. May sleep.
+/// Waits until so many bytes could be had, charged to the memory cgroup of the current task. Nobody
+/// is killed for it, and nothing is kept. May sleep.
 ///
 /// # Errors
 ///

@@ -2,8 +2,8 @@
 
 //! Safe abstractions over the kernel's socket layer.
 //!
-//! The only `unsafe` code of the module is below this one. Nothing here knows what a bus is: each file could be
-//! proposed for `rust/kernel/net/` as it stands.
+//! The only `unsafe` code of the module is below this one. Nothing here knows what a bus is: each
+//! file could be proposed for `rust/kernel/net/` as it stands.
 //!
 //! C headers: [`include/linux/net.h`](srctree/include/linux/net.h),
 //! [`include/net/sock.h`](srctree/include/net/sock.h).

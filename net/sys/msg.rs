@@ -24,7 +24,8 @@ const MSG_CMSG_COMPAT: u32 = 0x8000_0000;
 ///
 /// # Invariants
 ///
-/// `raw` is a valid `struct msghdr` of a send: name and control data are kernel memory of the lengths it says.
+/// `raw` is a valid `struct msghdr` of a send: name and control data are kernel memory of the
+/// lengths it says.
 pub(crate) struct SendMsg<'a> {
     raw: *mut bindings::msghdr,
     len: usize,
@@ -34,8 +35,8 @@ pub(crate) struct SendMsg<'a> {
 impl SendMsg<'_> {
     /// # Safety
     ///
-    /// `raw` and `len` must be what the socket layer passed to `proto_ops.sendmsg`, and not be used otherwise
-    /// meanwhile.
+    /// `raw` and `len` must be what the socket layer passed to `proto_ops.sendmsg`, and not be used
+    /// otherwise meanwhile.
     pub(super) unsafe fn new(raw: *mut bindings::msghdr, len: usize) -> Self {
         Self {
             raw,
@@ -63,11 +64,13 @@ impl SendMsg<'_> {
         if ptr.is_null() || len == 0 || len > ADDR_MAX {
             return None;
         }
-        // SAFETY: By the type invariant the name is kernel memory of this length, which nobody changes meanwhile.
+        // SAFETY: By the type invariant the name is kernel memory of this length, which nobody
+        // changes meanwhile.
         Some(unsafe { core::slice::from_raw_parts(ptr.cast(), len) })
     }
 
-    /// The control data (`struct cmsghdr` and what follows), in native layout also for compat callers.
+    /// The control data (`struct cmsghdr` and what follows), in native layout also for compat
+    /// callers.
     pub(crate) fn control(&self) -> &[u8] {
         // SAFETY: Valid by the type invariant; in a send the union holds the kernel pointer.
         let (ptr, len) = unsafe {
@@ -108,7 +111,8 @@ impl SendMsg<'_> {
 ///
 /// # Invariants
 ///
-/// `raw` is a valid `struct msghdr` of a receive: a name that is there has room for [`ADDR_MAX`] bytes.
+/// `raw` is a valid `struct msghdr` of a receive: a name that is there has room for [`ADDR_MAX`]
+/// bytes.
 pub(crate) struct RecvMsg<'a> {
     raw: *mut bindings::msghdr,
     len: usize,
@@ -118,8 +122,8 @@ pub(crate) struct RecvMsg<'a> {
 impl RecvMsg<'_> {
     /// # Safety
     ///
-    /// `raw` and `len` must be what the socket layer passed to `proto_ops.recvmsg`, and not be used otherwise
-    /// meanwhile.
+    /// `raw` and `len` must be what the socket layer passed to `proto_ops.recvmsg`, and not be used
+    /// otherwise meanwhile.
     pub(super) unsafe fn new(raw: *mut bindings::msghdr, len: usize) -> Self {
         Self {
             raw,
@@ -154,7 +158,8 @@ impl RecvMsg<'_> {
     /// Sets the address that the caller sees, if it asked for one.
     pub(crate) fn set_name(&mut self, addr: &[u8]) {
         let len = addr.len().min(ADDR_MAX);
-        // SAFETY: Valid by the type invariant; a name has room for `ADDR_MAX` bytes, and `addr` is not that memory.
+        // SAFETY: Valid by the type invariant; a name has room for `ADDR_MAX` bytes, and `addr` is
+        // not that memory.
         unsafe {
             let name: *mut u8 = (*self.raw).msg_name.cast();
             if !name.is_null() {
@@ -199,7 +204,8 @@ impl RecvMsg<'_> {
 
     /// Attaches one piece of control data; what does not fit is told by `MSG_CTRUNC`.
     pub(crate) fn put_cmsg(&mut self, level: i32, kind: i32, data: &[u8]) {
-        // SAFETY: Valid by the type invariant; `data` may be read for its length. A fault sets no state that matters.
+        // SAFETY: Valid by the type invariant; `data` may be read for its length. A fault sets no
+        // state that matters.
         unsafe {
             bindings::put_cmsg(
                 self.raw,

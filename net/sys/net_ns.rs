@@ -91,7 +91,8 @@ pub(crate) trait NetState: Sized + Send + Sync + 'static {
     /// Storage for the registration; always the same.
     fn cell() -> &'static NetCell;
 
-    /// Makes the state of `net`. `maker` is that of the namespace it is made from, where there is one.
+    /// Makes the state of `net`. `maker` is that of the namespace it is made from, where there is
+    /// one.
     fn create(net: &Net, maker: Option<Arc<Self>>, shared: &Arc<Self::Shared>)
         -> Result<Arc<Self>>;
 
@@ -121,8 +122,8 @@ pub(crate) struct NetCell {
     id: Opaque<c_uint>,
     /// What the [`NetRegistration`] keeps for all.
     shared: Opaque<*const c_void>,
-    /// Every namespace that there is has its state: before that none may be asked for it, as the kernel sets the id
-    /// first and then makes the states one after another.
+    /// Every namespace that there is has its state: before that none may be asked for it, as the
+    /// kernel sets the id first and then makes the states one after another.
     complete: Atomic<bool>,
 }
 
@@ -149,7 +150,8 @@ impl NetCell {
 pub(crate) struct NetRegistration<T: NetState>(PhantomData<T>);
 
 impl<T: NetState> NetRegistration<T> {
-    /// Makes a `T` for each namespace, and for each that comes. To be called once per load of the module.
+    /// Makes a `T` for each namespace, and for each that comes. To be called once per load of the
+    /// module.
     ///
     /// # Errors
     ///
@@ -259,7 +261,8 @@ impl<T: NetState> NetRegistration<T> {
 impl<T: NetState> Drop for NetRegistration<T> {
     fn drop(&mut self) {
         T::cell().complete.store(false, Release);
-        // SAFETY: By the type invariant. There is no namespace with such a state after the first call.
+        // SAFETY: By the type invariant. There is no namespace with such a state after the first
+        // call.
         unsafe {
             bindings::unregister_pernet_subsys(T::cell().ops.get());
             Self::forget_shared();

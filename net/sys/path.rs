@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Places in the file system: looking them up, making a socket's inode, and what is asked of an inode.
+//! Places in the file system: looking them up, making a socket's inode, and what is asked of an
+//! inode.
 //!
-//! Any of the calls may take as long as a file system likes (FUSE): no lock should be held over them that others need.
+//! Any of the calls may take as long as a file system likes (FUSE): no lock should be held over
+//! them that others need.
 //!
 //! C headers: [`include/linux/namei.h`](srctree/include/linux/namei.h),
 //! [`include/linux/path.h`](srctree/include/linux/path.h).
@@ -67,8 +69,9 @@ impl Path {
     ///
     /// # Errors
     ///
-    /// `EEXIST` if there is something, or the file system does not show what it made; the path's own, as `lookup`,
-    /// also `EROFS`, `EDQUOT` and `ENOSPC`; `EPERM` where the file system has no such inodes.
+    /// `EEXIST` if there is something, or the file system does not show what it made; the path's
+    /// own, as `lookup`, also `EROFS`, `EDQUOT` and `ENOSPC`; `EPERM` where the file system has no
+    /// such inodes.
     pub(crate) fn make_socket(name: &CStr, mode: u16) -> Result<Self> {
         let mut parent = bindings::path::default();
         // SAFETY: The name ends with a NUL, and `parent` is a place for the result.
@@ -117,12 +120,14 @@ impl Path {
     }
 
     fn inode(&self) -> *mut bindings::inode {
-        // SAFETY: By the type invariant the dentry is valid. It keeps its inode as long as somebody has a reference.
+        // SAFETY: By the type invariant the dentry is valid. It keeps its inode as long as somebody
+        // has a reference.
         unsafe { bindings::d_backing_inode(self.0.dentry) }
     }
 
     fn idmap(&self) -> *mut bindings::mnt_idmap {
-        // SAFETY: By the type invariant the mount is valid; it keeps its map once it can be reached.
+        // SAFETY: By the type invariant the mount is valid; it keeps its map once it can be
+        // reached.
         unsafe { bindings::mnt_idmap(self.0.mnt) }
     }
 
@@ -208,7 +213,8 @@ impl Path {
         to_result(unsafe { bindings::security_unix_find(&self.0, other.as_raw_sock(), 0) })
     }
 
-    /// Whether the current task has `CAP_NET_ADMIN` in a user namespace that has the inode's owner and group.
+    /// Whether the current task has `CAP_NET_ADMIN` in a user namespace that has the inode's owner
+    /// and group.
     pub(crate) fn is_net_admin(&self) -> bool {
         // SAFETY: Both are valid.
         unsafe {

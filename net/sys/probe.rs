@@ -2,8 +2,9 @@
 
 //! Serving one protocol number of another family: a probe on that family's `create`.
 //!
-//! An unmodified kernel has no hook for a protocol of AF_UNIX that comes in a module. A kprobe at the entry of
-//! `unix_create()` sends the calls with our protocol number to our own function; all others run untouched.
+//! An unmodified kernel has no hook for a protocol of AF_UNIX that comes in a module. A kprobe at
+//! the entry of `unix_create()` sends the calls with our protocol number to our own function; all
+//! others run untouched.
 //! C header: [`include/linux/kprobes.h`](srctree/include/linux/kprobes.h).
 
 use super::{
@@ -60,11 +61,11 @@ impl<T: Redirected> Redirect<T> {
     ///
     /// # Errors
     ///
-    /// `ENOENT` if there is no such function, `EBUSY` if a live patch, a BPF trampoline or another probe is there,
-    /// `EOPNOTSUPP` without kprobes, `ENOMEM`.
+    /// `ENOENT` if there is no such function, `EBUSY` if a live patch, a BPF trampoline or another
+    /// probe is there, `EOPNOTSUPP` without kprobes, `ENOMEM`.
     pub(crate) fn new() -> Result<Pin<KBox<Self>>> {
-        // A probe without a post-handler, as tracers set, is armed in another way than ours. With ours beside it the
-        // kernel forgets that, and warns when the tracer takes its own back.
+        // A probe without a post-handler, as tracers set, is armed in another way than ours. With
+        // ours beside it the kernel forgets that, and warns when the tracer takes its own back.
         if !Self::nobody_else()? {
             return Err(EBUSY);
         }
@@ -76,12 +77,13 @@ impl<T: Redirected> Redirect<T> {
                         slot.write_bytes(0, 1);
                         (*slot).symbol_name = T::CREATE.as_char_ptr();
                         (*slot).pre_handler = Some(Self::enter);
-                        // With a post-handler the probe is not turned into a jump, and may change `ip`.
+                        // With a post-handler the probe is not turned into a jump, and may change
+                        // `ip`.
                         (*slot).post_handler = Some(Self::leave);
                         // The structure stays until `drop` unregisters it.
                         to_result(bindings::register_kprobe(slot))?;
-                        // 7.3 reports no error when a probe cannot be armed, and keeps no such probe: then it is
-                        // not one that can be enabled.
+                        // 7.3 reports no error when a probe cannot be armed, and keeps no such
+                        // probe: then it is not one that can be enabled.
                         to_result(bindings::enable_kprobe(slot)).map_err(|_| {
                             bindings::unregister_kprobe(slot);
                             EBUSY
@@ -101,8 +103,8 @@ impl<T: Redirected> Redirect<T> {
         probe.symbol_name = T::CREATE.as_char_ptr();
         probe.flags = bindings::KPROBE_FLAG_DISABLED;
         let probe: *mut bindings::kprobe = &mut *probe;
-        // SAFETY: The structure stays where it is until it is unregistered again. Whoever changes the list meanwhile
-        // writes whole words.
+        // SAFETY: The structure stays where it is until it is unregistered again. Whoever changes
+        // the list meanwhile writes whole words.
         unsafe {
             to_result(bindings::register_kprobe(probe))?;
             // A ring of it alone, or, as the kernel tries to turn it into a jump, of it and a head.
@@ -122,12 +124,14 @@ impl<T: Redirected> Redirect<T> {
         _probe: *mut bindings::kprobe,
         regs: *mut bindings::pt_regs,
     ) -> c_int {
-        // SAFETY: The kprobe layer's own call; `regs` is valid. `ip` becomes a function of the same signature.
+        // SAFETY: The kprobe layer's own call; `regs` is valid. `ip` becomes a function of the same
+        // signature.
         unsafe {
             if (*regs).dx as u32 != u32::from(T::PROTOCOL) {
                 return 0;
             }
-            // From here to the end of `create` the task is inside the module without a socket that pins it.
+            // From here to the end of `create` the task is inside the module without a socket that
+            // pins it.
             if !bindings::try_module_get(T::MODULE.as_ptr()) {
                 return 0;
             }
@@ -165,9 +169,9 @@ impl<T: Redirected> Redirect<T> {
             unsafe { Adapter::<T>::create_socket(net, sock, protocol, kern, true) }.map(|()| 0)
         });
         if result != 0 {
-            // A socket that was made keeps the reference until its release, see `Adapter::release`; for one
-            // that was not it ends here. Nothing sleeps between this and the return to the core, which is what
-            // `synchronize_rcu_tasks()` below waits for.
+            // A socket that was made keeps the reference until its release, see `Adapter::release`;
+            // for one that was not it ends here. Nothing sleeps between this and the return to the
+            // core, which is what `synchronize_rcu_tasks()` below waits for.
             // SAFETY: `enter` took it.
             unsafe { bindings::module_put(T::MODULE.as_ptr()) };
         }

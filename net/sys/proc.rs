@@ -31,14 +31,14 @@ use core::{
 
 /// A file of `/proc/net`, which each network namespace has.
 ///
-/// It consists of a head and one line for each item. No lock is held between two items, so they need
-/// an order in which the next one can be found although others have come and gone.
+/// It consists of a head and one line for each item. No lock is held between two items, so they
+/// need an order in which the next one can be found although others have come and gone.
 pub(crate) trait NetFile: Sized + 'static {
     /// What is listed is part of.
     type State: NetState;
 
-    /// A line before it is written, and with it the place of a reader; all zeroes is the place before
-    /// the first. It is forgotten without being dropped, and so owns nothing.
+    /// A line before it is written, and with it the place of a reader; all zeroes is the place
+    /// before the first. It is forgotten without being dropped, and so owns nothing.
     type Item: Zeroable + Copy + Send;
 
     /// The file's name.
@@ -88,7 +88,8 @@ impl Out<'_> {
         unsafe { SeqFile::from_raw(self.file) }
     }
 
-    /// Writes bytes as they are. What does not fit, the kernel asks for once more, with a larger buffer.
+    /// Writes bytes as they are. What does not fit, the kernel asks for once more, with a larger
+    /// buffer.
     pub(crate) fn bytes(&self, bytes: &[u8]) {
         // SAFETY: The file is valid, and the bytes are.
         unsafe { bindings::seq_write(self.file, bytes.as_ptr().cast(), bytes.len()) };
@@ -152,8 +153,8 @@ impl<S: NetState> FileOf<S> {
     ///
     /// `ENOMEM`, also when there is one of this name.
     pub(super) fn create(&self, net: &Net) -> Result {
-        // SAFETY: The namespace is valid, and name and operations are static. The size is that of what the operations
-        // take the private state for.
+        // SAFETY: The namespace is valid, and name and operations are static. The size is that of
+        // what the operations take the private state for.
         let entry = unsafe {
             bindings::proc_create_net_data(
                 self.name.as_char_ptr(),
@@ -189,8 +190,9 @@ struct Reader<I> {
 
 /// The callbacks of `struct seq_operations` for `F`.
 ///
-/// Positions are numbers of items. A read goes on where the last one ended, so that a position other than the reader's
-/// own occurs only when a program seeks; then everything is gone through from the start.
+/// Positions are numbers of items. A read goes on where the last one ended, so that a position
+/// other than the reader's own occurs only when a program seeks; then everything is gone through
+/// from the start.
 struct Adapter<F>(PhantomData<F>);
 
 impl<F: NetFile> Adapter<F> {
@@ -206,7 +208,8 @@ impl<F: NetFile> Adapter<F> {
 
     /// # Safety
     ///
-    /// `file` must be one that is open with [`Self::OPS`], and used by this thread only during `'a`.
+    /// `file` must be one that is open with [`Self::OPS`], and used by this thread only during
+    /// `'a`.
     unsafe fn reader<'a>(file: *mut bindings::seq_file) -> &'a mut Reader<F::Item> {
         // SAFETY: The private state has the size of a reader and began as zeroes, which is one.
         unsafe { &mut *(*file).private.cast() }

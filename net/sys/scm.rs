@@ -27,14 +27,16 @@ use core::{
 const FILES_MAX: usize = bindings::SCM_MAX_FD as usize;
 /// What the kernel calls the file of an io_uring, whose operations no module can name.
 ///
-/// No other file can have this name: a path begins with `/` or `(`, and it is the kernel that names anonymous inodes.
+/// No other file can have this name: a path begins with `/` or `(`, and it is the kernel that names
+/// anonymous inodes.
 const IO_URING: &CStr = c"anon_inode:[io_uring]";
 
 /// Open files on their way.
 ///
 /// # Invariants
 ///
-/// `list` is valid and nobody else's; it owns a reference to each of its `count` files, and one to its `user`.
+/// `list` is valid and nobody else's; it owns a reference to each of its `count` files, and one to
+/// its `user`.
 struct List(NonNull<bindings::scm_fp_list>);
 
 // SAFETY: References to files and users may be used and given up from any thread.
@@ -46,7 +48,8 @@ impl List {
     /// An empty one, of the current user.
     fn new() -> Result<Self> {
         let mut place = KBox::<bindings::scm_fp_list>::new_uninit(GFP_KERNEL_ACCOUNT)?;
-        // SAFETY: All zeroes are a valid list, but for its user and the head of a list that only AF_UNIX uses.
+        // SAFETY: All zeroes are a valid list, but for its user and the head of a list that only
+        // AF_UNIX uses.
         let list = unsafe {
             place.as_mut_ptr().write_bytes(0, 1);
             KBox::into_raw(place.assume_init())
@@ -78,7 +81,8 @@ impl List {
     /// The same, with memory of these flags: it may be called where nobody may sleep.
     fn copy(&self, flags: Flags) -> Result<Self, AllocError> {
         let mut place = KBox::<bindings::scm_fp_list>::new_uninit(flags)?;
-        // SAFETY: By the type invariant the list is valid. The copy gets references of its own below.
+        // SAFETY: By the type invariant the list is valid. The copy gets references of its own
+        // below.
         let list = unsafe {
             place
                 .as_mut_ptr()
@@ -133,16 +137,17 @@ pub(crate) struct Files<C> {
 }
 
 impl<C> Files<C> {
-    /// Takes up the files of the current task's descriptors `fds`, whose bytes are those of `SCM_RIGHTS`.
+    /// Takes up the files of the current task's descriptors `fds`, whose bytes are those of
+    /// `SCM_RIGHTS`.
     ///
-    /// Sockets of the address families `refused` and io_uring are refused: those hold references to other files, maybe to
-    /// the very socket that these files are sent to, and nobody would find such a circle. `None` is for no files. `count_files`
-    /// is told how many they are.
+    /// Sockets of the address families `refused` and io_uring are refused: those hold references to
+    /// other files, maybe to the very socket that these files are sent to, and nobody would find
+    /// such a circle. `None` is for no files. `count_files` is told how many they are.
     ///
     /// # Errors
     ///
-    /// `EINVAL` for too many or a part of a number, `EBADF` for what is not open, `EOPNOTSUPP` for what is refused,
-    /// `ENOMEM`, or what `count_files` says.
+    /// `EINVAL` for too many or a part of a number, `EBADF` for what is not open, `EOPNOTSUPP` for
+    /// what is refused, `ENOMEM`, or what `count_files` says.
     pub(crate) fn take_up(
         fds: &[u8],
         refused: &[i32],
@@ -202,7 +207,8 @@ impl RecvMsg<'_> {
         }
     }
 
-    /// Makes descriptors of the files and attaches `SCM_RIGHTS`; what does not fit is closed and told by `MSG_CTRUNC`.
+    /// Makes descriptors of the files and attaches `SCM_RIGHTS`; what does not fit is closed and
+    /// told by `MSG_CTRUNC`.
     ///
     /// It is not to be called unless [`Self::takes_files`]: then nothing is attached.
     pub(crate) fn put_files(&mut self, files: Landing) {
@@ -210,7 +216,8 @@ impl RecvMsg<'_> {
             return;
         }
         let mut cookie = files.0.into_cookie();
-        // SAFETY: Valid by the type invariant, with a control buffer in user space; the list's ownership goes along.
+        // SAFETY: Valid by the type invariant, with a control buffer in user space; the list's
+        // ownership goes along.
         unsafe { bindings::scm_detach_fds(self.as_raw(), &raw mut cookie) };
     }
 }
@@ -237,7 +244,8 @@ unsafe fn is_io_uring(file: NonNull<bindings::file>) -> bool {
 ///
 /// `file` must be valid.
 unsafe fn family(file: NonNull<bindings::file>) -> Option<i32> {
-    // SAFETY: The file is valid, and while it is its socket is, with its operations, which are never taken away.
+    // SAFETY: The file is valid, and while it is its socket is, with its operations, which are
+    // never taken away.
     unsafe {
         let sock = NonNull::new(bindings::sock_from_file(file.as_ptr()))?;
         let ops = (&raw const (*sock.as_ptr()).ops).read_volatile();

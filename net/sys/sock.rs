@@ -20,12 +20,13 @@ use core::ptr::{
 
 /// The network-layer half of a socket, `struct sock`.
 ///
-/// It lives as long as somebody holds a reference, also after the file was closed; what is done to it then has no
-/// effect.
+/// It lives as long as somebody holds a reference, also after the file was closed; what is done to
+/// it then has no effect.
 ///
 /// # Invariants
 ///
-/// Instances are always reference counted, that is `sock_hold()` and `sock_put()` may be called on them.
+/// Instances are always reference counted, that is `sock_hold()` and `sock_put()` may be called on
+/// them.
 #[repr(transparent)]
 pub(crate) struct Sock(Opaque<bindings::sock>);
 
@@ -66,8 +67,8 @@ impl Sock {
     ///
     /// Who waits for other things only, such as `EPOLLRDHUP`, needs [`Self::state_change`].
     pub(crate) fn data_ready(&self) {
-        // SAFETY: `self` is valid, and `sock_init_data()` has set the callback, which takes its own locks and is safe
-        // on an orphaned socket.
+        // SAFETY: `self` is valid, and `sock_init_data()` has set the callback, which takes its own
+        // locks and is safe on an orphaned socket.
         unsafe { bindings::sk_data_ready(self.as_raw()) };
     }
 
@@ -77,7 +78,8 @@ impl Sock {
         unsafe { bindings::sk_state_change(self.as_raw()) };
     }
 
-    /// Wakes whoever polls for room to send, and sends `SIGIO` where [`Self::want_space`] came before.
+    /// Wakes whoever polls for room to send, and sends `SIGIO` where [`Self::want_space`] came
+    /// before.
     pub(crate) fn write_space(&self) {
         // SAFETY: As in `data_ready`.
         unsafe { bindings::sk_write_space(self.as_raw()) };
@@ -89,7 +91,8 @@ impl Sock {
         unsafe { bindings::sk_set_bit(bindings::SOCKWQ_ASYNC_NOSPACE, self.as_raw()) };
     }
 
-    /// Whether the current task, and whoever opened the socket, have `CAP_NET_ADMIN` over its network namespace.
+    /// Whether the current task, and whoever opened the socket, have `CAP_NET_ADMIN` over its
+    /// network namespace.
     ///
     /// False for a socket that nobody has opened, or that is closed. The kernel's own
     /// `sk_net_capable()` may not be asked about these: it takes for granted that there is a file.
@@ -116,14 +119,16 @@ impl Sock {
         opener && unsafe { bindings::ns_capable(owner, CAP) }
     }
 
-    /// How long a read may block, in jiffies: 0 when it must not, `SO_RCVTIMEO` or for ever otherwise.
+    /// How long a read may block, in jiffies: 0 when it must not, `SO_RCVTIMEO` or for ever
+    /// otherwise.
     pub(crate) fn rcvtimeo(&self, nonblock: bool) -> usize {
         // SAFETY: `self` is valid.
         let timeo = unsafe { bindings::sock_rcvtimeo(self.as_raw(), nonblock) };
         timeo.try_into().unwrap_or(0)
     }
 
-    /// How long a send may block, in jiffies: 0 when it must not, `SO_SNDTIMEO` or for ever otherwise.
+    /// How long a send may block, in jiffies: 0 when it must not, `SO_SNDTIMEO` or for ever
+    /// otherwise.
     pub(crate) fn sndtimeo(&self, nonblock: bool) -> usize {
         // SAFETY: `self` is valid.
         let timeo = unsafe { bindings::sock_sndtimeo(self.as_raw(), nonblock) };

@@ -2,7 +2,8 @@
 
 //! A datagram socket family whose operations are written in safe Rust.
 //!
-//! [`Operations`] is what a family implements, [`Registration`] makes the kernel call it, [`Adapter`] stands between.
+//! [`Operations`] is what a family implements, [`Registration`] makes the kernel call it,
+//! [`Adapter`] stands between.
 
 use super::{
     bindings,
@@ -68,8 +69,8 @@ pub(crate) struct Shutdown {
 
 /// The operations of one kind of socket; each corresponds to a callback of `struct proto_ops`.
 ///
-/// All are called in process context, may sleep, and may be called concurrently. What is not here is refused with
-/// `EOPNOTSUPP`: `listen`, `accept`, `socketpair`, `mmap`.
+/// All are called in process context, may sleep, and may be called concurrently. What is not here
+/// is refused with `EOPNOTSUPP`: `listen`, `accept`, `socketpair`, `mmap`.
 pub(crate) trait Operations: Sized + Send + Sync + 'static {
     /// Name of the protocol, in `/proc/net/protocols`.
     const NAME: &'static CStr;
@@ -140,7 +141,8 @@ pub(crate) struct Tables {
     number: Atomic<i32>,
 }
 
-// SAFETY: By the type invariant there is no write while others read; what the C side changes in `proto` it locks.
+// SAFETY: By the type invariant there is no write while others read; what the C side changes in
+// `proto` it locks.
 unsafe impl Sync for Tables {}
 
 impl Tables {
@@ -202,7 +204,8 @@ impl<T: Operations> Registration<T> {
 
 impl<T: Operations> Drop for Registration<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant. A module with open sockets cannot be unloaded, so none is left.
+        // SAFETY: By the type invariant. A module with open sockets cannot be unloaded, so none is
+        // left.
         unsafe {
             bindings::sock_unregister(T::tables().number.load(Relaxed));
             bindings::proto_unregister(T::tables().proto.get());
@@ -246,9 +249,11 @@ impl<T: Operations> Adapter<T> {
 
     /// # Safety
     ///
-    /// `sock` must be a socket that [`Self::create_socket`] made, and whose `release` does not end before `'a`.
+    /// `sock` must be a socket that [`Self::create_socket`] made, and whose `release` does not end
+    /// before `'a`.
     unsafe fn state<'a>(sock: *mut bindings::socket) -> &'a Arc<T> {
-        // SAFETY: By the safety requirements `sk` is set, and `sk_user_data` points to a `State<T>`.
+        // SAFETY: By the safety requirements `sk` is set, and `sk_user_data` points to a
+        // `State<T>`.
         unsafe { &(*bindings::sk_user_data((*sock).sk).cast::<State<T>>()).state }
     }
 
@@ -297,15 +302,16 @@ impl<T: Operations> Adapter<T> {
         if sk.is_null() {
             return Err(ENOMEM);
         }
-        // SAFETY: Both are valid and belong to nobody else yet. `SOCK_CUSTOM_SOCKOPT` makes the core hand us
-        // `SOL_SOCKET` options too.
+        // SAFETY: Both are valid and belong to nobody else yet. `SOCK_CUSTOM_SOCKOPT` makes the
+        // core hand us `SOL_SOCKET` options too.
         unsafe {
             bindings::sock_init_data(sock, sk);
             bindings::set_sk_protocol(sk, T::PROTOCOL);
             (*sock).ops = tables.ops.get();
             (*sock).flags |= 1 << bindings::socket_flags_SOCK_CUSTOM_SOCKOPT;
         }
-        // SAFETY: `sk` is valid, and the reference that `sk_alloc()` gave is ours until the end of this function.
+        // SAFETY: `sk` is valid, and the reference that `sk_alloc()` gave is ours until the end of
+        // this function.
         let lower = unsafe { Sock::from_raw(sk) }.to_owned();
         // The memory first: what has been created is released only by `release`.
         let state = KBox::<State<T>>::new_uninit(GFP_KERNEL)
@@ -353,7 +359,8 @@ impl<T: Operations> Adapter<T> {
             ));
             T::release(state);
             if redirected {
-                // Taken when the socket was made; the core holds a reference of its own during this call.
+                // Taken when the socket was made; the core holds a reference of its own during this
+                // call.
                 bindings::module_put(T::MODULE.as_ptr());
             }
             bindings::sock_prot_inuse_add(bindings::sock_net(sk), T::tables().proto.get(), -1);
@@ -412,7 +419,8 @@ impl<T: Operations> Adapter<T> {
             // SAFETY: The socket layer's own call.
             let len = unsafe { Self::state(sock) }.getname(&mut out, peer != 0)?;
             let len = len.min(ADDR_MAX);
-            // SAFETY: `addr` has room for any address of the family; no more than this one is written.
+            // SAFETY: `addr` has room for any address of the family; no more than this one is
+            // written.
             unsafe { core::ptr::copy_nonoverlapping(out.as_ptr(), addr.cast::<u8>(), len) };
             Ok(len as c_int)
         })

@@ -46,8 +46,8 @@ impl<'a> OptIn<'a> {
 
     /// Whether the socket's file is non-blocking.
     pub(crate) fn nonblock(&self) -> bool {
-        // SAFETY: By the type invariant the socket is valid, and its file, where it has one, lives as long as the call. Its
-        // flags may change meanwhile, hence the volatile read.
+        // SAFETY: By the type invariant the socket is valid, and its file, where it has one, lives
+        // as long as the call. Its flags may change meanwhile, hence the volatile read.
         unsafe {
             let file = (*self.sock).file;
             !file.is_null()
@@ -64,7 +64,8 @@ impl<'a> OptIn<'a> {
         if out.len() > self.len {
             return Err(EINVAL);
         }
-        // SAFETY: `out` is valid for writes of its length, and by the type invariant the source may be read.
+        // SAFETY: `out` is valid for writes of its length, and by the type invariant the source may
+        // be read.
         let left = unsafe {
             bindings::copy_from_sockptr_offset(out.as_mut_ptr().cast(), *self.ptr, 0, out.len())
         };

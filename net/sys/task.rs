@@ -48,13 +48,13 @@ pub(crate) fn current_euid() -> u32 {
 /// Marks the number of a payer that is a user namespace, and no user.
 const NAMESPACE: u64 = 1 << 63;
 
-/// The user who answers for the current task, as a number: a user's of the initial user namespace, or
-/// one that stands for a user namespace.
+/// The user who answers for the current task, as a number: a user's of the initial user namespace,
+/// or one that stands for a user namespace.
 ///
-/// The ids of a user namespace were lent by its owner: so it is that one, in the outermost namespace
-/// but the initial one. Else who may map many ids would be as many users. But if root has made that
-/// namespace, it is a container of the system's: nothing in it takes from root, or from another
-/// container, so that it is a user of its own.
+/// The ids of a user namespace were lent by its owner: so it is that one, in the outermost
+/// namespace but the initial one. Else who may map many ids would be as many users. But if root has
+/// made that namespace, it is a container of the system's: nothing in it takes from root, or from
+/// another container, so that it is a user of its own.
 pub(crate) fn current_payer() -> u64 {
     let mut payer = u64::from(current_euid());
     // SAFETY: The current task's user namespace and its ancestors are valid, and their owners and

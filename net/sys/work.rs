@@ -13,8 +13,8 @@ use kernel::{
 
 use core::ptr::NonNull;
 
-/// A work queue. Its items are run by any number of threads, on any processor. Dropping it waits for
-/// them, and may sleep.
+/// A work queue. Its items are run by any number of threads, on any processor. Dropping it waits
+/// for them, and may sleep.
 ///
 /// # Invariants
 ///

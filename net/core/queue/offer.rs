@@ -179,6 +179,18 @@ impl<M: Member> Queue<M> {
         !self.read_shut()
     }
 
+    /// Gives a slot back that was reserved for a request which is not sent; says whether others may
+    /// have found the queue full because of it.
+    pub(in super::super) fn give_up(&mut self, reply: Amount) -> bool {
+        let was_full = !self.has_room();
+        self.unreserve(reply);
+        let seen = was_full && self.has_room();
+        if seen {
+            self.bump();
+        }
+        seen
+    }
+
     /// Whether a reply of `len` bytes, longer than was reserved, fits; the socket's user has
     /// `left`.
     ///
@@ -268,8 +280,9 @@ impl<M: Member> Queue<M> {
     /// Puts an entry in one of these slots, or gives the slot up.
     pub(in super::super) fn keep_promise(&mut self, entry: Option<Entry<M>>) {
         self.reserved = self.reserved.saturating_sub(1);
-        if let Some(entry) = entry.filter(|_| !self.read_shut()) {
-            let _ = self.put(entry);
+        match entry.filter(|_| !self.read_shut()) {
+            Some(entry) => drop(self.put(entry)),
+            None => self.bump(),
         }
     }
 }

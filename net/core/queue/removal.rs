@@ -168,8 +168,8 @@ impl<M: Member> Queue<M> {
     }
 }
 
-/// What becomes of what a listener binding let in that goes. Of identical ones it is the one of this
-/// number, which are numbered from 0; `matches` says whether its pattern matches a name.
+/// What becomes of what a listener binding let in that goes. Of identical ones it is the one of
+/// this number, which are numbered from 0; `matches` says whether its pattern matches a name.
 ///
 /// A look at each entry and at most one comparison of its name is what this costs: a queue may be
 /// long.

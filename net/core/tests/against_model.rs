@@ -2,8 +2,8 @@
 
 //! Random programs on the bus and on the model of `model/`: they must not differ.
 //!
-//! `N=` sets how many steps there are in all, `SEED=` repeats a run, and `SHRINK=0` does not look for
-//! a shorter program that differs.
+//! `N=` sets how many steps there are in all, `SEED=` repeats a run, and `SHRINK=0` does not look
+//! for a shorter program that differs.
 //!
 //! The fuzz target `core` compiles this file too, for the bus as it is seen here.
 

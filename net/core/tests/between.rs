@@ -173,7 +173,8 @@ fn a_close_and_a_shutdown_take_effect_at_once() {
     }
 }
 
-/// Events of a socket that dies go to nobody who dies in the midst of them, and to others each once.
+/// Events of a socket that dies go to nobody who dies in the midst of them, and to others each
+/// once.
 #[test]
 fn what_dies_hears_of_no_event() {
     at_each_hold(|holds| {
@@ -1194,8 +1195,8 @@ fn run(script: Vec<(u8, Act)>, depth: u32) {
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 120, ..Default::default() })]
-    /// Whatever others do in between, each message is had by all or by none, once and in order, each
-    /// request is answered once, nobody is left asleep, and nothing remains.
+    /// Whatever others do in between, each message is had by all or by none, once and in order,
+    /// each request is answered once, nobody is left asleep, and nothing remains.
     #[test]
     fn whatever_is_done_in_between(
         script in prop::collection::vec((0u8..4, act()), 20..200),

@@ -166,11 +166,12 @@ fn bindings_are_listed() {
     assert!(w.bus(|bus| bus.binding_after(3, None).is_none()));
 }
 
-/// A binding that goes from a long queue of once-only messages costs a comparison for each, and not a way through the
-/// routes, which is as long as its name has words.
+/// A binding that goes from a long queue of once-only messages costs a comparison for each, and not
+/// a way through the routes, which is as long as its name has words.
 #[test]
 fn unlistening_does_not_look_names_up() {
-    // Each of the best of some, of which the other threads of this machine have not been in the way of all.
+    // Each of the best of some, of which the other threads of this machine have not been in the way
+    // of all.
     let took = |name: &str| -> Duration {
         let w = World::new(0, 1 << 30);
         let (peer, sender) = (w.join(1, 1), w.join(2, 1));

@@ -63,7 +63,8 @@ fn reporting_binds_is_seen_by_socket() {
     assert!(!reports(&reporter));
 }
 
-/// Each switching on puts in the events of all repliers, but only while the queue is within its limit.
+/// Each switching on puts in the events of all repliers, but only while the queue is within its
+/// limit.
 #[test]
 fn switching_on_again_and_again_has_an_end() {
     let (w, reporter) = world(1, 1);
@@ -304,7 +305,8 @@ fn without_memory_events_are_lost_and_told() {
     assert_eq!(w.users.used(1), (0, 0));
 }
 
-/// An exact binding to the event counts for a socket that wants all once, though a wildcard comes first.
+/// An exact binding to the event counts for a socket that wants all once, though a wildcard comes
+/// first.
 #[test]
 fn an_exact_binding_counts_beside_a_wildcard() {
     let (w, _) = world(1, 1);

@@ -258,7 +258,8 @@ fn what_a_bridge_says_is_passed_on() {
     assert_eq!(b.read().unwrap().via(), None);
 }
 
-/// A socket that wants all once, is asked and listens too: shut for writing it keeps the copy, as a listener.
+/// A socket that wants all once, is asked and listens too: shut for writing it keeps the copy, as a
+/// listener.
 #[test]
 fn shut_for_writing_it_still_listens_once() {
     let w = World::new(0, 1 << 20);
@@ -503,7 +504,8 @@ fn a_reply_to_who_reads_no_more_settles() {
     assert_eq!(w.users.used(1), (0, 0));
 }
 
-/// A bus counts for its maker while there is a socket of that user, then for who has been there for longest.
+/// A bus counts for its maker while there is a socket of that user, then for who has been there for
+/// longest.
 #[test]
 fn a_bus_counts_for_who_is_on_it() {
     let w = World::new(1, 1 << 20);

@@ -85,7 +85,8 @@ fn a_requester_is_woken_for_its_answer() {
     assert_eq!(a.wakes(), (2, 0));
 }
 
-/// A message that is missed wakes nobody, unless the reader of an empty queue wants to be told of it.
+/// A message that is missed wakes nobody, unless the reader of an empty queue wants to be told of
+/// it.
 #[test]
 fn a_miss_wakes_only_who_asked_and_has_nothing_to_read() {
     let (w, a, b) = full();
@@ -324,7 +325,8 @@ fn a_binding_waits_for_room_for_its_event() {
     }
 }
 
-/// A reader has been shown the first message and something urgent comes: it takes what it was shown.
+/// A reader has been shown the first message and something urgent comes: it takes what it was
+/// shown.
 #[test]
 fn a_reader_takes_what_it_was_shown() {
     let w = World::new(0, 1 << 20);
@@ -522,7 +524,8 @@ fn what_a_send_gives_back_itself_is_no_news() {
     }
 }
 
-/// A send that lacks the place that a copy for another socket of that user needs is told when the other one listens no more.
+/// A send that lacks the place that a copy for another socket of that user needs is told when the
+/// other one listens no more.
 #[test]
 fn a_copy_that_is_not_wanted_any_more_leaves_its_place() {
     let w = World::new(0, 1 << 20);
