@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How it ends: the message is sent, or all of it is taken out again.
+
+use super::super::account::Charge;
+use super::super::bus::Bus;
+use super::super::bus::Shared;
+use super::super::mem;
+use super::super::mem::Map;
+use super::super::message::Message;
+use super::super::message::Stamp;
+use super::super::queue::Member;
+use super::super::wait;
+use super::copies::Who;
+use super::recipients::Recipients;
+use super::Fanout;
+use super::First;
+use super::Policy;
+
+impl<M: Member> Fanout<'_, M> {
+    /// A hold ends and others may send before the next one.
+    pub(super) fn pause(&mut self) {
+        let earlier = self.earlier;
+        for recipient in self.reached.iter_mut().skip(earlier) {
+            if let Some((at, serial)) = recipient.entry {
+                recipient.member.with(|queue| queue.mark_late(at, serial));
+            }
+        }
+    }
+
+    /// Sends it to all, with the bus locked.
+    pub(super) fn commit(&mut self, bus: &Bus<M>, shared: &impl Shared<Member = M>) -> u64 {
+        let id = shared.next_id();
+        if let Some(message) = self.copies.any() {
+            message.send(id);
+        }
+        let earlier = self.earlier;
+        for recipient in self.reached.iter_mut().skip(earlier) {
+            if recipient.entry.is_none() {
+                recipient.miss(id, self.policy, bus.last_binding);
+            }
+        }
+        id
+    }
+
+    /// Wakes all who have it. The bus is not locked.
+    pub(super) fn finish(&mut self, shared: &impl Shared<Member = M>, id: u64) {
+        // Of a requester that reads no more, the slot is free all the same.
+        if let First::Answered(answer) = &self.first {
+            if answer.entry.is_none() {
+                let reserved = answer.reserved;
+                answer.requester.with(|queue| queue.unreserve(reserved));
+            }
+        }
+        let earlier = self.earlier;
+        // The last first: see there.
+        let now = self.reached.len.saturating_sub(earlier);
+        for recipient in self.reached.iter_mut().rev().skip(now) {
+            if let Some((at, serial)) = recipient.entry {
+                recipient.member.with(|queue| queue.settle_late(at, serial));
+            }
+        }
+        for (at, recipient) in self.reached.iter_mut().enumerate() {
+            let late = at < earlier;
+            match recipient.entry {
+                Some(_) if late => {}
+                // There is nothing to do, but a reader that goes to sleep looks under this lock
+                // whether it has been sent.
+                Some(_) => recipient.member.with(|_| ()),
+                // A notice is a message of its own: later ones may have been read.
+                None if late && matches!(self.policy, Policy::Unbind { .. }) => {
+                    shared.locked(|bus| {
+                        recipient.miss(shared.next_id(), self.policy, bus.last_binding);
+                    })
+                }
+                None if late => recipient.miss(id, self.policy, self.pass.1),
+                None => {}
+            }
+            if recipient.tell {
+                recipient.member.wake_reader();
+            }
+        }
+    }
+
+    /// Takes out again what was put in queues, from this recipient on.
+    ///
+    /// What was put in during a hold goes in the same hold if the message is not sent. So nobody
+    /// finds a queue full of it. What each entry has is dropped here, but never the last of it.
+    pub(super) fn withdraw(&mut self, from: usize) {
+        if let First::Answered(answer) = &mut self.first {
+            // The requester is the first to be reached.
+            if let Some(entry) = answer.entry.take_if(|_| from == 0) {
+                let reserved = answer.reserved;
+                let entry = answer
+                    .requester
+                    .with(|queue| queue.take_answer(entry, reserved));
+                answer.place = entry.and_then(|mut entry| entry.place.take());
+            }
+        }
+        let mut reached = core::mem::replace(&mut self.reached, Recipients::new());
+        for recipient in reached.iter_mut().skip(from) {
+            if let Some((at, serial)) = recipient.entry.take() {
+                self.take_out(&recipient.member, at, serial);
+            }
+        }
+        self.reached = reached;
+    }
+
+    /// Takes out what was put in, and the content back. The bus is not locked.
+    pub(super) fn cancel(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            self.give_back(claim.key, claim.paid);
+        }
+        self.withdraw(0);
+        drop(core::mem::replace(&mut self.reached, Recipients::new()));
+        if let Some((key, message)) = self.copies.first.take() {
+            if let Some(unsent) = Message::take_back(message) {
+                if core::mem::take(&mut self.moved) {
+                    self.content = unsent.content;
+                }
+                self.give_back(key, unsent.paid);
+                self.bus_bytes = self.bus_bytes.take().or(unsent.bus_bytes);
+            }
+        }
+        while let Some(node) = self.copies.more.pop_first() {
+            let (key, message) = node.into_pair();
+            if let Some(unsent) = Message::take_back(message) {
+                self.give_back(key, unsent.paid);
+            }
+        }
+        if let Some(stamp) = self.shared.take() {
+            let bus_bytes = mem::drop_with(stamp, Stamp::take_bus_bytes).flatten();
+            self.bus_bytes = self.bus_bytes.take().or(bus_bytes);
+        }
+        // What was held for a reply is held again.
+        if !matches!(self.first, First::Answered(_)) {
+            cancel(self.bus_bytes.take());
+        }
+    }
+
+    /// What was paid for a copy that is not needed is the requester's again, if it was held for it.
+    pub(super) fn give_back(&mut self, key: Who, paid: Option<Charge>) {
+        if let First::Answered(answer) = &mut self.first {
+            let requester = &answer.requester;
+            if answer.bytes.is_none() && key == (requester.payer().id(), requester.memory()) {
+                answer.bytes = paid;
+                return;
+            }
+        }
+        cancel(paid);
+    }
+
+    /// Takes one entry out, and keeps what is owed for it. It is late only where the bus is not
+    /// locked, and then those who poll are told of its room.
+    pub(super) fn take_out(&mut self, member: &M, at: u32, serial: u64) {
+        let Some((mut entry, seen)) = member.with(|queue| queue.cancel(at, serial)) else {
+            return;
+        };
+        if let Some(obligation) = entry.obligation.take() {
+            self.obligation = Some(obligation);
+        }
+        if seen {
+            wait::wake_polling(|round| member.with(|queue| queue.take_polling(round)));
+        }
+    }
+
+    /// Begins anew, with copies that share their stamp.
+    pub(super) fn start_again(&mut self) {
+        self.cancel();
+        self.several = true;
+        // The next one of this sender begins like that.
+        self.sender.with(|queue| queue.send_several());
+        (self.begun, self.served, self.earlier) = (false, 0, 0);
+        self.once = Map::new();
+        (self.pass, self.next) = ((0, 0), (0, 0, 0));
+    }
+}
+
+pub(super) fn cancel(charge: Option<Charge>) {
+    if let Some(charge) = charge {
+        charge.cancel();
+    }
+}

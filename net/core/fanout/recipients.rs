@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Those who get a message, or miss it.
+
+use super::super::bus::STEP;
+use super::super::entry::Cause;
+use super::super::mem;
+use super::super::mem::Vec;
+use super::super::queue::Member;
+use super::Policy;
+
+/// So many recipients there is room for without memory.
+const FEW: usize = 4;
+
+/// One copy of the message in one queue.
+pub(super) struct Recipient<M> {
+    pub(super) member: M,
+    /// Slot and serial number of its entry; `None`: it misses the message.
+    pub(super) entry: Option<(u32, u64)>,
+    /// Whether it is to be woken.
+    pub(super) tell: bool,
+    /// Bindings that match bind events, of a listener who has missed one that it cannot miss.
+    pub(super) hears: u32,
+    /// Whether it is the one copy of a socket that wants each message once.
+    pub(super) once: bool,
+}
+
+/// Those who get the message, in the order in which they were reached.
+pub(super) struct Recipients<M> {
+    pub(super) few: [Option<Recipient<M>>; FEW],
+    pub(super) more: Vec<Recipient<M>>,
+    pub(super) len: usize,
+}
+
+impl<M> Recipients<M> {
+    pub(super) fn new() -> Self {
+        Recipients {
+            few: [const { None }; FEW],
+            more: Vec::new(),
+            len: 0,
+        }
+    }
+
+    /// Makes room for one more. With the bus locked it only grows as long as it is small.
+    pub(super) fn prepare(&mut self, locked: bool) -> bool {
+        if self.len < FEW || self.more.len() < self.more.capacity() {
+            return true;
+        }
+        let more = match locked {
+            true if self.more.len() >= 2 * STEP => return false,
+            true => STEP,
+            false => (8 * STEP).max(self.more.len()),
+        };
+        mem::reserve(&mut self.more, more).is_ok()
+    }
+
+    /// Adds one for whom there is room.
+    pub(super) fn push(&mut self, recipient: Recipient<M>) {
+        if let Some(place) = self.few.get_mut(self.len) {
+            *place = Some(recipient);
+        } else if mem::push_reserved(&mut self.more, recipient).is_err() {
+            return;
+        }
+        self.len = self.len.saturating_add(1);
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Recipient<M>> {
+        let few = self.few.iter_mut().flatten();
+        few.chain(self.more.iter_mut())
+    }
+}
+
+impl<M: Member> Recipient<M> {
+    /// It misses the message of this id; `last` is the youngest binding. If that is an event that
+    /// it cannot miss, it is told so by a notice in its place.
+    pub(super) fn miss(&mut self, id: u64, policy: Policy, last: u64) {
+        let Policy::Unbind { .. } = policy else {
+            self.tell = self.member.with(|queue| queue.miss(id));
+            return;
+        };
+        let cause = Cause::Once {
+            last,
+            replier: 0,
+            listeners: self.hears,
+        };
+        let time = M::now();
+        self.tell = self.member.with(|queue| queue.notice(cause, id, time));
+    }
+}
