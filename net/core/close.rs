@@ -154,7 +154,7 @@ pub(super) fn remove<S: Shared>(
     fault: Fault,
     judge: impl Fn(&mut Entry<S::Member>) -> Verdict,
 ) {
-    loop {
+    while !removal.is_empty {
         let taken = member.with(|queue| queue.remove_some(&mut removal, &judge));
         let mut removed = false;
         // Each place has the one or the other, in the order of the queue.

@@ -66,10 +66,8 @@ pub struct Consumed<M: Member> {
     pub entry: Option<Entry<M>>,
     /// Whether it is a request that is owed from now on.
     pub owed: bool,
-    /// Those who slept and are to be woken, as there is room now.
-    pub(super) woken: Woken<M>,
-    /// Whether others polled for it.
-    pub(super) polled: bool,
+    /// Whether somebody waits for room in this queue.
+    pub(super) waited_for: bool,
     /// Memory of the queue, which has been long and is empty.
     pub(super) trimmed: Option<Slots<Entry<M>>>,
 }
@@ -196,8 +194,7 @@ impl<M: Member> Queue<M> {
         self.reserved
     }
 
-    /// Whether somebody waits for room here, for tests.
-    #[cfg_attr(not(test), allow(dead_code))]
+    /// Whether somebody waits for room here.
     pub fn is_waited_for(&self) -> bool {
         !self.waiters.is_empty()
     }
@@ -421,8 +418,7 @@ impl<M: Member> Queue<M> {
                 return Some(Consumed {
                     entry: None,
                     owed: false,
-                    woken: Woken::nobody(),
-                    polled: false,
+                    waited_for: false,
                     trimmed: None,
                 });
             }
@@ -441,12 +437,10 @@ impl<M: Member> Queue<M> {
                 owed = true;
             }
         }
-        let (woken, polled) = self.take_waiters();
         Some(Consumed {
             entry: Some(entry),
             owed,
-            woken,
-            polled,
+            waited_for: !self.waiters.is_empty(),
             trimmed: self.trim(),
         })
     }

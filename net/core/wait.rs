@@ -51,8 +51,7 @@ impl<M: Member> Consumed<M> {
     /// The caller has no part of the message any more: its bytes may be what somebody waits for.
     pub fn settle(self, member: &M) {
         drop((self.entry, self.trimmed));
-        self.woken.wake();
-        if self.polled {
+        if self.waited_for {
             tell(member);
         }
     }
@@ -101,7 +100,13 @@ pub fn leave<M: Member>(place: &Place<M>, age: u64) {
 pub fn wake_all<M: Member>(member: &M) {
     // What waits for its user's budget may have lacked only what a copy for this one needed.
     member.payer().ring();
-    member.with(|queue| queue.bump());
+    let waited_for = member.with(|queue| {
+        queue.bump();
+        queue.is_waited_for()
+    });
+    if !waited_for {
+        return;
+    }
     // Each once, and none who comes after this: they may be back before the last has been woken.
     let (mut from, until) = (0, next_age());
     while let Some(node) = member.with(|queue| queue.take_waiter_from(from)) {

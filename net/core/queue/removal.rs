@@ -42,6 +42,8 @@ pub(in super::super) struct Removal {
     /// Where it goes on.
     next: Option<(u32, u64)>,
     begun: bool,
+    /// Whether there was nothing to look at.
+    pub(in super::super) is_empty: bool,
 }
 
 /// What one step has taken out, to be dropped under no lock.
@@ -70,6 +72,7 @@ impl<M: Member> Queue<M> {
             until: self.last_serial,
             next: None,
             begun: false,
+            is_empty: self.list.is_empty(),
         }
     }
 
