@@ -162,14 +162,25 @@ impl<M: Member> Queue<M> {
 
     /// Messages waiting.
     pub fn unread(&self) -> u32 {
-        match self.late {
-            0 => self.list.len(),
-            _ => self
-                .list
-                .iter()
-                .filter(|(_, entry)| entry.id() != 0)
-                .count() as u32,
+        if self.late > 0 {
+            let sent = self.list.iter().filter(|(_, entry)| entry.id() != 0);
+            return sent.count() as u32;
         }
+        // What is pending was put in during the hold of the bus lock that is under way: at the end,
+        // or at the beginning if it is urgent.
+        let is_pending = |at: u32| self.list.get(at).is_some_and(|entry| entry.id() == 0);
+        let mut sent = self.list.len();
+        let mut at = self.list.last().filter(|at| is_pending(*at));
+        while let Some(pending) = at {
+            sent = sent.saturating_sub(1);
+            at = self.list.prev(pending).filter(|at| is_pending(*at));
+        }
+        let mut at = self.list.first().filter(|at| sent > 0 && is_pending(*at));
+        while let Some(pending) = at {
+            sent = sent.saturating_sub(1);
+            at = self.list.next(pending).filter(|at| is_pending(*at));
+        }
+        sent
     }
 
     /// Whether there is something to read: a message, or the news of a gap.

@@ -377,9 +377,9 @@ fn a_send_that_waits_holds_nothing_up() {
     assert_eq!(merge.all(), ["1"]);
     sender.send_to("$.A", b"2").unwrap();
     full.recv().unwrap();
+    waits.result().unwrap();
     sender.send_to("$.A", b"3").unwrap();
     assert_eq!(merge.all(), ["2", "waited", "3"]);
-    waits.result().unwrap();
 }
 
 /// Of heads that wait the one that was sent first goes first, wherever it was sent.
