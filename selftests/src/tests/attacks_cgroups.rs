@@ -33,7 +33,6 @@ super::tests! {
     replies_that_are_never_read publications_that_are_never_read requests_that_are_never_read
     events_that_are_never_read descriptors_that_are_never_read sends_that_waited_and_are_never_read
     a_reader_s_cgroup_at_its_limit_is_a_full_queue a_cgroup_full_of_files_gets_its_messages
-    replies_to_a_reader_s_cgroup_at_its_limit
 }
 
 /// What the service's cgroup may have.
@@ -441,64 +440,4 @@ fn a_cgroup_full_of_files_gets_its_messages() {
     }
     eprintln!("# full after {sent} messages; {tries} were refused");
     assert_eq!(group.kills(), 0);
-}
-
-/// A client's cgroup that is at its limit has its requests refused, not its replies lost: what it reserves is its own, and
-/// each request that was taken has its answer.
-fn replies_to_a_reader_s_cgroup_at_its_limit() {
-    let contest = Contest::new("replies-limit", 12 << 20);
-    let (ready, go, done) = (Gate::new(), Gate::new(), Gate::new());
-    let mut service = contest.service(|| {
-        let sock = Sock::on(&contest.bus);
-        sock.replier("$.Service").unwrap();
-        ready.open(0);
-        loop {
-            let request = take_soon(&sock);
-            sock.reply(&request, &[1; 4096]).unwrap();
-        }
-    });
-    ready.opened_by(&mut service);
-    let mut attacker = contest.attacker(|| {
-        let mut asked = 0;
-        let mut socks = Vec::new();
-        'all: for _ in 0..60 {
-            let sock = Sock::on(&contest.bus);
-            socks.push(sock);
-            let sock = socks.last().unwrap();
-            for _ in 0..80 {
-                loop {
-                    match sock.request_with("$.Service", b"?", 4096, 0) {
-                        Ok(_) => break,
-                        // The replier has not read yet.
-                        Err(Errno(libc::EBUSY)) => thread::yield_now(),
-                        Err(Errno(libc::ENOBUFS | libc::ENOMEM)) => break 'all,
-                        Err(errno) => panic!("{errno:?}"),
-                    }
-                }
-                asked += 1;
-            }
-        }
-        done.open(asked);
-        go.pass();
-        let read: usize = socks.iter().map(|sock| sock.drain().len()).sum();
-        done.open(read as u64);
-    });
-    let asked = told(&done, &contest, &mut service, &mut attacker);
-    assert!(
-        (1000..60 * 80).contains(&asked),
-        "{asked} of 4,800 requests of 4 KiB in 12 MiB"
-    );
-    // Each of them is answered by now, or soon.
-    let answered = || {
-        let text = std::fs::read_to_string("/proc/net/kbus").unwrap();
-        let number = |line: &str, n: usize| line.split_whitespace().nth(n)?.parse::<u64>().ok();
-        let owed = text.lines().filter_map(|line| number(line, 8)).sum::<u64>();
-        owed == 0
-    };
-    while !answered() {
-        thread::sleep(std::time::Duration::from_millis(2));
-    }
-    go.open(0);
-    let read = told(&done, &contest, &mut service, &mut attacker);
-    assert_eq!(read, asked);
 }

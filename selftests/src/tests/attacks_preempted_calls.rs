@@ -29,7 +29,7 @@ super::timed! {
     in_asking_options in_asking_about_addresses in_polling in_sending_and_reading in_sending_to_many_sockets
     in_peeking in_reading_several in_shutting_down in_joining_and_leaving in_joining_at_a_path
     in_closing_many_bindings in_closing_full_queues in_asking_and_answering in_giving_requests_up in_waiting_for_room
-    in_waiting_for_messages in_passing_descriptors in_large_messages in_forking in_looking_at_descriptors
+    in_waiting_for_messages in_passing_descriptors in_large_messages in_looking_at_descriptors
     in_looking_at_sockets in_looking_at_bindings
 }
 
@@ -449,24 +449,6 @@ fn in_large_messages() {
         Box::new(move || {
             sock.send_to(&name, &[0; 64 << 10]).unwrap();
             assert_eq!(sock.recv().unwrap().len, 64 << 10);
-        })
-    });
-}
-
-/// `fork` and the end of a process that has sockets.
-fn in_forking() {
-    on_the_same_bus("forking", |bus, i| {
-        let bus = bus.to_string();
-        let kept = Sock::on(&bus);
-        Box::new(move || {
-            let _kept = &kept;
-            Child::fork(|| {
-                let sock = Sock::on(&bus);
-                sock.replier(&format!("$.Attack.R{i}")).unwrap();
-                sock.request(&format!("$.Attack.R{i}"), b"").unwrap();
-                std::mem::forget(sock);
-            })
-            .join();
         })
     });
 }
