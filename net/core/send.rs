@@ -21,7 +21,6 @@ use super::peer::Peer;
 use super::queue::Member;
 use super::reply;
 use super::slots::Chunk;
-use super::wait;
 use super::wait::Place;
 
 pub use super::outgoing::Outgoing;
@@ -47,12 +46,8 @@ struct Reservation<M: Member> {
 
 impl<M: Member> Drop for Reservation<M> {
     fn drop(&mut self) {
-        let Some(requester) = self.requester.take() else {
-            return;
-        };
-        // As with a copy of a send that fails: those who poll are told, and who sleeps tries again.
-        if requester.with(|queue| queue.give_up(self.reply)) {
-            wait::wake_polling(|round| requester.with(|queue| queue.take_polling(round)));
+        if let Some(requester) = self.requester.take() {
+            requester.with(|queue| queue.unreserve(self.reply));
         }
     }
 }

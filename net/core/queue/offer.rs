@@ -179,18 +179,6 @@ impl<M: Member> Queue<M> {
         !self.read_shut()
     }
 
-    /// Gives a slot back that was reserved for a request which is not sent; says whether others may
-    /// have found the queue full because of it.
-    pub(in super::super) fn give_up(&mut self, reply: Amount) -> bool {
-        let was_full = !self.has_room();
-        self.unreserve(reply);
-        let seen = was_full && self.has_room();
-        if seen {
-            self.bump();
-        }
-        seen
-    }
-
     /// Whether a reply of `len` bytes, longer than was reserved, fits; the socket's user has
     /// `left`.
     ///
