@@ -8,7 +8,6 @@ use std::os::fd::AsRawFd;
 use kbus_selftests::attack::raise_file_limit;
 use kbus_selftests::attack::take;
 use kbus_selftests::files::open_dir;
-use kbus_selftests::process::Child;
 use kbus_selftests::siege::become_attacker;
 use kbus_selftests::siege::Siege;
 use kbus_selftests::siege::Step;
