@@ -12,10 +12,6 @@ if [ ! -e "$ROOT/.made" ]; then
 	# shellcheck disable=SC2046
 	step "build root" "1-2 min, 1.9 GB" bash "$TOP/qemu/make-root.sh" "$ROOT" $(grep -v '^#' "$TOP/qemu/packages" | xargs)
 fi
-# Not one of the packages that the build root is made with: a root and kernels that are there already can stay.
-if [ ! -e "$ROOT/usr/bin/qemu-system-x86_64" ]; then
-	step "emulator of the timing tests" "15 s, 25 MB" in_root apt-get install -y --no-install-recommends qemu-system-x86
-fi
 choose_kernel
 stock=$(dirname "$KERNELSRC")
 for part in "fetch:1 min, 180 MB" "unpack:1 min" "prepare:3 min"; do
