@@ -381,6 +381,10 @@ impl Member for Arc<Endpoint> {
         self.users.enter_waiter(self.payer.id(), waiter, polls)
     }
 
+    fn tell_budget(&self) {
+        self.users.tell(self.payer.id());
+    }
+
     fn leave_budget(&self, age: u64) -> Option<WaiterNode<Self>> {
         self.users.leave_waiter(self.payer.id(), age)
     }

@@ -93,6 +93,12 @@ impl User {
         })
     }
 
+    /// Takes out some who wait and have not tried since something was given back.
+    fn untried(&mut self) -> Woken<Arc<Endpoint>> {
+        let version = self.payer.version();
+        self.waiters.take_untried(version)
+    }
+
     /// Whether there is nothing to be remembered of the user. What still waits somewhere is: coming
     /// back is no way to a new budget.
     fn is_gone(&self) -> bool {
@@ -114,9 +120,6 @@ pub(crate) struct Users {
     /// Who frees memory in their cgroups.
     pub(crate) reclaimer: Reclaimer,
 }
-
-/// No version: of a budget it is not noted which one a waiter has tried.
-const ANY: u64 = u64::MAX;
 
 /// Users that are looked at in one hold of the lock.
 const LOOKS: usize = 32;
@@ -233,7 +236,7 @@ impl Users {
             from = this.each_from(id, |user| {
                 if woken.is_none() && user.payer.take_ring() {
                     rung = Some(user.payer.id());
-                    woken = Some(user.waiters.take_oldest());
+                    woken = Some(user.untried());
                     if !user.waiters.is_empty() {
                         user.payer.begin_waiting();
                     }
@@ -250,11 +253,22 @@ impl Users {
         }
     }
 
+    /// Wakes some of those who wait for a user and have not tried since something was given back.
+    pub(crate) fn tell(&self, id: u64) {
+        let woken = self.table.lock().users.get_mut(&id).map(User::untried);
+        if let Some(woken) = woken {
+            woken.wake();
+        }
+    }
+
     /// Some of those who poll until a user has got something back.
     fn polling_for(&self, id: u64, round: &mut (u64, u64)) -> (Woken<Arc<Endpoint>>, bool) {
         let mut table = self.table.lock();
         match table.users.get_mut(&id) {
-            Some(user) => user.waiters.take_polling(round, ANY),
+            Some(user) => {
+                let version = user.payer.version();
+                user.waiters.take_polling(round, version)
+            }
             None => (Woken::nobody(), false),
         }
     }

@@ -58,6 +58,10 @@ pub trait Member: Peer {
 
     /// Takes a waiter of this age out of that list.
     fn leave_budget(&self, age: u64) -> Option<WaiterNode<Self>>;
+
+    /// Wakes some of that list who have not tried since something was given back. No lock of the
+    /// bus may be held.
+    fn tell_budget(&self);
 }
 
 /// What [`Queue::consume`] took out, for the caller to drop when it holds no lock.

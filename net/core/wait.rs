@@ -59,7 +59,7 @@ impl<M: Member> Consumed<M> {
 
 /// Enters a waiter in the list of what it waits for; false if there may be room since it looked.
 ///
-/// `node` is the memory for that, with the waiter's age.
+/// `room` is the memory for that.
 pub fn enter<M: Member>(
     place: &Place<M>,
     age: u64,
@@ -74,7 +74,7 @@ pub fn enter<M: Member>(
                 .is_none()
         }
         Place::Budget(member, version) => {
-            let node = room.fill(age, (waiter.clone(), 0));
+            let node = room.fill(age, (waiter.clone(), *version));
             let entered = member.enter_budget(node, waiter.polls);
             if entered && member.payer().version() != *version {
                 drop(member.leave_budget(age));
@@ -180,9 +180,12 @@ fn forget<M: Member>(blocked: Option<Blocked<M>>) -> bool {
     true
 }
 
-/// A waiter that was woken has tried again, or has given up: others may have room.
+/// A waiter that was woken has tried again, or has given up: others may have room who have not tried
+/// since there is some.
 pub fn pass_on<M: Member>(place: &Place<M>) {
-    if let Place::Queue(member, _) = place {
-        tell(member);
+    match place {
+        Place::Queue(member, _) => tell(member),
+        Place::Budget(member, _) => member.tell_budget(),
+        Place::Time => {}
     }
 }

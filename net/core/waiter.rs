@@ -49,7 +49,8 @@ impl<M: Peer> Waiter<M> {
 /// A waiter in the list of a queue; its key is its age.
 pub type WaiterNode<M> = Node<u64, (Arc<Waiter<M>>, u64)>;
 
-/// Those who wait for one queue, by age; each with the version of the queue that it has tried.
+/// Those who wait for one queue or one budget, by age; each with the version of it that it has
+/// tried.
 ///
 /// Some of those that sleep are woken at once, and tell the others when they have tried. Those that
 /// poll may do nothing for long, so that all of them are told.
@@ -130,18 +131,14 @@ impl<M: Peer> Waiters<M> {
         woken
     }
 
-    /// Takes out the oldest that sleep, whatever they have tried.
-    pub fn take_oldest(&mut self) -> Woken<M> {
-        let mut woken = Woken::nobody();
-        for place in &mut woken.0 {
-            *place = self.sleeping.pop_first();
-        }
-        woken
+    /// Takes out the oldest that sleep and have not tried what they wait for in this version, as
+    /// many as are woken at once.
+    pub fn take_untried(&mut self, version: u64) -> Woken<M> {
+        self.take(BATCH, version)
     }
 
-    /// Takes out some of those that poll and have not tried the queue of this version, the oldest
-    /// first: from the age `round.0` on, which moves on, to `round.1`. Also says whether there may
-    /// be more.
+    /// Takes out some of those that poll and have not tried it in this version, the oldest first:
+    /// from the age `round.0` on, which moves on, to `round.1`. Also says whether there may be more.
     pub fn take_polling(&mut self, round: &mut (u64, u64), version: u64) -> (Woken<M>, bool) {
         let mut woken = Woken::nobody();
         let mut ages = [0; BATCH];

@@ -46,6 +46,7 @@ pub(super) struct Copies<M: Member> {
 }
 
 impl<M: Member> Copies<M> {
+    /// The copy that this payer has in this memory cgroup.
     pub(super) fn get(&self, key: Who) -> Option<&Arc<Message<M>>> {
         match &self.first {
             Some((of, message)) if *of == key => Some(message),
@@ -72,10 +73,16 @@ impl<M: Member> Copies<M> {
         left
     }
 
+    /// The first copy that was made, if there is one.
     pub(super) fn any(&self) -> Option<&Arc<Message<M>>> {
         self.first.as_ref().map(|(_, message)| message)
     }
 
+    /// Notes a copy.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`]: it is not noted, and dropped.
     pub(super) fn add(&mut self, key: Who, message: Arc<Message<M>>) -> Result<(), AllocError> {
         if self.first.is_none() {
             self.first = Some((key, message));

@@ -176,6 +176,7 @@ impl<M: Member> Fanout<'_, M> {
     }
 }
 
+/// Gives back what was taken for a message that is not sent. Nobody is told ([`Charge::cancel`]).
 pub(super) fn cancel(charge: Option<Charge>) {
     if let Some(charge) = charge {
         charge.cancel();

@@ -33,6 +33,7 @@ pub(super) struct Recipients<M> {
 }
 
 impl<M> Recipients<M> {
+    /// Nobody yet.
     pub(super) fn new() -> Self {
         Recipients {
             few: [const { None }; FEW],
@@ -64,6 +65,7 @@ impl<M> Recipients<M> {
         self.len = self.len.saturating_add(1);
     }
 
+    /// All of them, in the order in which they were reached.
     pub(super) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Recipient<M>> {
         let few = self.few.iter_mut().flatten();
         few.chain(self.more.iter_mut())

@@ -268,6 +268,30 @@ fn a_memory_cgroup_at_its_limit_is_a_full_queue() {
     }
 }
 
+/// A reply has been promised: the requester's cgroup goes beyond its limit for it.
+#[test]
+fn a_reply_goes_beyond_the_limit_of_the_requester_s_memory_cgroup() {
+    for len in [5, 4096] {
+        let world = World::new(0, 1 << 20);
+        let [poor, server, listener] =
+            [(1, 7), (2, 8), (3, 7)].map(|(id, group)| world.join_in(id, id as u32, group));
+        world.replier(&server, "$.A").unwrap();
+        world.listen(&listener, "$.A").unwrap();
+        let id = world.request(&poor, "$.A", b"question").unwrap();
+        assert!(server.read().is_some() && listener.read().is_some());
+        mem::fail_group(Some(7));
+        assert!(world.reply(&server, poor.id(), id, &vec![1; len]).is_ok());
+        mem::fail_group(None);
+        let reply = poor.read().expect("the reply");
+        assert_eq!((reply.in_reply_to, reply.len), (id, len));
+        drop(reply);
+        // Nobody has promised anything to a listener of another user.
+        assert_eq!((listener.counters().0, listener.counters().4), (0, 1));
+        [&poor, &server, &listener].map(|peer| world.close(peer));
+        world.assert_empty();
+    }
+}
+
 /// Who waits for the memory of a cgroup tries again by itself.
 #[test]
 fn a_wait_for_memory_ends_when_there_is_some() {

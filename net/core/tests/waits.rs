@@ -210,6 +210,23 @@ fn a_read_wakes_a_few_and_these_the_rest() {
     }
 }
 
+/// Those who poll may do nothing for long when they are told, so that each is told of each room.
+#[test]
+fn a_read_tells_all_who_poll() {
+    let (w, _, b) = full();
+    let many: Vec<_> = (0..100).map(|n| w.join(10 + n, 1)).collect();
+    for peer in &many {
+        assert_eq!(w.announce_all(peer, "$.A"), Err(Error::Again));
+        assert!(!peer.with(|queue| queue.is_writable()));
+        peer.wakes();
+    }
+    b.read().unwrap();
+    for peer in &many {
+        assert!(peer.with(|queue| queue.is_writable()));
+        assert_eq!(peer.wakes(), (0, 1), "once");
+    }
+}
+
 /// Those who cannot go do not keep those from going who can.
 #[test]
 fn who_can_go_goes_whoever_waits_before_it() {
@@ -491,6 +508,34 @@ fn a_budget_that_comes_back_is_told() {
         assert_eq!(run_woken(&w.users, &mut threads).len(), 1);
         assert_eq!(c.with(|queue| queue.unread()), 1);
     }
+}
+
+/// However many wait for a budget, all can go when there is enough of it for all.
+#[test]
+fn a_budget_that_comes_back_is_passed_on() {
+    let w = World::new(0, 1 << 20);
+    let (a, b, c) = (w.join(1, 1), w.join(2, 2), w.join(3, 2));
+    w.listen(&b, "$.A").unwrap();
+    w.listen(&c, "$.B").unwrap();
+    w.users.limits.user_bytes.set(10);
+    w.announce(&a, "$.A", &[0; 10]).unwrap();
+    let many: Vec<_> = (0..40).map(|n| w.join(10 + n, 1)).collect();
+    let wait = |peer| {
+        let mut what = What::announcement("$.B");
+        if let What::Send { payload, .. } = &mut what {
+            payload.extend([0; 5]);
+        }
+        match Thread::begin(&w, peer, what).unwrap() {
+            Tried::Waits(thread) => thread,
+            Tried::Done(_) => panic!("it does not wait"),
+        }
+    };
+    let mut threads: Vec<_> = many.iter().map(wait).collect();
+    w.users.limits.user_bytes.set(1000);
+    b.read().unwrap();
+    let ended = run_woken(&w.users, &mut threads);
+    assert!(ended.is_sorted_by_key(|(peer, _)| *peer));
+    assert_eq!(ended.len(), 40);
 }
 
 /// What several copies for one user lack of its budget is waited for in peace: what the send itself
