@@ -310,6 +310,19 @@ impl Blocked {
         }
     }
 
+    /// How often it has gone to sleep, once it sleeps or is over: as long as that is the same it has done nothing.
+    pub fn sleeps(&self) -> Option<u64> {
+        if self.settles() {
+            return None;
+        }
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.pid()));
+        let status = status.expect("/proc");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        Some(line.expect("a number").trim().parse().expect("a number"))
+    }
+
     /// Whether the call has returned.
     pub fn is_over(&self) -> bool {
         self.done.is_open()
@@ -618,4 +631,16 @@ pub fn slowness() -> u32 {
 /// How often something is done that is done `n` times elsewhere: less often on a slow kernel, where many other tests do the same.
 pub fn scaled(n: u64) -> u64 {
     n / u64::from(slowness())
+}
+
+/// Nanoseconds on a clock that all processes share.
+pub fn now() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: The structure is ours.
+    let r = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    assert_eq!(r, 0, "clock_gettime");
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

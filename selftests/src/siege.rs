@@ -36,6 +36,7 @@ use crate::attack::ATTACKER;
 use crate::attack::VICTIM;
 use crate::process::become_user;
 use crate::process::new_netns;
+use crate::process::now;
 use crate::process::skip;
 use crate::process::sleep_ms;
 use crate::process::Child;
@@ -62,18 +63,6 @@ const GRAIN: Duration = Duration::from_millis(50);
 
 /// What somebody does again and again.
 pub type Step = Box<dyn FnMut()>;
-
-/// Nanoseconds on a clock that all processes share.
-fn now() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: The structure is ours.
-    let r = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    assert_eq!(r, 0, "clock_gettime");
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
 
 /// How attackers are stopped.
 #[derive(Debug)]

@@ -364,6 +364,51 @@ impl Subject for Sockets {
     }
 
     fn look(&mut self, slot: usize) -> Seen {
+        self.undisturbed(|this| this.look_now(slot))
+    }
+
+    /// Another send of the socket may have come after it.
+    fn knows_ids_of_waits(&self) -> bool {
+        false
+    }
+
+    /// As they are listed.
+    fn order_of_repliers(&mut self, slot: usize) -> Vec<String> {
+        let peer = format!("{:x}", self.sock(slot).peer_id());
+        let all = std::fs::read_to_string("/proc/self/net/kbus_bindings");
+        let all = all.expect("/proc/net/kbus_bindings");
+        let lines = all
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mine = lines.filter_map(|columns| match columns[..] {
+            [_, of, _, _, "R", name, ..] if of == peer => Some(name.to_string()),
+            _ => None,
+        });
+        mine.collect()
+    }
+
+    fn look_at_bus(&mut self, bus: usize) -> SeenBus {
+        self.undisturbed(|this| this.look_at_bus_now(bus))
+    }
+}
+
+impl Sockets {
+    /// Looks at something while nobody tries again who waits: a try takes bytes, and gives them back if it is in vain.
+    fn undisturbed<R>(&self, look: impl Fn(&Self) -> R) -> R {
+        let sleeps = || -> Vec<_> {
+            let waits = self.slots.iter().flatten().flat_map(|held| &held.waits);
+            waits.map(Blocked::sleeps).collect()
+        };
+        loop {
+            let before = sleeps();
+            let seen = look(self);
+            if before == sleeps() {
+                return seen;
+            }
+        }
+    }
+
+    fn look_now(&self, slot: usize) -> Seen {
         let sock = self.sock(slot);
         let fdinfo = format!("/proc/self/fdinfo/{}", sock.as_raw_fd());
         let fdinfo = std::fs::read_to_string(fdinfo).expect("fdinfo");
@@ -393,27 +438,7 @@ impl Subject for Sockets {
         }
     }
 
-    /// Another send of the socket may have come after it.
-    fn knows_ids_of_waits(&self) -> bool {
-        false
-    }
-
-    /// As they are listed.
-    fn order_of_repliers(&mut self, slot: usize) -> Vec<String> {
-        let peer = format!("{:x}", self.sock(slot).peer_id());
-        let all = std::fs::read_to_string("/proc/self/net/kbus_bindings");
-        let all = all.expect("/proc/net/kbus_bindings");
-        let lines = all
-            .lines()
-            .map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let mine = lines.filter_map(|columns| match columns[..] {
-            [_, of, _, _, "R", name, ..] if of == peer => Some(name.to_string()),
-            _ => None,
-        });
-        mine.collect()
-    }
-
-    fn look_at_bus(&mut self, bus: usize) -> SeenBus {
+    fn look_at_bus_now(&self, bus: usize) -> SeenBus {
         let info = self.keepers[bus].bus_info().expect("KBUS_BUS_INFO");
         let open = self.slots.iter().flatten().filter(|held| held.bus == bus);
         assert_eq!(info.members as usize, open.count() + 1);

@@ -15,6 +15,7 @@ use kbus_selftests::attack::die_with_parent;
 use kbus_selftests::attack::schedule;
 use kbus_selftests::attack::stay_on;
 use kbus_selftests::attack::Counters;
+use kbus_selftests::process::now;
 use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
 use kbus_selftests::process::Sysctl;
@@ -293,18 +294,6 @@ fn sends_that_wait_in_vain_cost_a_reader_little() {
 const SOCKETS: usize = 10_000;
 /// How many announcements all of them get.
 const NEWS: u64 = 8;
-
-/// Nanoseconds on a clock that all processes share.
-fn now() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: The structure is ours.
-    let r = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    assert_eq!(r, 0, "clock_gettime");
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
 
 /// What is announced: its number, and when that was begun.
 fn word(n: u64) -> [u8; 16] {
