@@ -217,7 +217,12 @@ impl<M: Member> Fanout<'_, M> {
             claim.member.with(|queue| queue.fill(at, serial, &message));
             return;
         }
-        claim.member.reclaim();
+        let own = claim.member.memory() == self.sender.memory();
+        if own {
+            self.denied = Some(Error::NoMem);
+        } else {
+            claim.member.reclaim();
+        }
         self.take_out(&claim.member, at, serial);
         let id = claim.member.id();
         for recipient in self.reached.iter_mut() {
@@ -225,7 +230,7 @@ impl<M: Member> Fanout<'_, M> {
                 (recipient.entry, recipient.tell) = (None, false);
             }
         }
-        if claim.must {
+        if claim.must && !own {
             self.own_is_full |= id == self.sender.id();
             match self.policy {
                 Policy::Wait | Policy::Event { .. } => {

@@ -216,10 +216,7 @@ impl<M: Member> Fanout<'_, M> {
                     Ok(made) => message = Some(made),
                     Err(_) => {
                         cancel(paid);
-                        return match member.memory() == sender.memory() {
-                            true => Err(Error::NoMem.into()),
-                            false => self.lacks_memory(member, must),
-                        };
+                        return self.lacks_memory(member, must);
                     }
                 }
             }
@@ -359,8 +356,12 @@ impl<M: Member> Fanout<'_, M> {
         self.cannot(member, place, must)
     }
 
-    /// The memory cgroup of a socket is full: so is its queue.
+    /// The memory cgroup of a socket is full: so is its queue. If it is the sender's own the sender
+    /// waits for memory.
     pub(super) fn lacks_memory(&mut self, member: &M, must: bool) -> Result<(), Pause<M>> {
+        if member.memory() == self.sender.memory() {
+            return Err(Error::NoMem.into());
+        }
         member.reclaim();
         self.cannot(member, memory_of(member), must)
     }

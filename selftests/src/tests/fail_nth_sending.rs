@@ -344,7 +344,7 @@ fn change(from: u8, to: u8) -> bool {
         .is_ok()
 }
 
-/// A send that waits finds memory or has not begun; a reader who makes room reads, whatever it finds.
+/// A send that waits finds memory, or has not begun, or ends; a reader who makes room reads, whatever it finds.
 fn all_or_wait() {
     let mut trial = Trial::new();
     let full = || {
@@ -378,12 +378,27 @@ fn all_or_wait() {
             TURN.store(WAITING, Ordering::SeqCst);
             let result = wait.by(sender);
             // Who looks has a file open, which counts. It must not find this thread asleep.
-            while TURN.load(Ordering::SeqCst) != IDLE && !change(WAITING, IDLE) {
+            let has_read = loop {
+                if TURN.load(Ordering::SeqCst) == IDLE {
+                    break true;
+                }
+                if change(WAITING, IDLE) {
+                    break false;
+                }
                 thread::yield_now();
+            };
+            match has_read {
+                // It had begun, and what the other thread did is no change of its own.
+                true => or_not(libc::ENOMEM, result),
+                false => result,
             }
-            result
         },
         |[sender, a, b], done| {
+            if done.value == NOT {
+                assert!(done.poor);
+                assert_eq!((a.unread(), b.unread(), sender.last_sent()), (0, 0, 0));
+                return;
+            }
             is_next(sender, done);
             assert_eq!((a.unread(), b.unread()), (1, 1));
         },
