@@ -14,7 +14,7 @@ say "Booting Linux $version, unmodified, to count instructions (about 1 min)"
 result=$LOGS/bench
 bash "$TOP/qemu/boot.sh" "$result" bench "$args" | { grep --line-buffered '^# ' || :; } >&2
 {
-	echo "Linux $version, $(qemu-system-x86_64 --version | sed -n 's/^\(QEMU emulator version [^ ]*\).*/\1/p'), $(date -u +%F)."
+	echo "Linux $version, $("${EMULATOR[@]}" --version | sed -n 's/^\(QEMU emulator version [^ ]*\).*/\1/p'), $(date -u +%F)."
 	grep -v '^# ' "$result"
 } >"$result.md"
 cat "$result.md"

@@ -13,10 +13,11 @@ slow=1 memory=1024
 [ -z "$SANITIZER" ] || slow=10 memory=3072
 # A machine that hangs is ended. It must not be one that is slow because its host does other work.
 limit=${KBUS_VM_SECONDS:-$((2700 * slow))}
+# So is one that has not come as far as the first program, which takes a minute at most.
+boot_limit=600
 console=$result.console
 
 cpus=2
-emulator=(qemu-system-x86_64)
 if [ "$run" = bench ]; then
 	# Time goes on by a nanosecond with each instruction, on one processor. A string instruction counts once for each
 	# turn: without these features copies are made eight bytes a turn and not one.
@@ -26,9 +27,6 @@ elif [ "$run" = timing ]; then
 	# Two processors take turns on one thread of the host. Each instruction of either moves the clock on by eight
 	# nanoseconds, and while both sleep the clock jumps: what else the host does changes no time that the machine sees.
 	accel=(-accel tcg,thread=single -icount shift=3,sleep=off -cpu max,-erms,-fsrm)
-	# QEMU before 8.1 gives one of the two most of the turns. The build root's gives each the same.
-	emulator=("$ROOT/lib64/ld-linux-x86-64.so.2" --library-path "$ROOT/usr/lib/x86_64-linux-gnu"
-		"$ROOT/usr/bin/qemu-system-x86_64" -L "$ROOT/usr/share/qemu" -L "$ROOT/usr/share/seabios")
 # /dev/kvm may be there where it is only a slow emulator: the processor must have the feature itself.
 elif [ -w /dev/kvm ] && grep -qE '^flags.* (vmx|svm)( |$)' /proc/cpuinfo; then
 	accel=(-accel kvm -cpu host)
@@ -39,7 +37,7 @@ else
 	[[ $run != @(reload|cycles) ]] || thread=single
 	accel=(-accel tcg,thread=$thread -cpu max)
 fi
-qemu=("${emulator[@]}" -M q35 "${accel[@]}" -smp $cpus -m $memory -nodefaults -no-reboot -display none
+qemu=("${EMULATOR[@]}" -M q35 "${accel[@]}" -smp $cpus -m $memory -nodefaults -no-reboot -display none
 	-kernel "$KERNELDIR/vmlinuz" -initrd "$OUT/initramfs.cpio")
 # The memory of a machine that is fuzzed is a file: if it crashes, the program that ran is looked for in it.
 if [ "$run" = fuzz ] || [ "$run" = sanitize ]; then
@@ -63,7 +61,7 @@ if [ -n "$SANITIZER" ]; then
 	append="$append kbus.slow=$slow kmemleak=$leaks"
 fi
 
-# An emulated machine sometimes dies while it boots, long before there is a module: of an int3 that has been taken back (see
+# An emulated machine sometimes dies or hangs while it boots, long before there is a module: of an int3 that has been taken back (see
 # above), or, with sanitizers, of an interrupt that comes too early ("wild-memory-access in rcu_is_watching", from
 # identify_boot_cpu()). Then it is booted again. What happens after the first program has said that it runs counts.
 if [ -z "${KBUS_BOOT:-}" ] && [ "$run" != shell ]; then
@@ -98,6 +96,12 @@ while kill -0 $pid 2>/dev/null; do
 		say "error: the machine was still running after $limit s. Its console ends:"
 		tail -n 40 "$console" >&2
 		last_program
+		exit 1
+	fi
+	if [ $((SECONDS - start)) -ge "$boot_limit" ] && ! grep -q '^# booted' "$result"; then
+		kill $pid
+		say "error: the machine has not come as far as the first program after $boot_limit s. Its console ends:"
+		tail -n 5 "$console" >&2
 		exit 1
 	fi
 	sleep 0.2

@@ -3,7 +3,7 @@
 # Gets everything that building and testing needs: the build root, then one kernel. What is there already is kept.
 . "$(dirname "$0")/lib.sh"
 
-need mmdebstrap mmdebstrap qemu-system-x86_64 qemu-system-x86 flock util-linux \
+need mmdebstrap mmdebstrap flock util-linux \
 	/usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 lock_cache
 

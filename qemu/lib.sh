@@ -99,6 +99,11 @@ lock_cache() {
 # The build root is keyed by all that makes it.
 ROOT=$CACHE/root-$(cat "$TOP/qemu/packages" "$TOP/qemu/make-root.sh" | sha256sum | cut -c1-12)
 
+# The emulator is the build root's, so that it is the same one everywhere. (QEMU 7.2 is slow with the selftests, and
+# before 8.1 it gives one of two processors that take turns most of them.)
+EMULATOR=("$ROOT/lib64/ld-linux-x86-64.so.2" --library-path "$ROOT/usr/lib/x86_64-linux-gnu"
+	"$ROOT/usr/bin/qemu-system-x86_64" -L "$ROOT/usr/share/qemu" -L "$ROOT/usr/share/seabios")
+
 # in_root COMMAND...: runs it inside the build root, with this tree and the cache at their own paths.
 in_root() {
 	# shellcheck disable=SC2016
