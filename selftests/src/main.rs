@@ -10,6 +10,7 @@ mod tests;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::os::unix::process::ExitStatusExt;
+use std::panic;
 use std::process::Command;
 use std::process::ExitCode;
 use std::process::ExitStatus;
@@ -25,6 +26,7 @@ use kbus_selftests::attack::schedule;
 use kbus_selftests::attack::stay_on;
 use kbus_selftests::process::slowness;
 use kbus_selftests::process::Child;
+use kbus_selftests::process::Skipped;
 use kbus_selftests::process::SKIPPED;
 use kbus_selftests::sys;
 
@@ -134,8 +136,11 @@ fn main() -> ExitCode {
             eprintln!("no such test: {}", args.filter.join(" "));
             return ExitCode::FAILURE;
         };
-        (test.run)();
-        return ExitCode::SUCCESS;
+        return match panic::catch_unwind(test.run) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(payload) if payload.is::<Skipped>() => ExitCode::from(SKIPPED as u8),
+            Err(payload) => panic::resume_unwind(payload),
+        };
     }
 
     let _ticks = args.timed.then(ticks);

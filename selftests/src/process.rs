@@ -10,7 +10,6 @@ use std::os::fd::AsRawFd;
 use std::os::fd::FromRawFd;
 use std::panic;
 use std::panic::AssertUnwindSafe;
-use std::process;
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -23,10 +22,14 @@ use crate::sys::Res;
 /// Exit code of a test that cannot be run here.
 pub const SKIPPED: i32 = 4;
 
-/// Ends the test (or this child of it) as skipped.
+/// With what a test unwinds that is skipped.
+#[derive(Debug)]
+pub struct Skipped;
+
+/// Ends the test (or this child of it) as skipped. It unwinds, so that what was set is set back.
 pub fn skip(reason: &str) -> ! {
     eprintln!("SKIP {reason}");
-    process::exit(SKIPPED)
+    panic::resume_unwind(Box::new(Skipped))
 }
 
 /// A forked child. Dropped unwaited, it is killed.
@@ -46,6 +49,7 @@ impl Child {
         if pid == 0 {
             let code = match panic::catch_unwind(AssertUnwindSafe(f)) {
                 Ok(()) => 0,
+                Err(payload) if payload.is::<Skipped>() => SKIPPED,
                 Err(_) => 101,
             };
             // SAFETY: Always safe; the parent's exit handlers must not run.
@@ -140,7 +144,7 @@ impl Child {
     fn expect_good_end(&mut self) {
         let status = self.wait_raw();
         if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == SKIPPED {
-            process::exit(SKIPPED);
+            panic::resume_unwind(Box::new(Skipped));
         }
         assert_eq!(status, 0, "wait status of the child {}", self.pid);
     }
