@@ -268,6 +268,29 @@ fn a_memory_cgroup_at_its_limit_is_a_full_queue() {
     }
 }
 
+/// What a socket of the sender's own cgroup lacks is the sender's own lack: it waits for memory, or
+/// fails, and nobody has the message.
+#[test]
+fn the_sender_s_own_memory_cgroup_at_its_limit_is_no_full_queue() {
+    for len in [5, 5000] {
+        for flags in [0, KBUS_ALL_OR_FAIL, KBUS_ALL_OR_WAIT] {
+            let world = World::new(0, 1 << 20);
+            let [sender, rich, poor] =
+                [(1, 7), (2, 8), (3, 7)].map(|(id, group)| world.join_in(id, id as u32, group));
+            for peer in [&rich, &poor] {
+                world.listen(peer, "$.A").unwrap();
+            }
+            mem::fail_group(Some(7));
+            let out = announcement("$.A", flags, &vec![1; len]);
+            assert_eq!(world.send(&sender, out), Err(Error::NoMem));
+            mem::fail_group(None);
+            [&rich, &poor].map(|peer| assert_eq!(peer.counters(), (0, 0, 0, 0, 0)));
+            [&sender, &rich, &poor].map(|peer| world.close(peer));
+            world.assert_empty();
+        }
+    }
+}
+
 /// A reply has been promised: the requester's cgroup goes beyond its limit for it.
 #[test]
 fn a_reply_goes_beyond_the_limit_of_the_requester_s_memory_cgroup() {
