@@ -8,10 +8,14 @@
 //! for those of sends that took several holds of the bus lock (*late* ones): while there are such,
 //! the reader looks for the least id.
 //!
-//! What goes without being read: [`removal`].
+//! What a program can set: [`settings`]. Who waits for room: [`waiting`]. Entries of sends that took
+//! several holds: [`late`]. What goes without being read: [`removal`].
 
+mod late;
 mod offer;
 mod removal;
+mod settings;
+mod waiting;
 
 use super::account::Amount;
 use super::entry::Entry;
@@ -227,93 +231,6 @@ impl<M: Member> Queue<M> {
     /// Payload bytes waiting.
     pub fn bytes(&self) -> u64 {
         self.bytes
-    }
-
-    /// Most messages, waiting and reserved.
-    pub fn limit(&self) -> u32 {
-        self.limit
-    }
-
-    /// Sets the most messages; what waits stays.
-    ///
-    /// After this and other setters that may make room, those of [`Queue::take_all_waiters`] are to
-    /// be woken.
-    pub fn set_limit(&mut self, limit: u32) {
-        self.limit = limit;
-        self.changed();
-    }
-
-    /// It takes a message while its bytes are below this.
-    pub fn byte_limit(&self) -> u64 {
-        self.byte_limit
-    }
-
-    /// Sets the limit of bytes; what waits stays.
-    pub fn set_byte_limit(&mut self, limit: u64) {
-        self.byte_limit = limit;
-        self.changed();
-    }
-
-    /// Reply bytes that each request of this socket reserves.
-    pub fn reply_max(&self) -> u32 {
-        self.reply_max
-    }
-
-    /// Sets what each later request reserves.
-    pub fn set_reply_max(&mut self, bytes: u32) {
-        self.reply_max = bytes;
-    }
-
-    /// Whether it wants one copy of a message, however many bindings match.
-    pub fn once(&self) -> bool {
-        self.once
-    }
-
-    /// Sets that for what is queued from now on.
-    pub fn set_once(&mut self, once: bool) {
-        self.once = once;
-        self.changed();
-    }
-
-    /// Whether, as a listener, nobody fails or waits for it.
-    pub fn lossy(&self) -> bool {
-        self.lossy
-    }
-
-    /// Sets that.
-    pub fn set_lossy(&mut self, lossy: bool) {
-        self.lossy = lossy;
-        self.changed();
-    }
-
-    /// Whether a gap is told by a message of its own.
-    pub fn report_lost(&self) -> bool {
-        self.report_lost
-    }
-
-    /// Sets that; a gap that is there already is told, too.
-    pub fn set_report_lost(&mut self, report: bool) {
-        self.report_lost = report;
-    }
-
-    /// Whether it takes descriptors.
-    pub fn takes_files(&self) -> bool {
-        self.takes_files
-    }
-
-    /// Sets that for what is queued from now on.
-    pub fn set_takes_files(&mut self, takes: bool) {
-        self.takes_files = takes;
-    }
-
-    /// Whether a message of this socket had recipients who do not share a copy.
-    pub(super) fn sends_several(&self) -> bool {
-        self.several
-    }
-
-    /// Notes that.
-    pub(super) fn send_several(&mut self) {
-        self.several = true;
     }
 
     /// Requests read and still owed a reply.
@@ -589,77 +506,6 @@ impl<M: Member> Queue<M> {
         self.report_lost && self.pick().is_none()
     }
 
-    /// An entry of a send that goes on in another hold of the bus lock: what is sent meanwhile goes
-    /// before it.
-    pub(super) fn mark_late(&mut self, at: u32, serial: u64) {
-        let Some(entry) = self.find(at, serial).filter(|entry| !entry.late) else {
-            return;
-        };
-        entry.late = true;
-        // What was missed before it is told with what can be read next.
-        let gap = core::mem::replace(&mut entry.gap, Gap::NONE);
-        self.late = self.late.saturating_add(1);
-        self.gap.add(gap);
-    }
-
-    /// A late entry has been sent: it goes where its id belongs.
-    ///
-    /// Of several copies of one message in a queue the last is to be told first: what came after it
-    /// in the same hold of the bus lock as it was sent is not late, and behind all of them.
-    pub(super) fn settle_late(&mut self, at: u32, serial: u64) {
-        let Some(entry) = self.find(at, serial).filter(|entry| entry.late) else {
-            return;
-        };
-        entry.late = false;
-        // Each urgent one goes before all others, its own other copies too.
-        let urgent = entry.urgent;
-        self.late = self.late.saturating_sub(1);
-        self.put_in_order(at, urgent);
-        // What was missed before it is told with it, if nothing has come after it.
-        let is_last = self.list.last() == Some(at);
-        let gap = self.gap;
-        if let Some(entry) = self.list.get_mut(at).filter(|_| is_last && !urgent) {
-            if gap.last < entry.id() {
-                entry.gap.add(gap);
-                self.gap = Gap::NONE;
-            }
-        }
-    }
-
-    /// Moves an entry to where its id belongs, before or after other copies of the same message.
-    fn put_in_order(&mut self, at: u32, after_equal: bool) {
-        let Some(entry) = self.list.get(at) else {
-            return;
-        };
-        let (id, urgent) = (entry.id(), entry.urgent);
-        let goes_after = |other: &Entry<M>| match (urgent, other.urgent) {
-            (false, true) => true,
-            (true, false) => false,
-            // The latest of the urgent ones is the first.
-            (true, true) => other.id() > id || (after_equal && other.id() == id),
-            (false, false) => match other.id() {
-                0 => false,
-                other => other < id || (after_equal && other == id),
-            },
-        };
-        // From the end: most have come before it.
-        let mut after = self.list.last();
-        while let Some(other) = after {
-            if other != at && self.list.get(other).is_some_and(goes_after) {
-                break;
-            }
-            after = self.list.prev(other);
-        }
-        let mut before = match after {
-            Some(other) => self.list.next(other),
-            None => self.list.first(),
-        };
-        if before == Some(at) {
-            before = self.list.next(at);
-        }
-        self.list.move_before(at, before);
-    }
-
     /// Takes out an entry whose send has failed; also says whether others may have found the queue
     /// full because of it.
     ///
@@ -713,61 +559,5 @@ impl<M: Member> Queue<M> {
         if self.owed.remove(&id).is_some() {
             self.unreplied = self.unreplied.saturating_sub(1);
         }
-    }
-
-    /// Enters a waiter, who sleeps or `polls` and has found this queue full when it had this
-    /// version; gives it back if it has another one now.
-    pub(super) fn enter(
-        &mut self,
-        waiter: WaiterNode<M>,
-        version: u64,
-        polls: bool,
-    ) -> Option<WaiterNode<M>> {
-        if self.version != version || self.read_shut() {
-            return Some(waiter);
-        }
-        self.waiters.add(waiter, polls);
-        None
-    }
-
-    /// Takes a waiter out again.
-    pub(super) fn leave(&mut self, age: u64) -> Option<WaiterNode<M>> {
-        self.waiters.remove(age)
-    }
-
-    /// Takes out those who sleep and are to be woken, if there is room. Also says whether others
-    /// poll, who are to be told as well ([`Queue::take_polling`]).
-    pub(super) fn take_waiters(&mut self) -> (Woken<M>, bool) {
-        if self.waiters.is_empty() || !self.has_room() {
-            return (Woken::nobody(), false);
-        }
-        // No more than have room: of two that want one place the older is to have it.
-        let free = self.limit.saturating_sub(self.held());
-        (
-            self.waiters.take(free as usize, self.version),
-            self.waiters.poll(),
-        )
-    }
-
-    /// Takes out some of those who poll for room, as [`Waiters::take_polling`] does.
-    pub(super) fn take_polling(&mut self, round: &mut (u64, u64)) -> (Woken<M>, bool) {
-        self.waiters.take_polling(round, self.version)
-    }
-
-    /// Takes out the oldest of those who sleep and are of this age or younger, whether there is
-    /// room or not.
-    pub(super) fn take_waiter_from(&mut self, age: u64) -> Option<WaiterNode<M>> {
-        self.waiters.take_from(age)
-    }
-
-    /// Something other than room has changed for those who wait for this queue.
-    pub(super) fn bump(&mut self) {
-        self.changed();
-    }
-
-    /// Remembers where a send was refused that must not wait, or forgets it; returns what was
-    /// remembered before.
-    pub(super) fn block(&mut self, blocked: Option<Blocked<M>>) -> Option<Blocked<M>> {
-        core::mem::replace(&mut self.blocked, blocked)
     }
 }
