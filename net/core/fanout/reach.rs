@@ -408,6 +408,7 @@ fn put<M: Member>(member: &M, offer: &mut Offer<'_, M>) -> Result<Offered, Alloc
                 offer.seat = Some(member.within(|| Node::new(user, 1))?);
             }
             Offered::NeedsChunk => offer.chunk = Some(member.within(Chunk::new)?),
+            Offered::NoMemory => return Err(AllocError),
             offered => return Ok(offered),
         }
     }

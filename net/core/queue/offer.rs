@@ -66,6 +66,8 @@ pub(in super::super) enum Offered {
     NeedsSeat,
     /// [`Offer::chunk`] is needed.
     NeedsChunk,
+    /// There is no memory for a longer list of chunks.
+    NoMemory,
 }
 
 impl<M: Member> Queue<M> {
@@ -102,7 +104,7 @@ impl<M: Member> Queue<M> {
         match self.promise(&mut offer.chunk) {
             Ok(true) => {}
             Ok(false) => return Offered::NeedsChunk,
-            Err(_) => return Offered::Full(self.version),
+            Err(_) => return Offered::NoMemory,
         }
         let Some(place) = Charge::new(&offer.payer.messages, 1) else {
             return Offered::PayerBroke;

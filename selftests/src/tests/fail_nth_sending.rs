@@ -283,7 +283,8 @@ fn all_or_none() {
         |[sender, ..]| or_not(libc::EAGAIN, wait.by(sender)),
         |[sender, a, b], done| {
             assert_eq!((done.value, a.unread()), (NOT, 0));
-            assert_eq!(sender.poll(libc::POLLOUT, 0), 0);
+            // Without memory to be told by, it may try again at once.
+            assert!(done.poor || sender.poll(libc::POLLOUT, 0) == 0);
             b.recv().expect("what fills it");
             assert_eq!(sender.poll(libc::POLLOUT, 0), libc::POLLOUT);
         },
