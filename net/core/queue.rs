@@ -122,6 +122,8 @@ pub struct Queue<M: Member> {
     blocked: Option<Blocked<M>>,
     /// Changes whenever there may be more room than before.
     version: u64,
+    /// So it does, but not for room that a failed send gives back.
+    news: u64,
     closed: bool,
     read_shut: bool,
     write_shut: bool,
@@ -162,6 +164,7 @@ impl<M: Member> Queue<M> {
             waiters: Waiters::new(),
             blocked: None,
             version: 0,
+            news: 0,
             closed: false,
             read_shut: false,
             write_shut: false,
@@ -285,6 +288,7 @@ impl<M: Member> Queue<M> {
     /// There may be more room than before.
     fn changed(&mut self) {
         self.version = self.version.wrapping_add(1);
+        self.news = self.news.wrapping_add(1);
     }
 
     /// The slot of the entry that is to be read next.
@@ -506,11 +510,11 @@ impl<M: Member> Queue<M> {
         self.report_lost && self.pick().is_none()
     }
 
-    /// Takes out an entry whose send has failed; also says whether others may have found the queue
-    /// full because of it.
+    /// Takes out an entry whose send has failed; also says whether somebody may wait for its room.
     ///
-    /// Those who sleep are not told of that room, as of none that a failed send had: see
-    /// [`Charge::cancel`](super::account::Charge::cancel). They try again by themselves.
+    /// Whoever has read meanwhile found the queue full of it, and told nobody of the room that there
+    /// is now. But that of the entry itself is no news for those who sleep, as none is that a failed
+    /// send had: see [`Charge::cancel`](super::account::Charge::cancel).
     pub(super) fn cancel(&mut self, at: u32, serial: u64) -> Option<(Entry<M>, bool)> {
         self.find(at, serial)?;
         let was_full = !self.has_room();
@@ -518,11 +522,12 @@ impl<M: Member> Queue<M> {
         if let Some(place) = entry.place.take() {
             place.cancel();
         }
-        let seen = entry.late && was_full && self.has_room();
-        if seen {
-            self.changed();
+        let has_room = was_full && self.has_room();
+        if has_room && entry.late {
+            // Others may have looked between two holds of the bus lock.
+            self.version = self.version.wrapping_add(1);
         }
-        Some((entry, seen))
+        Some((entry, has_room && !self.waiters.is_empty()))
     }
 
     /// Takes an entry out; what was missed before it is told with the next one.

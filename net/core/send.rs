@@ -21,6 +21,7 @@ use super::peer::Peer;
 use super::queue::Member;
 use super::reply;
 use super::slots::Chunk;
+use super::wait;
 use super::wait::Place;
 
 pub use super::outgoing::Outgoing;
@@ -47,7 +48,15 @@ struct Reservation<M: Member> {
 impl<M: Member> Drop for Reservation<M> {
     fn drop(&mut self) {
         if let Some(requester) = self.requester.take() {
-            requester.with(|queue| queue.unreserve(self.reply));
+            // Whoever has read meanwhile found the queue full of it.
+            let room = requester.with(|queue| {
+                let was_full = !queue.has_room();
+                queue.unreserve(self.reply);
+                was_full && queue.has_room() && queue.is_waited_for()
+            });
+            if room {
+                wait::tell(&requester);
+            }
         }
     }
 }

@@ -70,7 +70,7 @@ pub fn enter<M: Member>(
         Place::Queue(member, version) => {
             let node = room.fill(age, (waiter.clone(), *version));
             member
-                .with(|queue| queue.enter(node, *version, waiter.polls))
+                .with(|queue| queue.enter((age, node), *version, waiter.polls))
                 .is_none()
         }
         Place::Budget(member, version) => {

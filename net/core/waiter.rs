@@ -102,6 +102,18 @@ impl<M: Peer> Waiters<M> {
         });
     }
 
+    /// The same for one of this age who has tried what it waits for in that version.
+    pub(super) fn add_with(&mut self, waiter: WaiterNode<M>, age: u64, tried: u64, polls: bool) {
+        self.add(waiter, polls);
+        let all = match polls {
+            true => &mut self.polling,
+            false => &mut self.sleeping,
+        };
+        if let Some((_, version)) = all.get_mut(&age) {
+            *version = tried;
+        }
+    }
+
     /// Takes one out.
     pub fn remove(&mut self, age: u64) -> Option<WaiterNode<M>> {
         let sleeping = self.sleeping.remove(&age);

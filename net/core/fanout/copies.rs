@@ -17,6 +17,7 @@ use super::super::message::Stamp;
 use super::super::message::Stamped;
 use super::super::payer::Payer;
 use super::super::queue::Member;
+use super::super::wait;
 use super::super::wait::Place;
 use super::end::cancel;
 use super::Fanout;
@@ -223,7 +224,9 @@ impl<M: Member> Fanout<'_, M> {
         } else {
             claim.member.reclaim();
         }
-        self.take_out(&claim.member, at, serial);
+        if self.take_out(&claim.member, at, serial) {
+            wait::tell(&claim.member);
+        }
         let id = claim.member.id();
         for recipient in self.reached.iter_mut() {
             if recipient.member.id() == id && recipient.entry == Some((at, serial)) {

@@ -100,7 +100,7 @@ impl<M: Member> Fanout<'_, M> {
         let mut reached = core::mem::replace(&mut self.reached, Recipients::new());
         for recipient in reached.iter_mut().skip(from) {
             if let Some((at, serial)) = recipient.entry.take() {
-                self.take_out(&recipient.member, at, serial);
+                recipient.room |= self.take_out(&recipient.member, at, serial);
             }
         }
         self.reached = reached;
@@ -112,7 +112,11 @@ impl<M: Member> Fanout<'_, M> {
             self.give_back(claim.key, claim.paid);
         }
         self.withdraw(0);
-        drop(core::mem::replace(&mut self.reached, Recipients::new()));
+        let mut reached = core::mem::replace(&mut self.reached, Recipients::new());
+        for recipient in reached.iter_mut().filter(|recipient| recipient.room) {
+            wait::tell(&recipient.member);
+        }
+        drop(reached);
         if let Some((key, message)) = self.copies.first.take() {
             if let Some(unsent) = Message::take_back(message) {
                 if core::mem::take(&mut self.moved) {
@@ -150,18 +154,16 @@ impl<M: Member> Fanout<'_, M> {
         cancel(paid);
     }
 
-    /// Takes one entry out, and keeps what is owed for it. It is late only where the bus is not
-    /// locked, and then those who poll are told of its room.
-    pub(super) fn take_out(&mut self, member: &M, at: u32, serial: u64) {
-        let Some((mut entry, seen)) = member.with(|queue| queue.cancel(at, serial)) else {
-            return;
+    /// Takes one entry out, and keeps what is owed for it. Says whether somebody may wait for its
+    /// room, who is to be told when no lock is held.
+    pub(super) fn take_out(&mut self, member: &M, at: u32, serial: u64) -> bool {
+        let Some((mut entry, room)) = member.with(|queue| queue.cancel(at, serial)) else {
+            return false;
         };
         if let Some(obligation) = entry.obligation.take() {
             self.obligation = Some(obligation);
         }
-        if seen {
-            wait::wake_polling(|round| member.with(|queue| queue.take_polling(round)));
-        }
+        room
     }
 
     /// Begins anew, with copies that share their stamp.

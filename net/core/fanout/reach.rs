@@ -128,6 +128,7 @@ impl<M: Member> Fanout<'_, M> {
             member: requester.clone(),
             entry: Some(entry),
             tell: true,
+            room: false,
             hears: 0,
             once: false,
         });
@@ -265,6 +266,7 @@ impl<M: Member> Fanout<'_, M> {
             member: member.clone(),
             entry: Some((slot, serial)),
             tell: true,
+            room: false,
             hears: 0,
             once: matches!(cause, Cause::Once { .. }),
         });
@@ -329,6 +331,7 @@ impl<M: Member> Fanout<'_, M> {
             member: member.clone(),
             entry,
             tell: entry.is_some(),
+            room: false,
             hears: bus.sock(member).map_or(0, |sock| sock.hears),
             once: false,
         });
@@ -377,6 +380,7 @@ impl<M: Member> Fanout<'_, M> {
                 member: member.clone(),
                 entry: None,
                 tell: false,
+                room: false,
                 hears: 0,
                 once: false,
             });

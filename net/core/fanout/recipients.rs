@@ -19,6 +19,8 @@ pub(super) struct Recipient<M> {
     pub(super) entry: Option<(u32, u64)>,
     /// Whether it is to be woken.
     pub(super) tell: bool,
+    /// Whether those may have room who wait for its queue, as its entry was taken out.
+    pub(super) room: bool,
     /// Bindings that match bind events, of a listener who has missed one that it cannot miss.
     pub(super) hears: u32,
     /// Whether it is the one copy of a socket that wants each message once.

@@ -13,14 +13,19 @@ impl<M: Member> Queue<M> {
     /// version; gives it back if it has another one now.
     pub(in super::super) fn enter(
         &mut self,
-        waiter: WaiterNode<M>,
+        (age, waiter): (u64, WaiterNode<M>),
         version: u64,
         polls: bool,
     ) -> Option<WaiterNode<M>> {
         if self.version != version || self.read_shut() {
             return Some(waiter);
         }
-        self.waiters.add(waiter, polls);
+        // As nothing has changed since it looked, it has looked at the latest news.
+        let tried = match polls {
+            true => self.version,
+            false => self.news,
+        };
+        self.waiters.add_with(waiter, age, tried, polls);
         None
     }
 
@@ -38,7 +43,7 @@ impl<M: Member> Queue<M> {
         // No more than have room: of two that want one place the older is to have it.
         let free = self.limit.saturating_sub(self.held());
         (
-            self.waiters.take(free as usize, self.version),
+            self.waiters.take(free as usize, self.news),
             self.waiters.poll(),
         )
     }
