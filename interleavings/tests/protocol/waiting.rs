@@ -154,7 +154,6 @@ fn two_sends_with_a_queue_in_common() {
 /// not have been silent for it.
 #[test]
 fn room_that_another_send_had_for_a_moment() {
-    kbus_interleavings::let_waiters_look_again();
     explore(|net| {
         let (sender, other) = (Arc::new(net.socket()), Arc::new(net.socket()));
         // There is room for one copy of what waits, which wants two.
