@@ -68,7 +68,7 @@ use kernel::{
 /// A socket.
 ///
 /// All locks are spinlocks, so that nobody who holds one can be preempted. The bus's comes before
-/// `queue`; `settings` and `reading` are taken alone. None is held over a copy from or to user
+/// `queue`; `settings` and `reads` are taken alone. None is held over a copy from or to user
 /// space, nor over anything that the file system does.
 #[pin_data]
 pub(crate) struct Endpoint {

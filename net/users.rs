@@ -236,10 +236,11 @@ impl Users {
             from = this.each_from(id, |user| {
                 if woken.is_none() && user.payer.take_ring() {
                     rung = Some(user.payer.id());
-                    woken = Some(user.untried());
+                    // First: what is given back after the look at the version rings again.
                     if !user.waiters.is_empty() {
                         user.payer.begin_waiting();
                     }
+                    woken = Some(user.untried());
                 } else if woken.is_some() {
                     // Another hold: this one has found enough.
                     return false;

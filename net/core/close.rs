@@ -118,6 +118,8 @@ pub fn shutdown_write<S: Shared>(shared: &S, member: &S::Member) -> Result<(), E
         }
     });
     settle_all(shared, owed);
+    // What was read while the others were taken out.
+    settle_all(shared, member.with(|queue| queue.shut_write()));
     wait::wake_all(member);
     member.wake_senders();
     forget_repliers(shared, member, &mut replies);

@@ -256,6 +256,7 @@ impl<'a, M: Member> Fanout<'a, M> {
                 more: Map::new(),
                 left: (None, Map::new()),
                 files: Map::new(),
+                lacking: Map::new(),
             },
             reached: Recipients::new(),
             earlier: 0,
@@ -337,16 +338,26 @@ impl<'a, M: Member> Fanout<'a, M> {
                     }
                 }
                 Err(Pause::List) => {
-                    if !self.reached.prepare(false) {
+                    if !self.reached.prepare(false) || self.note_once().is_err() {
                         break Error::NoMem.into();
                     }
                 }
-                Err(Pause::Copy) => self.copy(),
+                Err(Pause::Copy) => {
+                    if self.note_once().is_err() {
+                        break Error::NoMem.into();
+                    }
+                    self.copy();
+                }
                 Err(Pause::Several) => self.start_again(),
                 Err(Pause::Refused(refusal)) => break refusal,
             }
         };
         self.cancel();
+        let refusal = match (refusal, self.full.take()) {
+            // Of the version that its queue has now.
+            (Refusal::Full { own, .. }, Some(place)) => Refusal::Full { place, own },
+            (refusal, _) => refusal,
+        };
         Err(Unsent {
             refusal,
             content: self.content,

@@ -80,6 +80,16 @@ pub struct Consumed<M: Member> {
     pub(super) trimmed: Option<Slots<Entry<M>>>,
 }
 
+/// Room of a queue that a failed send has given back.
+#[derive(Clone, Copy)]
+pub(super) struct GivenBack {
+    /// The version of the queue before and after that.
+    pub(super) from: u64,
+    pub(super) to: u64,
+    /// Whether somebody may wait for it.
+    pub(super) awaited: bool,
+}
+
 /// The queue of one socket with its ledger of requests owed.
 ///
 /// # Invariants
@@ -124,6 +134,8 @@ pub struct Queue<M: Member> {
     version: u64,
     /// So it does, but not for room that a failed send gives back.
     news: u64,
+    /// How often a send of another socket was told that it is full.
+    refusals: u64,
     closed: bool,
     read_shut: bool,
     write_shut: bool,
@@ -165,6 +177,7 @@ impl<M: Member> Queue<M> {
             blocked: None,
             version: 0,
             news: 0,
+            refusals: 0,
             closed: false,
             read_shut: false,
             write_shut: false,
@@ -221,9 +234,19 @@ impl<M: Member> Queue<M> {
         !self.waiters.is_empty()
     }
 
-    /// Whether nothing waits, sent or pending.
-    pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+    /// A send of another socket is told that it is full.
+    pub(super) fn count_refusal(&mut self) {
+        self.refusals = self.refusals.wrapping_add(1);
+    }
+
+    /// How often that was so.
+    pub(super) fn refusals(&self) -> u64 {
+        self.refusals
+    }
+
+    /// Whether a message waits that was sent.
+    pub(super) fn has_sent(&self) -> bool {
+        self.pick().is_some()
     }
 
     /// Changes whenever there may be more room than before.
@@ -507,7 +530,8 @@ impl<M: Member> Queue<M> {
             Some(entry) => entry.gap.add(missed),
             None => self.gap.add(missed),
         }
-        self.report_lost && self.pick().is_none()
+        // Where entries are late it may be told once too often: to look at all of them takes long.
+        self.report_lost && (self.late > 0 || self.pick().is_none())
     }
 
     /// Takes out an entry whose send has failed; also says whether somebody may wait for its room.
@@ -515,19 +539,27 @@ impl<M: Member> Queue<M> {
     /// Whoever has read meanwhile found the queue full of it, and told nobody of the room that there
     /// is now. But that of the entry itself is no news for those who sleep, as none is that a failed
     /// send had: see [`Charge::cancel`](super::account::Charge::cancel).
-    pub(super) fn cancel(&mut self, at: u32, serial: u64) -> Option<(Entry<M>, bool)> {
+    pub(super) fn cancel(&mut self, at: u32, serial: u64) -> Option<(Entry<M>, GivenBack)> {
         self.find(at, serial)?;
-        let was_full = !self.has_room();
         let mut entry = self.take_with_gap(at)?;
         if let Some(place) = entry.place.take() {
             place.cancel();
         }
-        let has_room = was_full && self.has_room();
-        if has_room && entry.late {
-            // Others may have looked between two holds of the bus lock.
+        let late = entry.late;
+        Some((entry, self.given_back(late)))
+    }
+
+    /// A failed send has given room back, which others may have `seen` taken.
+    pub(super) fn given_back(&mut self, seen: bool) -> GivenBack {
+        let from = self.version;
+        if seen {
             self.version = self.version.wrapping_add(1);
         }
-        Some((entry, has_room && !self.waiters.is_empty()))
+        GivenBack {
+            from,
+            to: self.version,
+            awaited: !self.waiters.is_empty() && self.has_room(),
+        }
     }
 
     /// Takes an entry out; what was missed before it is told with the next one.

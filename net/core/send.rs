@@ -43,21 +43,31 @@ pub enum Sent<M: Member> {
 struct Reservation<M: Member> {
     requester: Option<M>,
     reply: Amount,
+    /// What [`Queue::refusals`](super::queue::Queue) were then.
+    refusals: u64,
+}
+
+impl<M: Member> Reservation<M> {
+    /// Gives it back. A send that was refused for want of room waits for what is there after that.
+    fn cancel(&mut self, refusal: Option<&mut Refusal<M>>) {
+        let Some(requester) = self.requester.take() else {
+            return;
+        };
+        // Whoever has read meanwhile found the queue full of it.
+        let (reply, refusals) = (self.reply, self.refusals);
+        let room = requester.with(|queue| queue.cancel_reserved(reply, refusals));
+        if let Some(Refusal::Full { place, .. }) = refusal {
+            place.follow(&requester, room.from, room.to);
+        }
+        if room.awaited {
+            wait::tell(&requester);
+        }
+    }
 }
 
 impl<M: Member> Drop for Reservation<M> {
     fn drop(&mut self) {
-        if let Some(requester) = self.requester.take() {
-            // Whoever has read meanwhile found the queue full of it.
-            let room = requester.with(|queue| {
-                let was_full = !queue.has_room();
-                queue.unreserve(self.reply);
-                was_full && queue.has_room() && queue.is_waited_for()
-            });
-            if room {
-                wait::tell(&requester);
-            }
-        }
+        self.cancel(None);
     }
 }
 
@@ -172,6 +182,7 @@ fn request<S: Shared>(
     let mut reservation = Reservation {
         requester: None,
         reply: Amount::NONE,
+        refusals: 0,
     };
     let mut chunk = None;
     let (obligation, asked) = loop {
@@ -182,13 +193,18 @@ fn request<S: Shared>(
             };
             let bytes = u64::from(wanted.min(bus.max_msg));
             let reply = Amount { bytes, messages: 1 };
-            match member.with(|queue| queue.reserve(reply, payer.left(), &mut chunk))? {
+            let (held, refusals) = member.with(|queue| {
+                let held = queue.reserve(reply, payer.left(), &mut chunk);
+                (held, queue.refusals())
+            });
+            match held? {
                 Some(true) => {}
                 Some(false) => return Err(Refusal::Error(Error::NoBufs)),
                 None => return Ok(None),
             }
             reservation.requester = Some(member.clone());
             reservation.reply = reply;
+            reservation.refusals = refusals;
             let bus_bytes = bus.charge(member, bytes).ok_or(Error::NoBufs)?;
             let held = Charge::new(&payer.bytes, bytes).ok_or(Error::NoBufs)?;
             let held_place = Charge::new(&payer.messages, 1).ok_or(Error::NoBufs)?;
@@ -243,7 +259,9 @@ fn request<S: Shared>(
             if let Some(obligation) = unsent.obligation {
                 Obligation::cancel(obligation);
             }
-            Err(unsent.refusal)
+            let mut refusal = unsent.refusal;
+            reservation.cancel(Some(&mut refusal));
+            Err(refusal)
         }
     }
 }

@@ -157,9 +157,11 @@ pub fn block<M: Member>(member: &M, place: &Place<M>) {
         return;
     };
     let age = next_age();
+    // Entered first: what is remembered by the socket is what another thread of it takes out.
+    let entered = enter(place, age, &waiter, room);
     let blocked = (place.clone(), age, waiter.clone());
     forget(member.with(|queue| queue.block(Some(blocked))));
-    if !enter(place, age, &waiter, room) {
+    if !entered {
         waiter.wake();
     }
 }

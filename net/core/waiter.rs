@@ -211,6 +211,18 @@ pub enum Place<M: Peer> {
     Time,
 }
 
+impl<M: Peer> Place<M> {
+    /// The queue of a socket has another version for what the refused send itself has given back:
+    /// that is no reason to try again.
+    pub(super) fn follow(&mut self, member: &M, from: u64, to: u64) {
+        if let Place::Queue(of, version) = self {
+            if of.id() == member.id() && *version == from {
+                *version = to;
+            }
+        }
+    }
+}
+
 impl<M: Peer> Clone for Place<M> {
     fn clone(&self) -> Self {
         match self {

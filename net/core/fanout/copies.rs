@@ -30,6 +30,9 @@ const SMALL: u64 = 512;
 /// A copy of descriptors takes as long as so many recipients.
 const FILES_COST: usize = 8;
 
+/// What is left of a budget of this version.
+pub(super) type Left = (Amount, u64);
+
 /// A copy of a message.
 pub(super) type Copy<M> = Arc<Message<M>>;
 
@@ -40,10 +43,13 @@ pub(super) type Who = (u64, usize);
 pub(super) struct Copies<M: Member> {
     pub(super) first: Option<(Who, Copy<M>)>,
     pub(super) more: Map<Who, Copy<M>>,
-    /// What users had left before this message: the first of them, and others.
-    pub(super) left: (Option<(u64, Amount)>, Map<u64, Amount>),
+    /// What users had left before this message, and the version of their budgets then: the first of
+    /// them, and others.
+    pub(super) left: (Option<(u64, Left)>, Map<u64, Left>),
     /// Copies of the descriptors.
     pub(super) files: Map<Who, M::Files>,
+    /// For whom there was no memory: it is not tried again for each binding.
+    pub(super) lacking: Map<Who, ()>,
 }
 
 impl<M: Member> Copies<M> {
@@ -57,16 +63,21 @@ impl<M: Member> Copies<M> {
 
     /// What this user had left before any queue of its had the message: one queue is not refused
     /// for what another one has got of it.
-    pub(super) fn left_of(&mut self, payer: &Payer) -> Amount {
+    pub(super) fn left_of(&mut self, payer: &Payer) -> Left {
+        // The version first: what is given back after that changes it.
+        let look = || {
+            let version = payer.version();
+            (payer.left(), version)
+        };
         let (first, more) = &mut self.left;
-        let (id, left) = first.get_or_insert_with(|| (payer.id(), payer.left()));
+        let (id, left) = first.get_or_insert_with(|| (payer.id(), look()));
         if *id == payer.id() {
             return *left;
         }
         if let Some(left) = more.get(&payer.id()) {
             return *left;
         }
-        let left = payer.left();
+        let left = look();
         // Without memory to remember it, it is what is left now.
         if let Ok(node) = Node::new(payer.id(), left) {
             let _ = more.insert(node);
@@ -213,10 +224,21 @@ impl<M: Member> Fanout<'_, M> {
                 }
             }
         };
-        cancel(claim.paid.take());
         if let Ok(message) = made {
+            cancel(claim.paid.take());
             claim.member.with(|queue| queue.fill(at, serial, &message));
             return;
+        }
+        if self.need(&claim.member) == Need::Promised {
+            // What was held for the reply is held again when all of it is taken out.
+            self.denied = Some(Error::NoMem);
+            self.claim = Some(claim);
+            return;
+        }
+        cancel(claim.paid.take());
+        match Node::new(claim.key, ()) {
+            Ok(node) => drop(self.copies.lacking.insert(node)),
+            Err(_) => self.denied = Some(Error::NoMem),
         }
         let own = claim.member.memory() == self.sender.memory();
         if own {
@@ -248,7 +270,7 @@ impl<M: Member> Fanout<'_, M> {
 /// Where to wait until there may be memory of a socket's cgroup: what it reads gives some back.
 /// When it has nothing to read nobody tells of that.
 pub(super) fn memory_of<M: Member>(member: &M) -> Place<M> {
-    match member.with(|queue| (!queue.is_empty()).then_some(queue.version())) {
+    match member.with(|queue| queue.has_sent().then_some(queue.version())) {
         Some(version) => Place::Queue(member.clone(), version),
         None => Place::Time,
     }

@@ -163,7 +163,10 @@ impl<M: Member> Fanout<'_, M> {
         if let Some(obligation) = entry.obligation.take() {
             self.obligation = Some(obligation);
         }
-        room
+        if let Some(place) = &mut self.full {
+            place.follow(member, room.from, room.to);
+        }
+        room.awaited
     }
 
     /// Begins anew, with copies that share their stamp.

@@ -163,9 +163,7 @@ impl<M: Member> Fanout<'_, M> {
         let same = payer.id() == member.payer().id();
         let may_fill = sender.user() == bus.owner || sender.payer().id() == member.payer().id();
         let stranger = (!may_fill).then_some(sender.payer().id());
-        // Before it is seen that there is too little.
-        let version = member.payer().version();
-        let mut left = self.copies.left_of(member.payer());
+        let (mut left, version) = self.copies.left_of(member.payer());
         if event {
             left.bytes = u64::MAX;
         }
@@ -187,6 +185,9 @@ impl<M: Member> Fanout<'_, M> {
         let mut paid = None;
         let mut message = self.copies.get(key).cloned();
         if message.is_none() {
+            if self.copies.lacking.get(&key).is_some() {
+                return self.lacks_memory(member, must);
+            }
             // Room is looked for before there is a copy.
             match member.with(|queue| queue.weigh(left, stranger)) {
                 Offered::Put(..) => {}
@@ -348,7 +349,12 @@ impl<M: Member> Fanout<'_, M> {
         (must, asked): (bool, bool),
     ) -> Result<(), Pause<M>> {
         let place = match offered {
-            Offered::Full(version) => Place::Queue(member.clone(), version),
+            Offered::Full(version) => {
+                if must && member.id() != self.sender.id() {
+                    member.with(Queue::count_refusal);
+                }
+                Place::Queue(member.clone(), version)
+            }
             Offered::PayerBroke if asked => {
                 self.denied = Some(Error::DQuot);
                 return Ok(());

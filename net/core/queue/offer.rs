@@ -16,6 +16,7 @@ use super::super::message::Message;
 use super::super::obligation::Obligation;
 use super::super::payer::Payer;
 use super::super::slots::Chunk;
+use super::GivenBack;
 use super::Member;
 use super::Queue;
 
@@ -179,6 +180,13 @@ impl<M: Member> Queue<M> {
         self.reserved = self.reserved.saturating_sub(1);
         self.own = self.own.minus(reply);
         !self.read_shut()
+    }
+
+    /// Gives the slot of a request back that was not sent, as [`Queue::cancel`] does; there were so
+    /// many `refusals` when it was reserved.
+    pub(in super::super) fn cancel_reserved(&mut self, reply: Amount, refusals: u64) -> GivenBack {
+        self.unreserve(reply);
+        self.given_back(self.refusals != refusals)
     }
 
     /// Whether a reply of `len` bytes, longer than was reserved, fits; the socket's user has

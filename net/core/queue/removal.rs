@@ -107,11 +107,11 @@ impl<M: Member> Queue<M> {
             let Some(entry) = self.list.get_mut(at) else {
                 break;
             };
+            looks += 1;
             if entry.serial > until || entry.looked_at == number {
                 continue;
             }
             entry.looked_at = number;
-            looks += 1;
             match judge(entry) {
                 Verdict::Keep => continue,
                 Verdict::Disown => {

@@ -268,6 +268,38 @@ fn a_memory_cgroup_at_its_limit_is_a_full_queue() {
     }
 }
 
+/// A reply for which there is no memory at all is still owed, and all that was held for it still is.
+#[test]
+fn a_reply_without_memory_is_owed_with_all_that_is_held_for_it() {
+    for len in [5, 4096, 5000] {
+        let world = World::new(0, 1 << 20);
+        let (asks, answers) = (world.join_in(1, 1, 7), world.join_in(2, 2, 8));
+        let hears = world.join_in(3, 3, 9);
+        world.replier(&answers, "$.A").unwrap();
+        let id = world.request(&asks, "$.A", b"question").unwrap();
+        assert!(answers.read().is_some());
+        world.listen(&hears, "$.A").unwrap();
+        let held = || (asks.counters(), world.users.used(1), world.bytes());
+        let before = held();
+        for k in 0..MANY {
+            mem::fail_after(Some(k));
+            let result = world.reply(&answers, asks.id(), id, &vec![1; len]);
+            mem::fail_after(None);
+            if result.is_ok() {
+                break;
+            }
+            assert_eq!(result, Err(Error::NoMem), "{len} bytes, allocation {k}");
+            assert_eq!(held(), before, "{len} bytes, allocation {k}");
+        }
+        assert_eq!(asks.read().expect("the reply").len, len);
+        [&asks, &answers, &hears].map(|peer| {
+            while peer.read().is_some() {}
+            world.close(peer)
+        });
+        world.assert_empty();
+    }
+}
+
 /// What a socket of the sender's own cgroup lacks is the sender's own lack: it waits for memory, or
 /// fails, and nobody has the message.
 #[test]
