@@ -25,13 +25,13 @@ count_host_tests() {
 }
 
 say "Host tests"
-if ! step "host tests" "8 min, later 1 min" host_tests && ! grep -q '^test result: FAILED' "$LOGS/host-tests.log"; then
+if ! step "host tests" "5 min, later 1 min" host_tests && ! grep -q '^test result: FAILED' "$LOGS/host-tests.log"; then
 	failed=$((failed + 1))
 fi
 count_host_tests
 
 if [ -z "$only" ]; then
-	usual="7 min, later 20 s"
+	usual="2 min, later 20 s"
 	for target in names addresses calls core; do
 		check "fuzz $target" "$usual" bash "$TOP/qemu/fuzz.sh" 15 "$target"
 		say "     $(grep '^fuzz ' "$LOGS/fuzz-$target.log")"
@@ -49,7 +49,7 @@ say "Selftests on Linux $(<"$KERNELDIR/version"), unmodified"
 bash "$TOP/qemu/image.sh"
 # Some names are those of tests of one kind only.
 any() { [ -n "$(in_root "$WORK/programs/kbus-selftests" --list "$@" ${only:+"$only"})" ]; }
-! any || boot test 2 "6 min" "$only"
+! any || boot test 2 "4 min" "$only"
 
 # Boots that take one of the host's processors each: two lanes of them. What measures time counts instructions, so that
 # the other lane changes no result.
@@ -63,15 +63,14 @@ else
 	KERNEL=debug bash "$TOP/qemu/image.sh"
 	leaky=(guarantee events events_switching rights rights_in_flight rights_receiving)
 	leaky+=(paths mounts namespaces credentials)
-	leaky+=(fail_nth_sockets fail_nth_sending fail_nth_reading fail_nth_several fail_nth_closing)
 	# The same tests, in one form, on a kernel that finds what others overlook.
-	KERNEL=debug run_boot sanitize "25 min" &
+	KERNEL=debug run_boot sanitize "12 min" &
 	lane=$!
 	run_boot timing "8 min"
 	run_boot reload "2 min"
 	# Leaks are looked for in a boot of their own.
 	KERNEL=debug run_boot cycles "2 min" 20
-	KERNEL=debug run_boot leaks "8 min" "$(IFS=,; echo "${leaky[*]}")"
+	KERNEL=debug run_boot leaks "5 min" "$(IFS=,; echo "${leaky[*]}")"
 	wait "$lane"
 	tally timing 1
 	tally reload 1
