@@ -349,6 +349,10 @@ impl Peer for Arc<Endpoint> {
         self.memory.id()
     }
 
+    fn task_memory(&self) -> usize {
+        MemoryCgroup::current().id()
+    }
+
     fn within<R>(&self, f: impl FnOnce() -> R) -> R {
         self.memory.charge(f)
     }

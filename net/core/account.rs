@@ -268,6 +268,13 @@ impl Charge {
         taken
     }
 
+    /// Takes what is lacking to so much, beyond the limit if need be.
+    pub fn force_to(&mut self, amount: u64) {
+        let more = amount.saturating_sub(self.amount);
+        self.account.force(more);
+        self.amount = self.amount.saturating_add(more);
+    }
+
     /// Gives all but so much back.
     pub fn shrink_to(&mut self, amount: u64) {
         let less = self.amount.saturating_sub(amount);

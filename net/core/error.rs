@@ -11,6 +11,8 @@ pub enum Error {
     Perm,
     /// An allocation failed.
     NoMem,
+    /// The same, and what was to be sent is lost: it cannot be tried again.
+    Spent,
     /// The name belongs to another user's wildcard replier.
     Acces,
     /// A queue that may not be passed over is full.
@@ -52,7 +54,7 @@ impl Error {
     pub const fn errno(self) -> i32 {
         match self {
             Error::Perm => 1,
-            Error::NoMem => 12,
+            Error::NoMem | Error::Spent => 12,
             Error::Acces => 13,
             Error::Busy => 16,
             Error::Exist => 17,

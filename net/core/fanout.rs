@@ -179,6 +179,8 @@ pub(super) enum First<M: Member> {
 /// One message on its way.
 pub(super) struct Fanout<'a, M: Member> {
     sender: &'a M,
+    /// The memory cgroup of the sending task.
+    memory: usize,
     head: Head<'a>,
     policy: Policy,
     first: First<M>,
@@ -189,6 +191,12 @@ pub(super) struct Fanout<'a, M: Member> {
     /// Payload and sender, until they are `moved` into the first copy.
     content: Content<M>,
     moved: bool,
+    /// Somebody else has taken out an entry of it.
+    held_elsewhere: bool,
+    /// Payload and sender are lost: somebody else has them, and there was no memory for a copy.
+    spent: bool,
+    /// An entry that is the one copy of its socket and has just got its content.
+    filled: Option<(M, u32, u64)>,
     files: Option<&'a M::Files>,
     /// What is owed for a request.
     obligation: Option<Box<Obligation<M>>>,
@@ -237,6 +245,7 @@ impl<'a, M: Member> Fanout<'a, M> {
     ) -> Self {
         Fanout {
             sender,
+            memory: sender.task_memory(),
             head,
             policy,
             first: First::None,
@@ -245,6 +254,9 @@ impl<'a, M: Member> Fanout<'a, M> {
             len: content.payload.len() as u64,
             content,
             moved: false,
+            held_elsewhere: false,
+            spent: false,
+            filled: None,
             files,
             obligation: None,
             served: 0,
@@ -348,7 +360,12 @@ impl<'a, M: Member> Fanout<'a, M> {
                     }
                     self.copy();
                 }
-                Err(Pause::Several) => self.start_again(),
+                Err(Pause::Several) => {
+                    self.start_again();
+                    if self.spent {
+                        break Error::Spent.into();
+                    }
+                }
                 Err(Pause::Refused(refusal)) => break refusal,
             }
         };
@@ -357,6 +374,10 @@ impl<'a, M: Member> Fanout<'a, M> {
             // Of the version that its queue has now.
             (Refusal::Full { own, .. }, Some(place)) => Refusal::Full { place, own },
             (refusal, _) => refusal,
+        };
+        let refusal = match self.spent {
+            true => Error::Spent.into(),
+            false => refusal,
         };
         Err(Unsent {
             refusal,
@@ -370,6 +391,7 @@ impl<'a, M: Member> Fanout<'a, M> {
     /// Goes on with the bus locked. When it succeeds all are reached.
     fn step(&mut self, bus: &mut Bus<M>) -> Result<(), Pause<M>> {
         self.looked = 0;
+        self.recount_filled(bus);
         if self.pass.1 == 0 {
             self.pass = (0, bus.last_binding);
         }
@@ -512,6 +534,17 @@ impl<'a, M: Member> Fanout<'a, M> {
             self.looked = self.looked.saturating_add(usize::from(nth > 0));
         }
         Ok(())
+    }
+
+    /// Bindings may have gone that let in an entry when it had no content yet, and no name.
+    fn recount_filled(&mut self, bus: &Bus<M>) {
+        let Some((member, at, serial)) = self.filled.take() else {
+            return;
+        };
+        let count = bus.heard(&member, self.head.name).count;
+        if member.with(|queue| queue.recount(at, serial, count)) {
+            self.take_out(&member, at, serial);
+        }
     }
 
     /// Whether a socket that wants each message once has a copy of this one since an earlier hold.

@@ -26,6 +26,7 @@ mod imp {
     use core::mem::MaybeUninit;
     use kernel::alloc::KBox;
     use kernel::alloc::KVVec;
+    use kernel::alloc::KVec;
     use kernel::rbtree;
     use kernel::sync::atomic::Acquire;
     use kernel::sync::atomic::Atomic;
@@ -40,6 +41,8 @@ mod imp {
     pub type Box<T> = KBox<T>;
     /// A vector; large ones are not physically contiguous.
     pub type Vec<T> = KVVec<T>;
+    /// A vector that can be made longer, and dropped, under a lock: it is physically contiguous.
+    pub type List<T> = KVec<T>;
 
     /// Allocates a box.
     pub fn new_box<T>(value: T) -> Result<Box<T>, AllocError> {
@@ -256,6 +259,11 @@ mod imp {
         Ok(())
     }
 
+    /// Appends an element; without memory for it, it is dropped.
+    pub fn push<T>(list: &mut List<T>, value: T) -> Result<(), AllocError> {
+        list.push(value, nowait())
+    }
+
     /// Copies bytes into a new vector.
     pub fn try_copy(bytes: &[u8]) -> Result<Vec<u8>, AllocError> {
         try_copy_for(Need::Wanted, bytes)
@@ -282,6 +290,8 @@ mod imp {
     pub use std::boxed::Box;
     pub use std::sync::Arc;
     pub use std::vec::Vec;
+    /// As in the kernel.
+    pub type List<T> = Vec<T>;
 
     /// An allocation failed.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -549,6 +559,13 @@ mod imp {
         Ok(())
     }
 
+    /// Appends an element; without memory for it, it is dropped.
+    pub fn push<T>(list: &mut List<T>, value: T) -> Result<(), AllocError> {
+        reserve(list, 1)?;
+        list.push(value);
+        Ok(())
+    }
+
     /// Copies bytes into a new vector.
     pub fn try_copy(bytes: &[u8]) -> Result<Vec<u8>, AllocError> {
         try_copy_for(Need::Wanted, bytes)
@@ -594,16 +611,6 @@ pub fn with_capacity<T>(n: usize) -> Result<Vec<T>, AllocError> {
     let mut vec = Vec::new();
     reserve(&mut vec, n)?;
     Ok(vec)
-}
-
-/// Appends an element.
-///
-/// # Errors
-///
-/// [`AllocError`] when there is no memory; the element is dropped.
-pub fn push<T>(vec: &mut Vec<T>, value: T) -> Result<(), AllocError> {
-    reserve(vec, 1)?;
-    push_reserved(vec, value).map_err(|_| AllocError)
 }
 
 #[cfg(test)]

@@ -48,6 +48,10 @@ pub trait Peer: Clone {
     /// Tells the memory cgroups of sockets apart: that of the process that made the socket.
     fn memory(&self) -> usize;
 
+    /// The memory cgroup of the current task, which does something with this socket. It may not be
+    /// the one that made it.
+    fn task_memory(&self) -> usize;
+
     /// Charges what `f` allocates to the memory cgroup of the socket.
     fn within<R>(&self, f: impl FnOnce() -> R) -> R;
 

@@ -117,6 +117,9 @@ fn try_reply<S: Shared>(
     }
     obligation.bus_bytes.shrink_to(was_bus_bytes);
     obligation.bytes.shrink_to(was_bytes);
+    // Somebody else may have had the reply, and give it back later.
+    obligation.bus_bytes.force_to(was_bus_bytes);
+    obligation.bytes.force_to(was_bytes);
     Err(unsent.refusal)
 }
 

@@ -10,7 +10,7 @@
 use super::mem;
 use super::mem::AllocError;
 use super::mem::Box;
-use super::mem::Vec;
+use super::mem::List;
 
 /// Slots that are allocated at once.
 pub const CHUNK: usize = 8;
@@ -53,7 +53,7 @@ impl<T> Chunk<T> {
 /// Every slot is either in use, holds an item and is linked between `first` and `last`, or is free
 /// and linked from `free` on. `len` slots are in use.
 pub struct Slots<T> {
-    chunks: Vec<Chunk<T>>,
+    chunks: List<Chunk<T>>,
     first: u32,
     last: u32,
     free: u32,
@@ -70,7 +70,7 @@ impl<T> Slots<T> {
     /// An empty list without slots.
     pub const fn new() -> Self {
         Slots {
-            chunks: Vec::new(),
+            chunks: List::new(),
             first: NONE,
             last: NONE,
             free: NONE,

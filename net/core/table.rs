@@ -9,6 +9,7 @@
 use super::mem;
 use super::mem::AllocError;
 use super::mem::Box;
+use super::mem::List;
 use super::mem::Vec;
 
 type Link<V> = Option<Box<Item<V>>>;
@@ -30,7 +31,7 @@ struct Item<V> {
 /// There are `buckets` buckets, all segments but the last are full, and none is empty. There are
 /// at least as many buckets as values, and at most twice as many and one.
 pub struct Table<V> {
-    segments: Vec<Vec<Link<V>>>,
+    segments: List<Vec<Link<V>>>,
     buckets: usize,
     len: usize,
 }
@@ -45,7 +46,7 @@ impl<V> Table<V> {
     /// An empty table.
     pub const fn new() -> Self {
         Table {
-            segments: Vec::new(),
+            segments: List::new(),
             buckets: 0,
             len: 0,
         }
@@ -167,7 +168,8 @@ impl<V> Table<V> {
         // Until it is there, its hashes lead to the other one.
         let other = self.place(self.buckets as u64);
         let segment = self.segments.last_mut().ok_or(AllocError)?;
-        mem::push(segment, None)?;
+        // Its memory is there: it has as much as for a whole one.
+        mem::push_reserved(segment, None).map_err(|_| AllocError)?;
         self.buckets = self.buckets.saturating_add(1);
         let chain = self.bucket_mut(other).and_then(Option::take);
         self.link_all(chain);

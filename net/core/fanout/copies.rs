@@ -118,7 +118,7 @@ impl<M: Member> Fanout<'_, M> {
 
     /// Whether the content can move into the copy for a socket.
     pub(super) fn moves_to(&self, member: &M) -> bool {
-        self.copies.any().is_none() && member.memory() == self.sender.memory()
+        self.copies.any().is_none() && member.memory() == self.memory
     }
 
     /// Whether a copy for a socket can be made with the bus locked.
@@ -143,7 +143,7 @@ impl<M: Member> Fanout<'_, M> {
         let Some(files) = self.files else {
             return Ok(None);
         };
-        if member.memory() == self.sender.memory() || !member.with(|queue| queue.takes_files()) {
+        if member.memory() == self.memory || !member.with(|queue| queue.takes_files()) {
             return Ok(Some(files.clone()));
         }
         if let Some(copy) = self.copies.files.get(&key) {
@@ -226,7 +226,9 @@ impl<M: Member> Fanout<'_, M> {
         };
         if let Ok(message) = made {
             cancel(claim.paid.take());
-            claim.member.with(|queue| queue.fill(at, serial, &message));
+            if claim.member.with(|queue| queue.fill(at, serial, &message)) {
+                self.filled = Some((claim.member, at, serial));
+            }
             return;
         }
         if self.need(&claim.member) == Need::Promised {
@@ -240,7 +242,7 @@ impl<M: Member> Fanout<'_, M> {
             Ok(node) => drop(self.copies.lacking.insert(node)),
             Err(_) => self.denied = Some(Error::NoMem),
         }
-        let own = claim.member.memory() == self.sender.memory();
+        let own = claim.member.memory() == self.memory;
         if own {
             self.denied = Some(Error::NoMem);
         } else {

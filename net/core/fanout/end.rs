@@ -6,7 +6,10 @@ use super::super::account::Charge;
 use super::super::bus::Bus;
 use super::super::bus::Shared;
 use super::super::mem;
+use super::super::mem::AllocError;
 use super::super::mem::Map;
+use super::super::mem::Need;
+use super::super::message::Content;
 use super::super::message::Message;
 use super::super::message::Stamp;
 use super::super::queue::Member;
@@ -94,6 +97,7 @@ impl<M: Member> Fanout<'_, M> {
                 let entry = answer
                     .requester
                     .with(|queue| queue.take_answer(entry, reserved));
+                self.held_elsewhere |= entry.is_none();
                 answer.place = entry.and_then(|mut entry| entry.place.take());
             }
         }
@@ -118,9 +122,20 @@ impl<M: Member> Fanout<'_, M> {
         }
         drop(reached);
         if let Some((key, message)) = self.copies.first.take() {
+            let moved = core::mem::take(&mut self.moved);
+            // Whoever has taken an entry out, as a close does, may have the content for a while.
+            let held_elsewhere = core::mem::take(&mut self.held_elsewhere);
+            let copy = (moved && held_elsewhere).then(|| self.copy_of(&message));
+            if let Some(content) = copy {
+                match content {
+                    Ok(content) => self.content = content,
+                    Err(_) => self.spent = true,
+                }
+            }
             if let Some(unsent) = Message::take_back(message) {
-                if core::mem::take(&mut self.moved) {
+                if moved {
                     self.content = unsent.content;
+                    self.spent = false;
                 }
                 self.give_back(key, unsent.paid);
                 self.bus_bytes = self.bus_bytes.take().or(unsent.bus_bytes);
@@ -142,6 +157,15 @@ impl<M: Member> Fanout<'_, M> {
         }
     }
 
+    /// The content of a message again, in memory of the current task. May sleep.
+    fn copy_of(&self, message: &Message<M>) -> Result<Content<M>, AllocError> {
+        let copy = || Content::copy(message.payload(), message.from.as_ref(), Need::Wanted);
+        copy().or_else(|error| match M::wait_for_memory(self.len as usize) {
+            true => copy(),
+            false => Err(error),
+        })
+    }
+
     /// What was paid for a copy that is not needed is the requester's again, if it was held for it.
     pub(super) fn give_back(&mut self, key: Who, paid: Option<Charge>) {
         if let First::Answered(answer) = &mut self.first {
@@ -158,6 +182,7 @@ impl<M: Member> Fanout<'_, M> {
     /// room, who is to be told when no lock is held.
     pub(super) fn take_out(&mut self, member: &M, at: u32, serial: u64) -> bool {
         let Some((mut entry, room)) = member.with(|queue| queue.cancel(at, serial)) else {
+            self.held_elsewhere = true;
             return false;
         };
         if let Some(obligation) = entry.obligation.take() {

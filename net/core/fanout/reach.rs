@@ -368,7 +368,7 @@ impl<M: Member> Fanout<'_, M> {
     /// The memory cgroup of a socket is full: so is its queue. If it is the sender's own the sender
     /// waits for memory.
     pub(super) fn lacks_memory(&mut self, member: &M, must: bool) -> Result<(), Pause<M>> {
-        if member.memory() == self.sender.memory() {
+        if member.memory() == self.memory {
             return Err(Error::NoMem.into());
         }
         member.reclaim();

@@ -151,6 +151,22 @@ impl<M: Member> Queue<M> {
         false
     }
 
+    /// No more than so many listener bindings let this entry in, if it is the one copy of its
+    /// socket; says whether none is left, nor a replier's.
+    pub(in super::super) fn recount(&mut self, at: u32, serial: u64, count: u32) -> bool {
+        let Some(entry) = self.find(at, serial) else {
+            return false;
+        };
+        let owed = entry.obligation.is_some();
+        match &mut entry.cause {
+            Cause::Once { listeners, .. } => {
+                *listeners = count.min(*listeners);
+                *listeners == 0 && !owed
+            }
+            _ => false,
+        }
+    }
+
     /// Holds a slot for a reply for which the socket's own user pays; false when there is none, or
     /// when the socket holds more than its user has `left`. To be called again with a chunk of
     /// memory when it says `None`.

@@ -285,6 +285,10 @@ impl kbus_core::peer::Peer for Peer {
         self.0.memory
     }
 
+    fn task_memory(&self) -> usize {
+        self.0.memory
+    }
+
     fn within<R>(&self, f: impl FnOnce() -> R) -> R {
         let before = mem::set_group(self.0.memory);
         let result = f();
