@@ -261,7 +261,8 @@ mod imp {
 
     /// Appends an element; without memory for it, it is dropped.
     pub fn push<T>(list: &mut List<T>, value: T) -> Result<(), AllocError> {
-        list.push(value, nowait())
+        list.reserve(1, nowait())?;
+        list.push_within_capacity(value).map_err(|_| AllocError)
     }
 
     /// Copies bytes into a new vector.
