@@ -272,7 +272,7 @@ impl<M: Member> Fanout<'_, M> {
 /// Where to wait until there may be memory of a socket's cgroup: what it reads gives some back.
 /// When it has nothing to read nobody tells of that.
 pub(super) fn memory_of<M: Member>(member: &M) -> Place<M> {
-    match member.with(|queue| queue.has_sent().then_some(queue.version())) {
+    match member.with(|queue| queue.begins_with_sent().then_some(queue.version())) {
         Some(version) => Place::Queue(member.clone(), version),
         None => Place::Time,
     }
