@@ -7,6 +7,7 @@ mod peer;
 use kbus_core::error::Error;
 use kbus_core::message::KBUS_ALL_OR_FAIL;
 use kbus_core::message::KBUS_REQUEST;
+use kbus_core::message::KBUS_STATUS;
 use kbus_core::message::KBUS_URGENT;
 use kbus_core::message::LOST;
 use kbus_core::peer::Peer as _;
@@ -163,6 +164,75 @@ fn a_close_and_a_shutdown_take_effect_at_once() {
             w.close(peer);
         }
         w.assert_empty();
+    }
+}
+
+/// A request that is read in the midst of a shutdown is answered with all others.
+#[test]
+fn what_is_read_in_the_midst_of_a_shutdown_is_answered() {
+    for holds in 0..4 {
+        let w = World::new(0, 1 << 20);
+        let (asks, answers) = (w.join(1, 1), w.join(2, 1));
+        w.replier(&answers, "$.A").unwrap();
+        for _ in 0..20 {
+            w.request(&asks, "$.A", b"").unwrap();
+        }
+        let reader = answers.clone();
+        after(&w, holds, move |_| drop(reader.read()));
+        w.shut_write(&answers);
+        w.nothing_between();
+        let statuses = std::iter::from_fn(|| asks.read());
+        assert_eq!(
+            statuses
+                .filter(|view| view.flags & KBUS_STATUS != 0)
+                .count(),
+            20
+        );
+        assert_eq!(asks.counters().1, 0, "a slot stays reserved");
+    }
+}
+
+/// Who wants each message once has one copy of a large one, whatever it binds while that is made.
+#[test]
+fn a_large_message_comes_once_whatever_is_bound_meanwhile() {
+    for holds in 0..4 {
+        let w = World::new(0, 1 << 20);
+        let (a, b) = (w.join_in(1, 1, 0), w.join_in(2, 2, 1));
+        b.with(|queue| queue.set_once(true));
+        w.listen(&b, "$.A.B").unwrap();
+        let binds = b.clone();
+        after(&w, holds, move |w| w.listen(&binds, "$.*").unwrap());
+        w.announce(&a, "$.A.B", &[7; 1000]).unwrap();
+        w.nothing_between();
+        assert_eq!(b.counters().0, 1, "bound after {holds} holds");
+    }
+}
+
+/// Nor has it one when its binding has gone while that was made.
+#[test]
+fn a_large_message_does_not_come_once_its_binding_has_gone() {
+    for others in [0, 1] {
+        for holds in 0..4 {
+            let w = World::new(0, 1 << 20);
+            let (a, b) = (w.join_in(1, 1, 0), w.join_in(2, 2, 1));
+            b.with(|queue| queue.set_once(true));
+            w.listen(&b, "$.A.B").unwrap();
+            (0..others).for_each(|_| w.listen(&b, "$.A.%").unwrap());
+            let (unbinds, done) = (b.clone(), Rc::new(Cell::new(false)));
+            let it_is = done.clone();
+            after(&w, holds, move |w| {
+                w.unlisten(&unbinds, "$.A.B").unwrap();
+                it_is.set(true);
+            });
+            w.announce(&a, "$.A.B", &[7; 1000]).unwrap();
+            w.nothing_between();
+            let there = if done.get() { others } else { 1 };
+            assert_eq!(b.counters().0, there, "unbound after {holds} holds");
+            if done.get() && others > 0 {
+                w.unlisten(&b, "$.A.%").unwrap();
+                assert_eq!(b.counters().0, 0, "it goes with the last binding");
+            }
+        }
     }
 }
 
