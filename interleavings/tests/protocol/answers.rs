@@ -252,3 +252,33 @@ fn a_replier_goes_where_a_request_has_stopped() {
         });
     }
 }
+
+/// G1, T12: a long request whose replier goes while a copy for somebody else is made is put to the next one, all of it.
+#[test]
+fn a_request_that_is_begun_anew_is_whole() {
+    let outcomes = explore(|net| {
+        let text = "?".repeat(600);
+        let first = net.socket().replies("$.a.b");
+        let next = net.socket().replies("$.a.*");
+        let monitor = net.socket_in(2).listens("$.a.b", 9);
+        let requester = net.socket();
+        let question = text.clone();
+        let ask = spawn(move || {
+            requester.send("$.a.b", KBUS_REQUEST, &question).unwrap();
+            requester
+        });
+        let close = spawn(move || drop(first));
+        let requester = ask.join().unwrap();
+        close.join().unwrap();
+        let asked = next.receive_now();
+        if let Some(request) = &asked {
+            assert_eq!(request.text, text);
+        }
+        assert_eq!(monitor.receive_now().expect("its copy").text, text);
+        drop(next);
+        assert!(!one_answer(&requester));
+        requester.is_quiet();
+        asked.is_some()
+    });
+    assert_eq!(outcomes, [false, true].into());
+}
