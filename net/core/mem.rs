@@ -259,7 +259,11 @@ mod imp {
         Ok(())
     }
 
-    /// Appends an element; without memory for it, it is dropped.
+    /// Appends an element.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`], and the element is dropped.
     pub fn push<T>(list: &mut List<T>, value: T) -> Result<(), AllocError> {
         list.reserve(1, nowait())?;
         list.push_within_capacity(value).map_err(|_| AllocError)
@@ -560,7 +564,11 @@ mod imp {
         Ok(())
     }
 
-    /// Appends an element; without memory for it, it is dropped.
+    /// Appends an element.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`], and the element is dropped.
     pub fn push<T>(list: &mut List<T>, value: T) -> Result<(), AllocError> {
         reserve(list, 1)?;
         list.push(value);

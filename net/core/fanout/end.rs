@@ -90,6 +90,7 @@ impl<M: Member> Fanout<'_, M> {
     /// What was put in during a hold goes in the same hold if the message is not sent. So nobody
     /// finds a queue full of it. What each entry has is dropped here, but never the last of it.
     pub(super) fn withdraw(&mut self, from: usize) {
+        let mut is_answer = false;
         if let First::Answered(answer) = &mut self.first {
             // The requester is the first to be reached.
             if let Some(entry) = answer.entry.take_if(|_| from == 0) {
@@ -98,12 +99,17 @@ impl<M: Member> Fanout<'_, M> {
                     .requester
                     .with(|queue| queue.take_answer(entry, reserved));
                 self.held_elsewhere |= entry.is_none();
+                is_answer = true;
                 answer.place = entry.and_then(|mut entry| entry.place.take());
             }
         }
         let mut reached = core::mem::replace(&mut self.reached, Recipients::new());
         for recipient in reached.iter_mut().skip(from) {
-            if let Some((at, serial)) = recipient.entry.take() {
+            let entry = recipient.entry.take();
+            if core::mem::take(&mut is_answer) {
+                continue;
+            }
+            if let Some((at, serial)) = entry {
                 recipient.room |= self.take_out(&recipient.member, at, serial);
             }
         }
@@ -125,9 +131,8 @@ impl<M: Member> Fanout<'_, M> {
             let moved = core::mem::take(&mut self.moved);
             // Whoever has taken an entry out, as a close does, may have the content for a while.
             let held_elsewhere = core::mem::take(&mut self.held_elsewhere);
-            let copy = (moved && held_elsewhere).then(|| self.copy_of(&message));
-            if let Some(content) = copy {
-                match content {
+            if moved && held_elsewhere {
+                match self.copy_of(&message) {
                     Ok(content) => self.content = content,
                     Err(_) => self.spent = true,
                 }
@@ -158,6 +163,10 @@ impl<M: Member> Fanout<'_, M> {
     }
 
     /// The content of a message again, in memory of the current task. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
     fn copy_of(&self, message: &Message<M>) -> Result<Content<M>, AllocError> {
         let copy = || Content::copy(message.payload(), message.from.as_ref(), Need::Wanted);
         copy().or_else(|error| match M::wait_for_memory(self.len as usize) {

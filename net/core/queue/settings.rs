@@ -13,8 +13,8 @@ impl<M: Member> Queue<M> {
 
     /// Sets the most messages; what waits stays.
     ///
-    /// After this and other setters that may make room, those of [`Queue::take_all_waiters`] are to
-    /// be woken.
+    /// After this and other setters that may make room,
+    /// [`wait::wake_all`](super::super::wait::wake_all) is to be called.
     pub fn set_limit(&mut self, limit: u32) {
         self.limit = limit;
         self.changed();
