@@ -21,12 +21,14 @@ cpus=2
 if [ "$run" = bench ]; then
 	# Time goes on by a nanosecond with each instruction, on one processor. A string instruction counts once for each
 	# turn: without these features copies are made eight bytes a turn and not one.
-	accel=(-accel tcg,thread=single -icount shift=0,sleep=off -cpu max,-erms,-fsrm)
+	accel=(-accel tcg,thread=single -icount shift=0,sleep=off -cpu max,-erms,-fsrm,-fsrs)
 	cpus=1
+	# What runs between two marks of a program is written down (qemu/profile.sh).
+	[ -z "${KBUS_TRACE:-}" ] || accel+=(-plugin "$KBUS_TRACE/trace.so,to=$KBUS_TRACE/trace")
 elif [ "$run" = timing ]; then
 	# Two processors take turns on one thread of the host. Each instruction of either moves the clock on by eight
 	# nanoseconds, and while both sleep the clock jumps: what else the host does changes no time that the machine sees.
-	accel=(-accel tcg,thread=single -icount shift=3,sleep=off -cpu max,-erms,-fsrm)
+	accel=(-accel tcg,thread=single -icount shift=3,sleep=off -cpu max,-erms,-fsrm,-fsrs)
 # /dev/kvm may be there where it is only a slow emulator: the processor must have the feature itself.
 elif [ -w /dev/kvm ] && grep -qE '^flags.* (vmx|svm)( |$)' /proc/cpuinfo; then
 	accel=(-accel kvm -cpu host)
@@ -53,6 +55,8 @@ else
 fi
 # The long forms of tests, and what repeats a run of random ones.
 append="$append kbus.n=${N:-} kbus.seed=${SEED:-}"
+# Only where nothing but the module's own base is looked for.
+[ -z "${KBUS_TRACE:-}" ] || append="$append nokaslr"
 [ -z "$args" ] || append="$append kbus.args=$args"
 if [ -n "$SANITIZER" ]; then
 	# To look for leaks makes everything four times as slow again: only where it is what the run is for.

@@ -10,6 +10,7 @@ mod fanout;
 mod matching;
 mod memory;
 mod plain;
+mod profile;
 mod report;
 mod trips;
 
@@ -46,6 +47,8 @@ enum Subject {
     Matching,
     /// Bytes of a message that waits and of a binding.
     Memory,
+    /// No measurement: the calls that `make profile` records.
+    Profile,
 }
 
 fn main() -> ExitCode {
@@ -73,6 +76,9 @@ fn main() -> ExitCode {
     }
     if wanted(Subject::Memory) {
         memory::run();
+    }
+    if args.what.contains(&Subject::Profile) {
+        profile::run();
     }
     if flat {
         ExitCode::SUCCESS

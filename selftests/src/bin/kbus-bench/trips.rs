@@ -54,50 +54,73 @@ fn serve(sock: &Sock) -> ! {
     }
 }
 
-/// A request to another process and its reply.
-fn round_trip(kind: Kind, len: usize) -> u64 {
-    let ready = Gate::new();
-    let (server, sock, to);
-    match kind {
-        Kind::Unix => {
-            let (there, address) = plain::unix();
-            server = Child::fork(|| {
+/// Two processes, one of which answers the other.
+pub struct Pair {
+    /// Ends with this.
+    _server: Child,
+    sock: Sock,
+    to: Vec<u8>,
+    payload: Vec<u8>,
+    inbox: Inbox,
+}
+
+impl Pair {
+    /// Starts the one that answers messages of this length.
+    pub fn new(kind: Kind, len: usize) -> Pair {
+        let ready = Gate::new();
+        let (server, sock, to);
+        match kind {
+            Kind::Unix => {
+                let (there, address) = plain::unix();
+                server = Child::fork(|| {
+                    ready.open(1);
+                    serve(&there);
+                });
+                (sock, to) = (plain::unix().0, address);
+            }
+            Kind::Kbus => {
+                let bus = fresh_bus();
+                server = Child::fork(|| {
+                    let sock = plain::on_bus(&bus);
+                    sock.replier("$.Bench").expect("become the replier");
+                    ready.open(1);
+                    serve(&sock);
+                });
+                ready.pass();
                 ready.open(1);
-                serve(&there);
-            });
-            (sock, to) = (plain::unix().0, address);
+                (sock, to) = (plain::on_bus(&bus), message_address("$.Bench"));
+                let set = |option, value| sock.set_u32(option, value).expect("set an option");
+                set(uapi::KBUS_SEND_FLAGS, uapi::KBUS_REQUEST);
+                set(uapi::KBUS_REPLY_MAX, len as u32);
+            }
         }
-        Kind::Kbus => {
-            let bus = fresh_bus();
-            server = Child::fork(|| {
-                let sock = plain::on_bus(&bus);
-                sock.replier("$.Bench").expect("become the replier");
-                ready.open(1);
-                serve(&sock);
-            });
-            ready.pass();
-            ready.open(1);
-            (sock, to) = (plain::on_bus(&bus), message_address("$.Bench"));
-            let set = |option, value| sock.set_u32(option, value).expect("set an option");
-            set(uapi::KBUS_SEND_FLAGS, uapi::KBUS_REQUEST);
-            set(uapi::KBUS_REPLY_MAX, len as u32);
+        ready.pass();
+        Pair {
+            _server: server,
+            sock,
+            to,
+            payload: vec![0x5a; len],
+            inbox: Inbox::new(),
         }
     }
-    ready.pass();
-    let payload = vec![0x5a; len];
-    let mut inbox = Inbox::new();
-    let mut once = || {
-        ticks(|| {
-            sock.send_raw(&to, &payload, 0).expect("send a request");
-            inbox.expect(&sock, len);
-        })
-    };
+
+    /// Asks once and reads the answer.
+    pub fn turn(&mut self) {
+        self.sock
+            .send_raw(&self.to, &self.payload, 0)
+            .expect("send a request");
+        self.inbox.expect(&self.sock, self.payload.len());
+    }
+}
+
+/// A request to another process and its reply.
+fn round_trip(kind: Kind, len: usize) -> u64 {
+    let mut pair = Pair::new(kind, len);
+    let mut once = || ticks(|| pair.turn());
     for _ in 0..TIMES / 10 {
         once();
     }
-    let result = median_of(TIMES, once);
-    server.kill();
-    result
+    median_of(TIMES, once)
 }
 
 /// Measures both for each size, the two kinds taking turns.
