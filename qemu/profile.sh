@@ -22,4 +22,4 @@ for stacks in "$folder"/*.folded; do
 done
 rm "$folder/trace"
 cat "$folder/tables.txt"
-say "These tables, and a call tree (.tree) and a flame graph (.svg) of each call: $folder"
+say "These tables, and of each call a call tree (.tree), the lines of the module that take most (.lines) and a flame graph (.svg): $folder"

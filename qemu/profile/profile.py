@@ -5,7 +5,8 @@
 Usage: profile.py RESULT TRACE MODULE FOLDER
 
 RESULT is what `kbus-bench profile` printed, TRACE what trace.c wrote, MODULE the kbus.ko that ran. Prints tables, and for each call
-writes its call tree (.tree) and its stacks, one a line, as programs that draw flame graphs read them (.folded) to FOLDER.
+writes its call tree (.tree), the module's lines that take most (.lines), and its stacks, one a line, as programs that draw flame graphs read
+them (.folded), to FOLDER.
 """
 
 import bisect
@@ -250,7 +251,7 @@ def main():
 
     print("Instructions, of the shortest of some runs.")
     for tag, (total, blocks) in sorted(runs.items()):
-        parts, functions, ours = collections.Counter(), collections.Counter(), collections.Counter()
+        parts, functions, ours, rows = (collections.Counter() for _ in range(4))
         for _, places in blocks:
             for at in places:
                 found = frames.get(at - symbols.base, []) if symbols.is_module(at) else []
@@ -260,6 +261,7 @@ def main():
                 inner = next((frame for frame in found if "/net/" in frame[1]), None)
                 if inner:
                     ours[inner[0]] += 1
+                    rows[inner[1][inner[1].rindex("/net/") + 1:].split(" ")[0]] += 1
         print(f"\n=== {tags[tag]}: {total}")
         table("What for", parts, total, {})
         table("Functions", functions, total, names)
@@ -269,6 +271,9 @@ def main():
         stem = os.path.join(folder, re.sub(r"[^A-Za-z0-9]+", "-", tags[tag]).strip("-"))
         with open(stem + ".tree", "w") as out:
             write_tree(tree, names, out)
+        with open(stem + ".lines", "w") as out:
+            for row, count in rows.most_common():
+                print(f"{count:6} {row}", file=out)
         stacks = collections.Counter()
         fold(tree, names, [], stacks)
         with open(stem + ".folded", "w") as out:

@@ -34,6 +34,12 @@ impl Group {
         fs::write(self.path.join("cgroup.procs"), "0").expect("entering a cgroup");
     }
 
+    /// Moves this process out of it, to the root.
+    pub fn leave(&self) {
+        let procs = Path::new(ROOT).join("cgroup.procs");
+        fs::write(procs, "0").expect("leaving a cgroup");
+    }
+
     /// Bounds the group's memory.
     pub fn set_max(&self, bytes: u64) {
         fs::write(self.path.join("memory.max"), bytes.to_string()).expect("memory.max");

@@ -3,6 +3,8 @@
 
 use crate::clock::median;
 use crate::clock::ticks;
+use crate::place::Place;
+use crate::place::PLACES;
 use crate::plain::Group;
 use crate::plain::Inbox;
 use crate::plain::Kind;
@@ -62,6 +64,27 @@ fn share_of_flood(kind: Kind, fan: usize) -> f64 {
 
 /// Measures both for each number of receivers, the two kinds taking turns.
 pub fn run(rounds: usize) {
+    for place in PLACES {
+        let _there = place.enter();
+        in_place(rounds, place);
+    }
+    let mut table = Table::new(&["receivers", "AF_UNIX", "kbus"]);
+    for fan in FANS {
+        progress(&format!("queues that get full, {fan}"));
+        let share = |kind| format!("{:.1} %", share_of_flood(kind, fan));
+        table.row(vec![fan.to_string(), share(Kind::Unix), share(Kind::Kbus)]);
+    }
+    table.print(
+        "What arrives when queues get full",
+        &format!(
+            "The share of the copies, where {FLOOD} messages were sent before anybody read, to queues of {QUEUE}. What was\n\
+             missed was counted right by each listener."
+        ),
+    );
+}
+
+/// The table of one place.
+fn in_place(rounds: usize, place: Place) {
     let mut table = Table::new(&[
         "receivers",
         "AF_UNIX send",
@@ -70,11 +93,9 @@ pub fn run(rounds: usize) {
         "AF_UNIX, with reads",
         "kbus, with reads",
         "ratio",
-        "AF_UNIX share",
-        "kbus share",
     ]);
     for fan in FANS {
-        progress(&format!("fan-out to {fan}"));
+        progress(&format!("fan-out to {fan}{}", place.note()));
         let mut results = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
         for _ in 0..rounds {
             for (kind, (send, all)) in KINDS.into_iter().zip(&mut results) {
@@ -84,7 +105,6 @@ pub fn run(rounds: usize) {
             }
         }
         let [unix, kbus] = results.map(|(send, all)| (median(send), median(all)));
-        let share = |kind| format!("{:.1} %", share_of_flood(kind, fan));
         table.row(vec![
             fan.to_string(),
             unix.0.to_string(),
@@ -93,16 +113,11 @@ pub fn run(rounds: usize) {
             unix.1.to_string(),
             kbus.1.to_string(),
             ratio(kbus.1, unix.1),
-            share(Kind::Unix),
-            share(Kind::Kbus),
         ]);
     }
     table.print(
-        "One message to many",
-        &format!(
-            "64 bytes. On the bus one `sendto()` to a name, with AF_UNIX one to each receiver's address; with reads: and\n\
-             each receiver's `recvfrom()`. Here all copies arrived. The shares are of a run in which {FLOOD} messages\n\
-             were sent before anybody read, to queues of {QUEUE}; what was missed was counted right by each listener."
-        ),
+        &format!("One message to many{}", place.note()),
+        "64 bytes. On the bus one `sendto()` to a name, with AF_UNIX one to each receiver's address; with reads: and\n\
+         each receiver's `recvfrom()`. All copies arrive.",
     );
 }

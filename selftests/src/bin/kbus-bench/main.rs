@@ -5,10 +5,12 @@
 //! it measures something like cycles, and says so. It needs root, for sockets of many users.
 
 mod bindings;
+mod calls;
 mod clock;
 mod fanout;
 mod matching;
 mod memory;
+mod place;
 mod plain;
 mod profile;
 mod report;
@@ -41,6 +43,8 @@ enum Subject {
     Trips,
     /// One message to 1 … 256 receivers.
     Fanout,
+    /// Calls that come to nothing.
+    Calls,
     /// Announcing, binding and unbinding with 1 … 100,000 bindings that do not match.
     Bindings,
     /// Announcing to 1 … 64 bindings of one socket that match.
@@ -69,6 +73,9 @@ fn main() -> ExitCode {
     }
     if wanted(Subject::Fanout) {
         fanout::run(rounds);
+    }
+    if wanted(Subject::Calls) {
+        calls::run();
     }
     let flat = !wanted(Subject::Bindings) || bindings::run();
     if wanted(Subject::Matching) {

@@ -4,6 +4,7 @@
 use std::fs;
 
 use kbus_selftests::sys::fresh_bus;
+use kbus_selftests::sys::Sock;
 
 use crate::plain;
 use crate::plain::Group;
@@ -13,6 +14,7 @@ use crate::report::Table;
 
 const MESSAGES: u32 = 10_000;
 const BINDINGS: u32 = 4_000;
+const SOCKETS: u32 = 500;
 const PAYLOAD: [u8; 64] = [0x5a; 64];
 
 /// Bytes of all slabs.
@@ -60,5 +62,17 @@ pub fn run() {
             binder.listen(&format!("$.Bench.Name{n}")).expect("listen");
         }),
     ]);
+    drop((unix, group, many));
+    let mut sockets = Vec::new();
+    let mut idle = |make: &dyn Fn() -> Sock| each(SOCKETS, |_| sockets.push(make()));
+    let bus = fresh_bus();
+    // The bus itself is not counted.
+    let first = plain::on_bus(&bus);
+    table.row(vec![
+        "a bound socket, idle".to_string(),
+        idle(&|| plain::unix().0),
+        idle(&|| plain::on_bus(&bus)),
+    ]);
+    drop(first);
     table.print("Memory", "Bytes of slabs, as `/proc/meminfo` counts them.");
 }

@@ -118,7 +118,7 @@ pub fn unix() -> (Sock, Vec<u8>) {
 pub struct Group {
     pub sender: Sock,
     pub receivers: Vec<Sock>,
-    addresses: Vec<Vec<u8>>,
+    pub addresses: Vec<Vec<u8>>,
 }
 
 impl Group {

@@ -13,9 +13,9 @@ pub struct Table {
 
 impl Table {
     /// A table with these columns.
-    pub fn new(columns: &[&str]) -> Table {
+    pub fn new(columns: &[impl ToString]) -> Table {
         Table {
-            rows: vec![columns.iter().map(|c| c.to_string()).collect()],
+            rows: vec![columns.iter().map(ToString::to_string).collect()],
         }
     }
 

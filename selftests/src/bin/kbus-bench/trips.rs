@@ -11,6 +11,7 @@ use kbus_selftests::sys::Sock;
 use crate::clock::median;
 use crate::clock::median_of;
 use crate::clock::ticks;
+use crate::place::PLACES;
 use crate::plain;
 use crate::plain::Group;
 use crate::plain::Inbox;
@@ -125,29 +126,34 @@ fn round_trip(kind: Kind, len: usize) -> u64 {
 
 /// Measures both for each size, the two kinds taking turns.
 pub fn run(rounds: usize) {
-    let mut table = Table::new(&["", "AF_UNIX", "kbus", "ratio"]);
+    let mut columns = vec![String::new()];
+    for place in PLACES {
+        columns.extend(["AF_UNIX", "kbus", "ratio"].map(|what| format!("{what}{}", place.note())));
+    }
+    let mut table = Table::new(&columns);
     let ways: [(&str, Way); 2] = [("one way", one_way), ("round trip", round_trip)];
     for (name, way) in ways {
         for len in SIZES {
             progress(&format!("{name}, {}", size(len)));
-            let mut results = [Vec::new(), Vec::new()];
-            for _ in 0..rounds {
-                for (kind, results) in KINDS.into_iter().zip(&mut results) {
-                    results.push(way(kind, len));
+            let mut row = vec![format!("{name}, {}", size(len))];
+            for place in PLACES {
+                let _there = place.enter();
+                let mut results = [Vec::new(), Vec::new()];
+                for _ in 0..rounds {
+                    for (kind, results) in KINDS.into_iter().zip(&mut results) {
+                        results.push(way(kind, len));
+                    }
                 }
+                let [unix, kbus] = results.map(median);
+                row.extend([unix.to_string(), kbus.to_string(), ratio(kbus, unix)]);
             }
-            let [unix, kbus] = results.map(median);
-            table.row(vec![
-                format!("{name}, {}", size(len)),
-                unix.to_string(),
-                kbus.to_string(),
-                ratio(kbus, unix),
-            ]);
+            table.row(row);
         }
     }
     table.print(
         "One message, and a request with its reply",
         "One way: `sendto()` and `recvfrom()` in one process. Round trip: a request to another process and its \
-         reply, with both\nswitches between the processes.",
+         reply, with both\nswitches between the processes. In a memory cgroup, as systemd makes one for each service, \
+         the kernel also charges each\npiece of memory to it.",
     );
 }
