@@ -14,6 +14,7 @@ use crate::{
         mem,
         name::{
             self,
+            Name,
             Pattern, //
         },
         peer::Peer, //
@@ -495,9 +496,8 @@ fn get_replier(this: &Endpoint, value: &mut OptOut<'_>) -> Result {
         text.resize(len, 0, GFP_KERNEL_ACCOUNT)?;
         value.read(&mut text)?;
     }
-    let text = name::until_nul(&text);
-    name::check_name(text).map_err(to_kernel)?;
-    let peer = this.bus()?.state.lock().replier_for(text);
+    let name = Name::parse(name::until_nul(&text)).map_err(to_kernel)?;
+    let peer = this.bus()?.state.lock().replier_for(name);
     value.write(&peer.to_ne_bytes())
 }
 

@@ -74,25 +74,10 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         (bus, connected)
     };
 
-    let mut payload = mem::Bytes::new();
-    let mut name_copy = mem::Bytes::new();
-    let mut addr_copy = [0; sockaddr::PATH_LEN];
     let ancillary = Ancillary::parse(msg.control())?;
-    if let Some(long) = ancillary.name {
-        name_copy = copied(long)?;
-    }
-    let long_name = ancillary.name.map(|_| name::until_nul(&name_copy));
-    let mut addr_len = None;
-    if let Some(addr) = msg.name() {
-        let path = name::until_nul(sockaddr::path(addr, this.address_family)?);
-        addr_copy
-            .get_mut(..path.len())
-            .ok_or(EINVAL)?
-            .copy_from_slice(path);
-        addr_len = Some(path.len());
-    }
-    let address = match addr_len {
-        Some(len) => Some(parse(addr_copy.get(..len).ok_or(EINVAL)?)?),
+    let long_name = ancillary.name.map(name::until_nul);
+    let address = match msg.name() {
+        Some(addr) => Some(parse(sockaddr::path(addr, this.address_family)?)?),
         None => None,
     };
     let mut dest = Dest::new(address, long_name).map_err(to_kernel)?;
@@ -173,8 +158,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
 
     // The one copy of the payload, before any lock of the bus.
     let len = msg.len();
-    msg.read_payload(&mut payload)?;
-    outgoing.payload = payload;
+    msg.read_payload(&mut outgoing.payload)?;
     let mut left = this.sock.sndtimeo(flags & MSG_DONTWAIT != 0) as Jiffies;
     // Any later send may be tried again.
     bus_core::wait::unblock(this);
@@ -187,17 +171,6 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
     })?;
     this.sent(id);
     Ok(len)
-}
-
-/// A copy.
-///
-/// # Errors
-///
-/// `ENOMEM`.
-fn copied(text: &[u8]) -> Result<mem::Bytes> {
-    let mut copy = mem::Bytes::new();
-    copy.extend_from_slice(text, GFP_KERNEL_ACCOUNT)?;
-    Ok(copy)
 }
 
 fn parse(text: &[u8]) -> Result<Address<'_>> {

@@ -4,7 +4,7 @@
 #![no_main]
 
 use kbus_core::error::Error;
-use kbus_core::name::check_name;
+use kbus_core::name::Name;
 use kbus_core::name::Pattern;
 use kbus_core::name::NAME_MAX;
 use libfuzzer_sys::fuzz_target;
@@ -37,10 +37,10 @@ fuzz_target!(|bytes: &[u8]| {
     let mut parts = bytes.splitn(2, |byte| *byte == 0);
     let (pattern, name) = (parts.next().unwrap_or(b""), parts.next().unwrap_or(b""));
     for text in [pattern, name] {
-        assert_eq!(check_name(text), expected(text, is_name));
+        assert_eq!(Name::parse(text).map(drop), expected(text, is_name));
         assert_eq!(Pattern::parse(text).map(drop), expected(text, is_pattern));
     }
-    if let (Ok(parsed), Ok(())) = (Pattern::parse(pattern), check_name(name)) {
+    if let (Ok(parsed), Ok(_)) = (Pattern::parse(pattern), Name::parse(name)) {
         let text = |bytes| std::str::from_utf8(bytes).expect("ASCII");
         assert_eq!(parsed.text(), pattern);
         assert_eq!(

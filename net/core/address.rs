@@ -4,6 +4,7 @@
 
 use super::error::Error;
 use super::name;
+use super::name::Name;
 use super::name::ADDRESS_NAME_MAX;
 
 /// Most bytes of an address: a name, `@` and 16 digits, `#` and 16 digits.
@@ -15,7 +16,7 @@ const NO_NAME: &[u8] = b"$.";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address<'a> {
     /// The name; `None` when `$.` stands for it.
-    pub name: Option<&'a [u8]>,
+    pub name: Option<Name<'a>>,
     /// What stands behind the `@`.
     pub peer: Option<u64>,
     /// What stands behind the `#`; never without a peer.
@@ -28,23 +29,21 @@ impl<'a> Address<'a> {
     /// # Errors
     ///
     /// Faults of the name, which is what stands before the first `@` or `#`, are those of
-    /// [`name::check_name`]. [`Error::Inval`]: a name too long to travel here, a malformed number,
+    /// [`Name::parse`]. [`Error::Inval`]: a name too long to travel here, a malformed number,
     /// a request without its peer, `$.` alone.
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        let text = name::until_nul(text);
-        let end = text
-            .iter()
-            .position(|b| matches!(*b, b'@' | b'#'))
-            .unwrap_or(text.len());
+        let end = text.iter().position(|b| matches!(*b, b'@' | b'#' | 0));
+        let end = end.unwrap_or(text.len());
         let (text, rest) = text.split_at_checked(end).ok_or(Error::Inval)?;
+        let rest = name::until_nul(rest);
         let name = if text == NO_NAME {
             None
         } else {
-            name::check_name(text)?;
+            let name = Name::parse(text)?;
             if text.len() > ADDRESS_NAME_MAX {
                 return Err(Error::Inval);
             }
-            Some(text)
+            Some(name)
         };
         let (peer, request) = if rest.is_empty() {
             (None, None)
@@ -138,11 +137,11 @@ pub fn format(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dest<'a> {
     /// An announcement to a name, or a request to whoever is its replier.
-    Name(&'a [u8]),
+    Name(Name<'a>),
     /// A request to one peer only.
     Stateful {
         /// The name.
-        name: &'a [u8],
+        name: Name<'a>,
         /// Who must be its replier.
         peer: u64,
     },
@@ -153,7 +152,7 @@ pub enum Dest<'a> {
         /// Id of the request.
         request: u64,
         /// The request's name, if it was given.
-        name: Option<&'a [u8]>,
+        name: Option<Name<'a>>,
     },
 }
 
@@ -170,9 +169,7 @@ impl<'a> Dest<'a> {
         address: Option<Address<'a>>,
         beside: Option<&'a [u8]>,
     ) -> Result<Option<Self>, Error> {
-        if let Some(name) = beside {
-            name::check_name(name)?;
-        }
+        let beside = beside.map(Name::parse).transpose()?;
         let Some(address) = address else {
             return Ok(beside.map(Dest::Name));
         };
@@ -193,7 +190,7 @@ impl<'a> Dest<'a> {
     }
 
     /// The name, if there is one.
-    pub fn name(&self) -> Option<&'a [u8]> {
+    pub fn name(&self) -> Option<Name<'a>> {
         match *self {
             Dest::Name(name) | Dest::Stateful { name, .. } => Some(name),
             Dest::Reply { name, .. } => name,
@@ -269,7 +266,7 @@ mod tests {
             let address = text.map(parse).transpose()?;
             Dest::new(address, beside.map(str::as_bytes))
         };
-        let name: &[u8] = b"$.a";
+        let name = Name::parse(b"$.a").unwrap();
         let stateful = Dest::Stateful { name, peer: 0x1f };
         let reply = |name| Dest::Reply {
             peer: 0x1f,
@@ -303,7 +300,8 @@ mod tests {
             let name = name.as_ref().map(|n| n.as_bytes());
             let len = format(name, Some(peer), request, &mut out).unwrap();
             let address = Address::parse(&out[..len]).unwrap();
-            prop_assert_eq!(address, Address { name, peer: Some(peer), request });
+            let parsed = name.map(|name| Name::parse(name).unwrap());
+            prop_assert_eq!(address, Address { name: parsed, peer: Some(peer), request });
             prop_assert_eq!(format(name, Some(peer), request, &mut out[..len - 1]), Err(Error::Inval));
         }
 

@@ -22,11 +22,12 @@ use super::mem::Map;
 use super::mem::Node;
 use super::mem::Vec;
 use super::message;
+use super::name::Name;
 use super::name::Pattern;
 use super::name::Tail;
 use super::queue::Member;
 use super::reports::Events;
-use super::routes::Places;
+use super::routes::Place;
 use super::routes::Replier;
 use super::routes::Routes;
 
@@ -334,7 +335,7 @@ impl<M: Member> Bus<M> {
     }
 
     /// Peer id of who would answer for a name, 0 for nobody.
-    pub fn replier_for(&self, name: &[u8]) -> u64 {
+    pub fn replier_for(&self, name: Name<'_>) -> u64 {
         self.replier(name).map_or(0, |replier| replier.member.id())
     }
 
@@ -357,7 +358,7 @@ impl<M: Member> Bus<M> {
     }
 
     /// Who answers for a name.
-    pub(super) fn replier(&self, name: &[u8]) -> Option<&Replier<M>> {
+    pub(super) fn replier(&self, name: Name<'_>) -> Option<&Replier<M>> {
         self.routes.replier(name, answers)
     }
 
@@ -380,7 +381,7 @@ impl<M: Member> Bus<M> {
     }
 
     /// At which of the places of a name a socket listens, for those that want each message once.
-    pub(super) fn heard(&self, member: &M, name: &[u8]) -> Heard {
+    pub(super) fn heard(&self, member: &M, name: Name<'_>) -> Heard {
         let mut all = Heard {
             first: None,
             count: 0,
@@ -389,11 +390,11 @@ impl<M: Member> Bus<M> {
         let Ok(sock) = self.sock(member) else {
             return all;
         };
-        for place in self.routes.places(name) {
-            let hash = self.routes.place_hash(&place);
+        self.routes.each_place(name, |place| {
+            let hash = self.routes.place_hash(place);
             let mut heard = false;
             sock.listens.each_from(&(hash, 0), |(of, _), held| {
-                heard = *of == hash && matches(&held.text, name);
+                heard = *of == hash && matches(&held.text, name.text());
                 *of == hash && !heard
             });
             if heard {
@@ -401,13 +402,14 @@ impl<M: Member> Bus<M> {
                 all.count = all.count.saturating_add(1);
                 all.exact |= place.tail == Tail::Exact;
             }
-        }
+            true
+        });
         all
     }
 
-    /// The places of the listener bindings that match a name.
-    pub(super) fn places<'a>(&'a self, name: &'a [u8]) -> Places<'a, M> {
-        self.routes.places(name)
+    /// Calls `f` for each place of the listener bindings that match a name until it says false.
+    pub(super) fn each_place(&self, name: Name<'_>, f: impl FnMut(&Place<'_, M>) -> bool) {
+        self.routes.each_place(name, f);
     }
 
     /// Whether nobody is in the routes, for tests.

@@ -35,6 +35,7 @@ use super::message::Stamp;
 use super::message::Stamped;
 use super::message::BIND_EVENT;
 use super::message::KBUS_STATUS;
+use super::name::Name;
 use super::peer::Peer;
 use super::queue::Member;
 use super::slots::Chunk;
@@ -119,14 +120,16 @@ pub(super) fn payload(peer: u64, is_bind: bool, text: &[u8]) -> Result<Bytes, Al
 }
 
 /// What is the same in all events: they come from the bus itself.
-const HEAD: Head<'static> = Head {
-    flags: KBUS_STATUS,
-    sender: 0,
-    to: 0,
-    in_reply_to: 0,
-    name: BIND_EVENT,
-    via: None,
-};
+fn head() -> Head<'static> {
+    Head {
+        flags: KBUS_STATUS,
+        sender: 0,
+        to: 0,
+        in_reply_to: 0,
+        name: Name::checked(BIND_EVENT),
+        via: None,
+    }
+}
 
 /// Sends the event of an explicit binding, and in the same step does what it tells of.
 ///
@@ -147,7 +150,7 @@ pub(super) fn tell<S: Shared>(
         payload,
         from: None,
     };
-    let sent = Fanout::new(binder, HEAD, policy, content, None).send(shared, check, done);
+    let sent = Fanout::new(binder, head(), policy, content, None).send(shared, check, done);
     sent.map(|_| ()).map_err(|unsent| unsent.refusal)
 }
 
@@ -161,7 +164,7 @@ pub(super) fn tell_unbound<S: Shared>(shared: &S, member: &S::Member, text: &[u8
             from: None,
         };
         let policy = Policy::Unbind { share };
-        let fanout = Fanout::new(member, HEAD, policy, content, None);
+        let fanout = Fanout::new(member, head(), policy, content, None);
         if fanout.send(shared, |_| Ok(()), |_, _| ()).is_ok() {
             return;
         }
@@ -188,23 +191,24 @@ pub(super) fn tell_unbound<S: Shared>(shared: &S, member: &S::Member, text: &[u8
 /// The next listener to events, the youngest binding, and how many of its bindings match.
 fn next_listener<M: Member>(bus: &Bus<M>, next: &mut (usize, u64)) -> Option<(M, u64, u32)> {
     let mut found = None;
-    for place in bus.places(BIND_EVENT) {
+    bus.each_place(Name::checked(BIND_EVENT), |place| {
         let at = place.at;
         if at < next.0 {
-            continue;
+            return true;
         }
         let from = if at == next.0 { next.1 } else { 0 };
         place.listeners_from(from, |binding, listener| {
             found = Some((binding, listener.member.clone()));
             false
         });
-        if let Some((binding, member)) = found {
+        if let Some((binding, _)) = &found {
             *next = (at, binding.saturating_add(1));
-            let hears = bus.sock(&member).map_or(0, |sock| sock.hears);
-            return Some((member, bus.last_binding, hears));
         }
-    }
-    None
+        found.is_none()
+    });
+    let (_, member) = found?;
+    let hears = bus.sock(&member).map_or(0, |sock| sock.hears);
+    Some((member, bus.last_binding, hears))
 }
 
 /// Switches the events on or off for a socket, which gets one for each replier binding there is.
@@ -345,7 +349,7 @@ fn describe<M: Member>(
     };
     let len = content.payload.len() as u64;
     let mut stamp = Some(Stamped::Alone(Stamp::new(bus_bytes.nothing())));
-    let message = Message::new(&HEAD, &mut content, &mut stamp, &mut None, Need::Wanted)?;
+    let message = Message::new(&head(), &mut content, &mut stamp, &mut None, Need::Wanted)?;
     let mut entry = Entry::blank(Cause::Own, len);
     entry.own = Amount {
         bytes: 0,

@@ -39,6 +39,7 @@ use super::message::Content;
 use super::message::Head;
 use super::message::Stamp;
 use super::message::KBUS_URGENT;
+use super::name::Name;
 use super::name::Tail;
 use super::obligation::Obligation;
 use super::queue::Member;
@@ -451,17 +452,16 @@ impl<'a, M: Member> Fanout<'a, M> {
 
     /// Goes through the listeners of this pass from where it was.
     fn listeners(&mut self, bus: &Bus<M>) -> Result<(), Pause<M>> {
-        let name = self.head.name;
-        for place in bus.places(name) {
+        let mut result = Ok(());
+        bus.each_place(self.head.name, |place| {
             let at = place.at;
             if at < self.next.0 {
-                continue;
+                return true;
             }
             if at > self.next.0 {
                 self.next = (at, 0, 0);
             }
             let from = self.next.1.max(self.pass.0);
-            let mut result = Ok(());
             place.listeners_from(from, |binding, listener| {
                 if binding > self.pass.1 {
                     return false;
@@ -473,10 +473,12 @@ impl<'a, M: Member> Fanout<'a, M> {
                 result = self.listener(bus, (at, place.tail), member, binding, count);
                 result.is_ok()
             });
-            result?;
-            self.next = (at.saturating_add(1), 0, 0);
-        }
-        Ok(())
+            if result.is_ok() {
+                self.next = (at.saturating_add(1), 0, 0);
+            }
+            result.is_ok()
+        });
+        result
     }
 
     /// One socket gets a copy for each of its identical bindings, or one in all.
@@ -569,7 +571,7 @@ impl<'a, M: Member> Fanout<'a, M> {
 }
 
 /// Whether a socket still answers for a name with this binding.
-fn still_answers<M: Member>(bus: &Bus<M>, name: &[u8], member: &M, binding: u64) -> bool {
+fn still_answers<M: Member>(bus: &Bus<M>, name: Name<'_>, member: &M, binding: u64) -> bool {
     let replier = bus.replier(name);
     replier.is_some_and(|r| r.member.id() == member.id() && r.binding == binding)
 }

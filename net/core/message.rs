@@ -17,6 +17,7 @@ use super::mem::Bytes;
 use super::mem::Counter;
 use super::mem::Need;
 use super::mem::Vec;
+use super::name::Name;
 use super::peer::Peer;
 
 /// A reply is wanted, and one is guaranteed.
@@ -167,7 +168,7 @@ pub(super) struct Head<'a> {
     pub(super) sender: u64,
     pub(super) to: u64,
     pub(super) in_reply_to: u64,
-    pub(super) name: &'a [u8],
+    pub(super) name: Name<'a>,
     pub(super) via: Option<Via>,
 }
 
@@ -212,7 +213,7 @@ impl<M: Peer> Message<M> {
         need: Need,
     ) -> Result<Arc<Self>, AllocError> {
         let (name, room) = (
-            mem::try_copy_for(need, head.name)?,
+            mem::try_copy_for(need, head.name.text())?,
             mem::ArcRoom::new_for(need)?,
         );
         let stamp = stamp.take().ok_or(AllocError)?;

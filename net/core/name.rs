@@ -15,38 +15,86 @@ pub const ADDRESS_NAME_MAX: usize = 73;
 
 /// The bytes before the first NUL, or all of them.
 pub fn until_nul(bytes: &[u8]) -> &[u8] {
-    bytes.split(|b| *b == 0).next().unwrap_or(bytes)
+    let end = bytes.iter().position(|byte| *byte == 0);
+    end.and_then(|end| bytes.get(..end)).unwrap_or(bytes)
 }
 
 /// The words of the text behind the `$.`.
-pub fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|b| *b == b'.').filter(|word| !word.is_empty())
 }
 
-fn is_word(word: &[u8]) -> bool {
-    !word.is_empty() && word.iter().all(u8::is_ascii_alphanumeric)
-}
-
-/// Checks a name that a message is to carry and returns its words, the text behind the `$.`.
-///
-/// # Errors
-///
-/// [`Error::NameTooLong`] over [`NAME_MAX`] bytes, else [`Error::BadMsg`] when it is malformed; a
-/// wildcard is.
-pub fn check_name(name: &[u8]) -> Result<(), Error> {
-    body(name).map(|_| ())
-}
-
-/// As [`check_name`], and gives the text behind the `$.`.
-pub(super) fn body(name: &[u8]) -> Result<&[u8], Error> {
-    if name.len() > NAME_MAX {
-        return Err(Error::NameTooLong);
+/// Which bytes a word may have.
+const IN_WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
     }
-    let text = name.strip_prefix(b"$.").ok_or(Error::BadMsg)?;
-    if text.split(|b| *b == b'.').all(is_word) {
-        Ok(text)
-    } else {
-        Err(Error::BadMsg)
+    table
+};
+
+/// How many words there are between single dots, or `None` if the text is anything else.
+///
+/// Each send asks: one look at each byte.
+fn count_words(text: &[u8]) -> Option<usize> {
+    let mut words: usize = 0;
+    let mut inside = false;
+    for byte in text {
+        if IN_WORD[usize::from(*byte)] {
+            words = words.saturating_add(usize::from(!inside));
+            inside = true;
+        } else if *byte == b'.' && inside {
+            inside = false;
+        } else {
+            return None;
+        }
+    }
+    inside.then_some(words)
+}
+
+/// A name that a message may carry: who has one need not check it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name<'a> {
+    text: &'a [u8],
+    words: usize,
+}
+
+impl<'a> Name<'a> {
+    /// Checks a name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NameTooLong`] over [`NAME_MAX`] bytes, else [`Error::BadMsg`] when it is malformed;
+    /// a wildcard is.
+    pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
+        if text.len() > NAME_MAX {
+            return Err(Error::NameTooLong);
+        }
+        let words = text.strip_prefix(b"$.").and_then(count_words);
+        let words = words.ok_or(Error::BadMsg)?;
+        Ok(Name { text, words })
+    }
+
+    /// A name that was checked before; else it has no words, and nobody listens to it.
+    pub(super) fn checked(text: &'a [u8]) -> Self {
+        Name::parse(text).unwrap_or(Name { text, words: 0 })
+    }
+
+    /// All of it.
+    pub fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
+    /// The text behind the `$.`.
+    pub(super) fn body(&self) -> &'a [u8] {
+        self.text.get(2..).unwrap_or_default()
+    }
+
+    /// How many words it has.
+    pub(super) fn words(&self) -> usize {
+        self.words
     }
 }
 
@@ -74,6 +122,7 @@ pub enum Tail {
 pub struct Pattern<'a> {
     text: &'a [u8],
     prefix: &'a [u8],
+    words: usize,
     tail: Tail,
 }
 
@@ -94,12 +143,18 @@ impl<'a> Pattern<'a> {
         } else {
             (text, Tail::Exact)
         };
-        let prefix = if tail != Tail::Exact && head == b"$" {
-            &[]
+        let (prefix, words): (&[u8], _) = if tail != Tail::Exact && head == b"$" {
+            (&[], 0)
         } else {
-            body(head)?
+            let name = Name::parse(head)?;
+            (name.body(), name.words())
         };
-        Ok(Pattern { text, prefix, tail })
+        Ok(Pattern {
+            text,
+            prefix,
+            words,
+            tail,
+        })
     }
 
     /// The text as it was given.
@@ -110,6 +165,11 @@ impl<'a> Pattern<'a> {
     /// The literal words before the wildcard, separated by dots; possibly empty.
     pub fn prefix(&self) -> &'a [u8] {
         self.prefix
+    }
+
+    /// How many words the prefix has.
+    pub(super) fn words(&self) -> usize {
+        self.words
     }
 
     /// What the pattern ends in.
@@ -158,21 +218,35 @@ mod tests {
     #[test]
     fn names_are_words_between_single_dots() {
         for good in ["$.A", "$.a.B.9", "$.0", "$.KBUS.x"] {
-            assert_eq!(check_name(good.as_bytes()), Ok(()), "{good}");
+            assert!(Name::parse(good.as_bytes()).is_ok(), "{good}");
         }
         for bad in [
             "", "$", "$.", "$..", "$.a.", "$..a", "$.a..b", "a.b", "$a", ".$.a", "$.a b", "$.*",
             "$.%", "$.a.*", "$.a_b", "$.\u{e9}", "$.a\0",
         ] {
-            assert_eq!(check_name(bad.as_bytes()), Err(Error::BadMsg), "{bad}");
+            assert_eq!(Name::parse(bad.as_bytes()), Err(Error::BadMsg), "{bad}");
+        }
+    }
+
+    /// Every byte is told apart, and every word counted.
+    #[test]
+    fn a_word_is_of_letters_and_digits() {
+        for byte in 0..=u8::MAX {
+            let text = [b'$', b'.', b'a', byte, b'b'];
+            let words = match byte {
+                b'.' => Ok(2),
+                _ if byte.is_ascii_alphanumeric() => Ok(1),
+                _ => Err(Error::BadMsg),
+            };
+            assert_eq!(Name::parse(&text).map(|name| name.words()), words, "{byte}");
         }
     }
 
     #[test]
     fn too_long_comes_before_malformed() {
         let long = [b"$.".as_slice(), &[b'a'; 998]].concat();
-        assert_eq!(check_name(&long), Ok(()));
-        assert_eq!(check_name(&[b'!'; 1001]), Err(Error::NameTooLong));
+        assert!(Name::parse(&long).is_ok());
+        assert_eq!(Name::parse(&[b'!'; 1001]), Err(Error::NameTooLong));
         assert_eq!(Pattern::parse(&[b'*'; 1001]), Err(Error::NameTooLong));
         assert!(Pattern::parse(&long).is_ok());
         for tail in [b".*".as_slice(), b".%".as_slice()] {

@@ -15,7 +15,6 @@ use super::message::KBUS_HAD_FDS;
 use super::message::KBUS_REQUEST;
 use super::message::KBUS_URGENT;
 use super::message::KBUS_USER_FLAGS;
-use super::name;
 use super::queue::Member;
 
 /// What a socket wants to send.
@@ -61,8 +60,8 @@ impl<M: Member> Outgoing<'_, M> {
     ///
     /// # Errors
     ///
-    /// [`Error::Inval`], [`Error::BadMsg`] and [`Error::NameTooLong`] for what is malformed, then
-    /// [`Error::OpNotSupp`] for a private announcement.
+    /// [`Error::Inval`] for flags that are malformed, then [`Error::OpNotSupp`] for a private
+    /// announcement.
     pub fn check(&self) -> Result<(), Error> {
         let all_or = self.flags & (KBUS_ALL_OR_FAIL | KBUS_ALL_OR_WAIT);
         if self.flags & !message::SEND_FLAGS != 0 {
@@ -74,9 +73,6 @@ impl<M: Member> Outgoing<'_, M> {
         }
         if all_or == KBUS_ALL_OR_FAIL | KBUS_ALL_OR_WAIT && !is_reply {
             return Err(Error::Inval);
-        }
-        if let Some(name) = self.dest.and_then(|dest| dest.name()) {
-            name::check_name(name)?;
         }
         if matches!(self.dest, Some(Dest::Stateful { .. })) && self.flags & KBUS_REQUEST == 0 {
             return Err(Error::OpNotSupp);

@@ -15,6 +15,7 @@ use super::mem::Box;
 use super::message::Fault;
 use super::message::Head;
 use super::message::KBUS_REPLY;
+use super::name::Name;
 use super::obligation::Obligation;
 use super::outgoing::Outgoing;
 use super::peer::Peer;
@@ -31,7 +32,7 @@ pub(super) fn reply<S: Shared>(
     shared: &S,
     member: &S::Member,
     out: &mut Outgoing<'_, S::Member>,
-    (peer, request, name): (u64, u64, Option<&[u8]>),
+    (peer, request, name): (u64, u64, Option<Name<'_>>),
 ) -> Result<u64, Refusal<S::Member>> {
     let owed = member.with(|queue| queue.take_owed(request));
     let mut obligation = owed.ok_or(Error::ConnRefused)?;
@@ -58,7 +59,7 @@ fn try_reply<S: Shared>(
     member: &S::Member,
     out: &mut Outgoing<'_, S::Member>,
     obligation: &mut Box<Obligation<S::Member>>,
-    (peer, request, name): (u64, u64, Option<&[u8]>),
+    (peer, request, name): (u64, u64, Option<Name<'_>>),
 ) -> Result<u64, Refusal<S::Member>> {
     let requester = obligation.requester.clone();
     if requester.id() != peer {
@@ -67,7 +68,7 @@ fn try_reply<S: Shared>(
     if requester.with(|queue| queue.is_closed()) {
         return Err(Error::AddrNotAvail.into());
     }
-    if name.is_some_and(|name| *name != *obligation.name) {
+    if name.is_some_and(|name| *name.text() != *obligation.name) {
         return Err(Error::Inval.into());
     }
     let len = out.payload.len() as u64;
@@ -88,7 +89,7 @@ fn try_reply<S: Shared>(
         sender: member.id(),
         to: peer,
         in_reply_to: request,
-        name: &obligation.name,
+        name: Name::checked(&obligation.name),
         via: out.via,
     };
     let content = out.take_content();

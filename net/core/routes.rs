@@ -12,6 +12,7 @@ use super::mem::Map;
 use super::mem::Node;
 use super::mem::Vec;
 use super::name;
+use super::name::Name;
 use super::name::Pattern;
 use super::name::Tail;
 use super::table::Table;
@@ -127,15 +128,23 @@ impl<M> Place<'_, M> {
 /// As many as [`tails`] finds at most.
 const MOST_TAILS: usize = 2;
 
-/// What a pattern may end in to match when this much of the name follows its prefix.
-fn tails(rest: &[u8]) -> &'static [Tail] {
-    if rest.is_empty() {
-        &[Tail::Exact]
-    } else if rest.contains(&b'.') {
-        &[Tail::Any]
-    } else {
-        &[Tail::Any, Tail::One]
+/// What a pattern may end in to match when so many words of the name follow its prefix.
+fn tails(left: usize) -> &'static [Tail] {
+    match left {
+        0 => &[Tail::Exact],
+        1 => &[Tail::Any, Tail::One],
+        _ => &[Tail::Any],
     }
+}
+
+/// A prefix of a text that some pattern has.
+struct Step<'a, M> {
+    hash: u64,
+    node: &'a Prefix<M>,
+    /// Words of the prefix.
+    depth: usize,
+    /// Words of the text behind it.
+    left: usize,
 }
 
 /// All bindings of a bus.
@@ -145,74 +154,6 @@ pub struct Routes<M> {
     root: Prefix<M>,
     /// Of all others that a pattern has.
     nodes: Table<Prefix<M>>,
-}
-
-/// One prefix of a text: its hash, its patterns if there are any, and what follows it.
-type Step<'a, 't, M> = (u64, Option<&'a Prefix<M>>, &'t [u8]);
-
-/// The prefixes of a text, see [`Routes::way`].
-struct Way<'a, 't, M> {
-    routes: &'a Routes<M>,
-    text: &'t [u8],
-    begun: bool,
-    hash: u64,
-    /// Where the next word begins.
-    end: usize,
-}
-
-impl<'a, 't, M> Iterator for Way<'a, 't, M> {
-    type Item = Step<'a, 't, M>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let text = self.text;
-        if !self.begun {
-            self.begun = true;
-            return Some((0, Some(&self.routes.root), text));
-        }
-        let word = name::words(text.get(self.end..)?).next()?;
-        self.hash = self.routes.key.hash(self.hash, word);
-        let end = self.end.saturating_add(word.len());
-        let prefix = text.get(..end).unwrap_or(text);
-        // Behind the dot.
-        self.end = end.saturating_add(1);
-        let rest = text.get(self.end..).unwrap_or_default();
-        Some((self.hash, self.routes.node(self.hash, prefix), rest))
-    }
-}
-
-/// The places of a name, see [`Routes::places`].
-pub struct Places<'a, M> {
-    way: Way<'a, 'a, M>,
-    step: Option<Step<'a, 'a, M>>,
-    depth: usize,
-    /// The next of the tails at this step.
-    nth: usize,
-}
-
-impl<'a, M> Iterator for Places<'a, M> {
-    type Item = Place<'a, M>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let (hash, node, rest) = self.step?;
-            if let (Some(node), Some(tail)) = (node, tails(rest).get(self.nth)) {
-                let at = self
-                    .depth
-                    .saturating_mul(MOST_TAILS)
-                    .saturating_add(self.nth);
-                self.nth = self.nth.saturating_add(1);
-                return Some(Place {
-                    ends: node.ends(*tail),
-                    at,
-                    tail: *tail,
-                    hash: (hash, *tail),
-                });
-            }
-            self.step = self.way.next();
-            self.depth = self.depth.saturating_add(1);
-            self.nth = 0;
-        }
-    }
 }
 
 impl<M> Routes<M> {
@@ -230,16 +171,24 @@ impl<M> Routes<M> {
         self.nodes.is_empty() && !self.root.has_ends()
     }
 
-    /// The places of the listener bindings that match a well-formed name, by [`Place::at`].
-    pub fn places<'a>(&'a self, name: &'a [u8]) -> Places<'a, M> {
-        let text = name::body(name).unwrap_or_default();
-        let mut way = self.way(text);
-        Places {
-            step: if text.is_empty() { None } else { way.next() },
-            way,
-            depth: 0,
-            nth: 0,
-        }
+    /// Calls `f` for each place of the listener bindings that match a name, in the order of
+    /// [`Place::at`], until it says false.
+    pub fn each_place<'a>(&'a self, name: Name<'_>, mut f: impl FnMut(&Place<'a, M>) -> bool) {
+        self.each_step(name.body(), name.words(), |step| {
+            let first = step.depth.saturating_mul(MOST_TAILS);
+            for (nth, tail) in tails(step.left).iter().enumerate() {
+                let place = Place {
+                    ends: step.node.ends(*tail),
+                    at: first.saturating_add(nth),
+                    tail: *tail,
+                    hash: (step.hash, *tail),
+                };
+                if !f(&place) {
+                    return false;
+                }
+            }
+            true
+        });
     }
 
     /// The hash of the pattern that a place is of, as [`Routes::pattern_hash`] has it.
@@ -265,20 +214,18 @@ impl<M> Routes<M> {
     ///
     /// A wildcard never answers for a name of the bus's own, and only those do of which `counts`
     /// says so.
-    pub fn replier(&self, text: &[u8], counts: impl Fn(&M) -> bool) -> Option<&Replier<M>> {
-        if name::is_bus_own(text) {
+    pub fn replier(&self, name: Name<'_>, counts: impl Fn(&M) -> bool) -> Option<&Replier<M>> {
+        if name::is_bus_own(name.text()) {
             return None;
         }
         let mut best = None;
-        for (_, node, rest) in self.way(name::body(text).ok()?) {
-            let Some(node) = node else {
-                continue;
-            };
-            for tail in tails(rest) {
-                let replier = node.ends(*tail).replier.as_ref();
+        self.each_step(name.body(), name.words(), |step| {
+            for tail in tails(step.left) {
+                let replier = step.node.ends(*tail).replier.as_ref();
                 best = replier.filter(|r| counts(&r.member)).or(best);
             }
-        }
+            true
+        });
         best
     }
 
@@ -301,22 +248,20 @@ impl<M> Routes<M> {
         counts: impl Fn(&M) -> bool,
     ) -> Option<Loser<'_, M>> {
         let mut best = None;
-        for (depth, (_, node, rest)) in self.way(pattern.prefix()).enumerate() {
-            let Some(node) = node else {
-                continue;
-            };
-            let tails: &[Tail] = match (rest.is_empty(), pattern.tail()) {
-                (false, Tail::Exact) => tails(rest),
-                (false, _) | (true, Tail::One) => &[Tail::Any],
-                (true, _) => &[],
+        self.each_step(pattern.prefix(), pattern.words(), |step| {
+            let tails: &[Tail] = match (step.left, pattern.tail()) {
+                (1.., Tail::Exact) => tails(step.left),
+                (1.., _) | (0, Tail::One) => &[Tail::Any],
+                (0, _) => &[],
             };
             for tail in tails {
-                let member = node.ends(*tail).replier.as_ref().map(|r| &r.member);
+                let member = step.node.ends(*tail).replier.as_ref().map(|r| &r.member);
                 let member = member.filter(|member| counts(member));
-                best = member.map(|member| Loser { member, depth }).or(best);
+                best = member.map(|member| (member, step.depth)).or(best);
             }
-        }
-        best
+            true
+        });
+        best.map(|(member, depth)| Loser { member, depth })
     }
 
     /// Adds one more of a listener binding that the socket has already.
@@ -402,15 +347,35 @@ impl<M> Routes<M> {
         Some(replier)
     }
 
-    /// Each prefix of a text, from the empty one to all of it: its hash, its patterns if there are
-    /// any, and what follows it.
-    fn way<'a, 't>(&'a self, text: &'t [u8]) -> Way<'a, 't, M> {
-        Way {
-            routes: self,
-            text,
-            begun: false,
-            hash: 0,
-            end: 0,
+    /// Calls `f` for each prefix of a text that some pattern has, from the empty one to all of it,
+    /// until it says false.
+    fn each_step<'a>(
+        &'a self,
+        text: &[u8],
+        words: usize,
+        mut f: impl FnMut(Step<'a, M>) -> bool,
+    ) {
+        let (mut hash, mut end) = (0, 0);
+        let mut node = Some(&self.root);
+        for depth in 0..=words {
+            if depth > 0 {
+                let word = word_at(text, end);
+                hash = self.key.hash(hash, word);
+                end = end.saturating_add(word.len());
+                node = self.node(hash, text.get(..end).unwrap_or(text));
+                // Behind the dot.
+                end = end.saturating_add(1);
+            }
+            let left = words.saturating_sub(depth);
+            let step = node.map(|node| Step {
+                hash,
+                node,
+                depth,
+                left,
+            });
+            if step.is_some_and(|step| !f(step)) {
+                return;
+            }
         }
     }
 
@@ -420,8 +385,13 @@ impl<M> Routes<M> {
 
     /// The hash of a pattern's prefix.
     fn hash(&self, pattern: &Pattern<'_>) -> u64 {
-        let words = name::words(pattern.prefix());
-        words.fold(0, |hash, word| self.key.hash(hash, word))
+        let (mut hash, mut end) = (0, 0);
+        for _ in 0..pattern.words() {
+            let word = word_at(pattern.prefix(), end);
+            hash = self.key.hash(hash, word);
+            end = end.saturating_add(word.len()).saturating_add(1);
+        }
+        hash
     }
 
     fn ends_mut(&mut self, hash: u64, pattern: &Pattern<'_>) -> Option<&mut Ends<M>> {
@@ -447,4 +417,11 @@ impl<M> Routes<M> {
         let is_left = |node: &Prefix<M>| *node.text == *prefix && !node.has_ends();
         drop(self.nodes.remove(hash, is_left));
     }
+}
+
+/// The word that begins there.
+fn word_at(text: &[u8], at: usize) -> &[u8] {
+    let rest = text.get(at..).unwrap_or_default();
+    let end = rest.iter().position(|byte| *byte == b'.');
+    end.and_then(|end| rest.get(..end)).unwrap_or(rest)
 }

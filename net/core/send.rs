@@ -15,7 +15,8 @@ use super::mem;
 use super::mem::Room;
 use super::message::Head;
 use super::message::KBUS_REQUEST;
-use super::name;
+use super::name::is_bus_own;
+use super::name::Name;
 use super::obligation::Obligation;
 use super::peer::Peer;
 use super::queue::Member;
@@ -124,7 +125,7 @@ impl<M: Member> Bus<M> {
         }
         let dest = out.dest.ok_or(Error::DestAddrReq)?;
         self.check_sender(member, out.is_request())?;
-        if dest.name().is_some_and(name::is_bus_own) {
+        if dest.name().is_some_and(|name| is_bus_own(name.text())) {
             return Err(Error::Perm);
         }
         Ok(dest)
@@ -145,7 +146,7 @@ fn announce<S: Shared>(
     shared: &S,
     member: &S::Member,
     out: &mut Outgoing<'_, S::Member>,
-    name: &[u8],
+    name: Name<'_>,
 ) -> Result<u64, Refusal<S::Member>> {
     let (policy, files) = (out.policy(), out.files.clone());
     let head = Head {
@@ -173,9 +174,9 @@ fn request<S: Shared>(
     shared: &S,
     member: &S::Member,
     out: &mut Outgoing<'_, S::Member>,
-    (name, peer): (&[u8], Option<u64>),
+    (name, peer): (Name<'_>, Option<u64>),
 ) -> Result<u64, Refusal<S::Member>> {
-    let mut owed_name = mem::try_copy(name)?;
+    let mut owed_name = mem::try_copy(name.text())?;
     let room = Room::new()?;
     let place = mem::BoxRoom::new()?;
     let payer = member.payer();

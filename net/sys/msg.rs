@@ -25,14 +25,14 @@ const MSG_CMSG_COMPAT: u32 = 0x8000_0000;
 /// # Invariants
 ///
 /// `raw` is a valid `struct msghdr` of a send: name and control data are kernel memory of the
-/// lengths it says.
+/// lengths it says, which nobody changes during `'a`.
 pub(crate) struct SendMsg<'a> {
     raw: *mut bindings::msghdr,
     len: usize,
     _life: PhantomData<&'a mut bindings::msghdr>,
 }
 
-impl SendMsg<'_> {
+impl<'a> SendMsg<'a> {
     /// # Safety
     ///
     /// `raw` and `len` must be what the socket layer passed to `proto_ops.sendmsg`, and not be used
@@ -57,21 +57,21 @@ impl SendMsg<'_> {
     }
 
     /// The address it is sent to, if there is one.
-    pub(crate) fn name(&self) -> Option<&[u8]> {
+    pub(crate) fn name(&self) -> Option<&'a [u8]> {
         // SAFETY: Valid by the type invariant.
         let (ptr, len) = unsafe { ((*self.raw).msg_name, (*self.raw).msg_namelen) };
         let len = usize::try_from(len).ok()?;
         if ptr.is_null() || len == 0 || len > ADDR_MAX {
             return None;
         }
-        // SAFETY: By the type invariant the name is kernel memory of this length, which nobody
-        // changes meanwhile.
+        // SAFETY: By the type invariant the name is kernel memory of this length, which stays as it
+        // is during `'a`.
         Some(unsafe { core::slice::from_raw_parts(ptr.cast(), len) })
     }
 
     /// The control data (`struct cmsghdr` and what follows), in native layout also for compat
     /// callers.
-    pub(crate) fn control(&self) -> &[u8] {
+    pub(crate) fn control(&self) -> &'a [u8] {
         // SAFETY: Valid by the type invariant; in a send the union holds the kernel pointer.
         let (ptr, len) = unsafe {
             (
@@ -82,7 +82,7 @@ impl SendMsg<'_> {
         if ptr.is_null() || len == 0 {
             return &[];
         }
-        // SAFETY: By the type invariant this is kernel memory of this length.
+        // SAFETY: As above.
         unsafe { core::slice::from_raw_parts(ptr.cast(), len) }
     }
 

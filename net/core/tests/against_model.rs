@@ -225,7 +225,7 @@ impl Core {
                     };
                     return self.begin(slot, what);
                 }
-                let name = send.name.as_bytes();
+                let name = peer::name(&send.name);
                 let out = Outgoing {
                     dest: Some(match send.peer {
                         Some(peer) => Dest::Stateful { name, peer },
@@ -249,7 +249,7 @@ impl Core {
                     dest: Some(Dest::Reply {
                         peer: *to,
                         request: *request,
-                        name: name.as_deref().map(str::as_bytes),
+                        name: name.as_deref().map(peer::name),
                     }),
                     flags: if *urgent { flags::URGENT } else { 0 },
                     payload: vec![BYTE; *len],
@@ -269,7 +269,7 @@ impl Core {
                 Done::Err(Error::Again.errno())
             }
             Op::WhoReplies { name, .. } => {
-                Done::Ok(world.bus(|bus| bus.replier_for(name.as_bytes())))
+                Done::Ok(world.bus(|bus| bus.replier_for(peer::name(name))))
             }
         }
     }

@@ -12,6 +12,7 @@ use kbus_core::message::KBUS_URGENT;
 use kbus_core::message::LOST;
 use kbus_core::peer::Peer as _;
 use kbus_core::queue::Member;
+use peer::name;
 use peer::announcement;
 use peer::Peer;
 use peer::World;
@@ -105,7 +106,7 @@ fn a_close_is_done_in_short_holds() {
         let (_, most) = w.holds();
         assert!(most <= 4 * STEP, "{most} looks in one hold");
         assert_eq!(sender.with(|queue| queue.unread()), 1000);
-        assert_eq!(w.bus(|bus| bus.replier_for(b"$.R7")), 0);
+        assert_eq!(w.bus(|bus| bus.replier_for(name("$.R7"))), 0);
     }
 }
 
@@ -138,7 +139,7 @@ fn a_close_and_a_shutdown_take_effect_at_once() {
         let peers = [dead.clone(), new.clone(), sender.clone()];
         after(&w, 0, move |w| {
             let [dead, new, sender] = &peers;
-            assert_eq!(w.bus(|bus| bus.replier_for(b"$.R.N7")), 0);
+            assert_eq!(w.bus(|bus| bus.replier_for(name("$.R.N7"))), 0);
             assert_eq!(w.request(sender, "$.R.N7", b""), Err(Error::AddrNotAvail));
             // What protected its names is no more.
             w.replier(sender, "$.P.X").unwrap();
@@ -155,7 +156,7 @@ fn a_close_and_a_shutdown_take_effect_at_once() {
         w.nothing_between();
         for n in 0..100 {
             assert_eq!(
-                w.bus(|bus| bus.replier_for(format!("$.R.N{n}").as_bytes())),
+                w.bus(|bus| bus.replier_for(name(&format!("$.R.N{n}")))),
                 2
             );
         }

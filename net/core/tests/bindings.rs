@@ -12,6 +12,7 @@ use kbus_core::name::Pattern;
 use kbus_core::queue::Member;
 use kbus_core::routes::Listener;
 use kbus_core::routes::Routes;
+use peer::name;
 use peer::World;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -36,7 +37,7 @@ fn others_may_not_take_names_from_a_protected_wildcard() {
     assert_eq!(w.replier(&two, "$.Q.Q"), Err(Acces));
     assert_eq!(w.replier(&two, "$.A"), Err(Exist));
     assert_eq!(w.replier(&two, "$.KBUS.A"), Err(Perm));
-    assert_eq!(w.bus(|bus| bus.replier_for(b"$.KBUS.A")), 0);
+    assert_eq!(w.bus(|bus| bus.replier_for(name("$.KBUS.A"))), 0);
 }
 
 #[test]
@@ -125,20 +126,20 @@ fn a_look_up_visits_as_many_places_as_the_name_has_words() {
         let pattern = Pattern::parse(text.as_bytes()).unwrap();
         routes.listen(listener(n, n), &pattern).unwrap();
     }
-    let look = |name: &[u8]| {
+    let look = |text: &str| {
         let (mut places, mut found) = (0, vec![]);
-        for place in routes.places(name) {
+        routes.each_place(name(text), |place| {
             places += 1;
             place.listeners_from(0, |_, listener| {
                 found.push(listener.member);
                 true
-            });
-        }
+            })
+        });
         (places, found)
     };
     // Only of prefixes that some pattern has.
-    assert_eq!(look(b"$.A.w777.x"), (2, vec![777]));
-    assert_eq!(look(b"$.B.w777.x"), (1, vec![]));
+    assert_eq!(look("$.A.w777.x"), (2, vec![777]));
+    assert_eq!(look("$.B.w777.x"), (1, vec![]));
 }
 
 /// All bindings of a socket are listed, one after the other, and each once.

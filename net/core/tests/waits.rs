@@ -12,6 +12,7 @@ use kbus_core::message::KBUS_REQUEST;
 use kbus_core::message::KBUS_URGENT;
 use kbus_core::peer::Peer as _;
 use kbus_core::queue::Member;
+use peer::name;
 use peer::announcement;
 use peer::run_woken;
 use peer::Peer;
@@ -332,7 +333,7 @@ fn a_binding_waits_for_room_for_its_event() {
         let Ok(Tried::Waits(thread)) = Thread::begin(&w, &a, what) else {
             panic!("there is room for the event");
         };
-        let replies = || w.bus(|bus| bus.replier_for(b"$.R")) == 1;
+        let replies = || w.bus(|bus| bus.replier_for(name("$.R"))) == 1;
         let mut threads = vec![thread];
         assert_eq!(replies(), !is_bind);
         b.read().unwrap();

@@ -26,6 +26,7 @@ use kbus_core::mem::Flag;
 use kbus_core::mem::Need;
 use kbus_core::message::KBUS_ALL_OR_WAIT;
 use kbus_core::message::KBUS_REQUEST;
+use kbus_core::name::Name;
 use kbus_core::name::Pattern;
 use kbus_core::payer::Payer;
 use kbus_core::queue::Member;
@@ -608,10 +609,15 @@ impl World {
     }
 }
 
+/// A name, which must be well-formed.
+pub fn name(text: &str) -> Name<'_> {
+    Name::parse(text.as_bytes()).unwrap()
+}
+
 /// An announcement, or with that flag a request.
 pub fn announcement<'a>(name: &'a str, flags: u32, payload: &[u8]) -> Outgoing<'a, Peer> {
     Outgoing {
-        dest: Some(Dest::Name(name.as_bytes())),
+        dest: Some(Dest::Name(self::name(name))),
         flags,
         payload: payload.to_vec(),
         ..Default::default()

@@ -64,7 +64,7 @@ impl What {
                 reply_max,
                 cookie,
             } => {
-                let name = name.as_bytes();
+                let name = super::name(name);
                 let mut out = Outgoing {
                     dest: Some(match to {
                         Some(peer) => Dest::Stateful { name, peer: *peer },
