@@ -10,6 +10,7 @@ use crate::{
             Address,
             Dest, //
         },
+        data::Payload,
         mem,
         message::Via,
         name,
@@ -106,7 +107,6 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         explicit,
         reply_max,
         cookie,
-        payload: mem::Bytes::new(),
         via,
         ..Outgoing::default()
     };
@@ -140,7 +140,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
     if let Some(claimed) = claimed {
         creds = creds.claim(claimed)?;
     }
-    outgoing.from = Some(creds);
+    outgoing.content.from = Some(creds);
     let max = match &bus {
         Some(bus) => bus.max_msg(),
         None => uapi::KBUS_MSG_SIZE_MAX,
@@ -158,7 +158,15 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
 
     // The one copy of the payload, before any lock of the bus.
     let len = msg.len();
-    msg.read_payload(&mut outgoing.payload)?;
+    let payload = &mut outgoing.content.payload;
+    match payload.short(len) {
+        Some(place) => msg.read_exact(place)?,
+        None => {
+            let mut bytes = mem::Bytes::new();
+            msg.read_payload(&mut bytes)?;
+            *payload = Payload::Long(bytes);
+        }
+    }
     let mut left = this.sock.sndtimeo(flags & MSG_DONTWAIT != 0) as Jiffies;
     // Any later send may be tried again.
     bus_core::wait::unblock(this);

@@ -309,7 +309,7 @@ impl<M: Peer> View<M> {
 
     /// What a bridge says about it.
     pub fn via(&self) -> Option<Via> {
-        self.message().and_then(|message| message.via)
+        self.message().and_then(|message| message.via())
     }
 
     /// Who sent it; `None`: the bus.

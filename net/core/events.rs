@@ -13,6 +13,7 @@ use super::bus::Shared;
 use super::bus::Sock;
 use super::bus::IN_ORDER;
 use super::bus::STEP;
+use super::data::Payload;
 use super::entry::Body;
 use super::entry::Cause;
 use super::entry::Entry;
@@ -23,7 +24,6 @@ use super::fanout::Refusal;
 use super::mem;
 use super::mem::AllocError;
 use super::mem::Arc;
-use super::mem::Bytes;
 use super::mem::Map;
 use super::mem::Need;
 use super::mem::Node;
@@ -107,16 +107,25 @@ struct Listed(u64, u64);
 /// # Errors
 ///
 /// [`AllocError`].
-pub(super) fn payload(peer: u64, is_bind: bool, text: &[u8]) -> Result<Bytes, AllocError> {
-    let mut payload = mem::with_capacity(HEADER.saturating_add(text.len()))?;
+pub(super) fn payload(peer: u64, is_bind: bool, text: &[u8]) -> Result<Payload, AllocError> {
     let peer = peer.to_ne_bytes();
     let is_bind = u32::from(is_bind).to_ne_bytes();
     let len = (text.len() as u32).to_ne_bytes();
     let parts = [&peer[..], &is_bind[..], &len[..], text];
-    for byte in parts.into_iter().flatten() {
-        let _ = mem::push_reserved(&mut payload, *byte);
+    let bytes = parts.into_iter().flatten();
+    let whole = HEADER.saturating_add(text.len());
+    let mut payload = Payload::default();
+    if let Some(place) = payload.short(whole) {
+        for (to, from) in place.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        return Ok(payload);
     }
-    Ok(payload)
+    let mut long = mem::with_capacity(whole)?;
+    for byte in bytes {
+        let _ = mem::push_reserved(&mut long, *byte);
+    }
+    Ok(Payload::Long(long))
 }
 
 /// What is the same in all events: they come from the bus itself.
@@ -139,18 +148,15 @@ fn head() -> Head<'static> {
 pub(super) fn tell<S: Shared>(
     shared: &S,
     binder: &S::Member,
-    payload: Bytes,
+    payload: Payload,
     check: impl FnMut(&mut Bus<S::Member>) -> Result<(), Error>,
     done: impl FnOnce(&mut Bus<S::Member>, u64),
 ) -> Result<(), Refusal<S::Member>> {
     let policy = Policy::Event {
         user: binder.user(),
     };
-    let content = Content {
-        payload,
-        from: None,
-    };
-    let sent = Fanout::new(binder, head(), policy, content, None).send(shared, check, done);
+    let mut content = Content::new(payload);
+    let sent = Fanout::new(binder, head(), policy, &mut content, None).send(shared, check, done);
     sent.map(|_| ()).map_err(|unsent| unsent.refusal)
 }
 
@@ -159,12 +165,9 @@ pub(super) fn tell<S: Shared>(
 pub(super) fn tell_unbound<S: Shared>(shared: &S, member: &S::Member, text: &[u8]) {
     let share = shared.locked(|bus| bus.events.share());
     if let Ok(payload) = payload(member.id(), false, text) {
-        let content = Content {
-            payload,
-            from: None,
-        };
+        let mut content = Content::new(payload);
         let policy = Policy::Unbind { share };
-        let fanout = Fanout::new(member, head(), policy, content, None);
+        let fanout = Fanout::new(member, head(), policy, &mut content, None);
         if fanout.send(shared, |_| Ok(()), |_, _| ()).is_ok() {
             return;
         }
@@ -343,10 +346,7 @@ fn describe<M: Member>(
     bus_bytes: &Charge,
 ) -> Result<Node<u64, Item<M>>, AllocError> {
     let Listed(peer, binding) = listed;
-    let mut content = Content {
-        payload: payload(peer, true, text)?,
-        from: None,
-    };
+    let mut content = Content::new(payload(peer, true, text)?);
     let len = content.payload.len() as u64;
     let mut stamp = Some(Stamped::Alone(Stamp::new(bus_bytes.nothing())));
     let message = Message::new(&head(), &mut content, &mut stamp, &mut None, Need::Wanted)?;

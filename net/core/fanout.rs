@@ -190,7 +190,7 @@ pub(super) struct Fanout<'a, M: Member> {
     urgent: bool,
     len: u64,
     /// Payload and sender, until they are `moved` into the first copy.
-    content: Content<M>,
+    content: &'a mut Content<M>,
     moved: bool,
     /// Somebody else has taken out an entry of it.
     held_elsewhere: bool,
@@ -229,7 +229,6 @@ pub(super) struct Fanout<'a, M: Member> {
 /// What is left of a message that was not sent.
 pub(super) struct Unsent<M: Member> {
     pub(super) refusal: Refusal<M>,
-    pub(super) content: Content<M>,
     pub(super) obligation: Option<Box<Obligation<M>>>,
     pub(super) first: First<M>,
     pub(super) bus_bytes: Option<Charge>,
@@ -241,7 +240,7 @@ impl<'a, M: Member> Fanout<'a, M> {
         sender: &'a M,
         head: Head<'a>,
         policy: Policy,
-        content: Content<M>,
+        content: &'a mut Content<M>,
         files: Option<&'a M::Files>,
     ) -> Self {
         Fanout {
@@ -311,7 +310,7 @@ impl<'a, M: Member> Fanout<'a, M> {
     /// That of `check`; [`Error::Busy`] when the replier is full, and under [`Policy::Fail`] a
     /// listener; [`Refusal::Full`] in their place under the other policies; [`Error::DQuot`] when
     /// the sender cannot pay; [`Error::NoMem`]. Nothing is in any queue then, and the content is
-    /// given back.
+    /// where it was.
     pub(super) fn send<S: Shared<Member = M>>(
         mut self,
         shared: &S,
@@ -382,7 +381,6 @@ impl<'a, M: Member> Fanout<'a, M> {
         };
         Err(Unsent {
             refusal,
-            content: self.content,
             obligation: self.obligation,
             first: self.first,
             bus_bytes: self.bus_bytes,

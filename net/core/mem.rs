@@ -46,7 +46,12 @@ mod imp {
 
     /// Allocates a box.
     pub fn new_box<T>(value: T) -> Result<Box<T>, AllocError> {
-        KBox::new(value, nowait())
+        new_box_for(Need::Wanted, value)
+    }
+
+    /// The same, with regard to a memory cgroup at its limit.
+    pub fn new_box_for<T>(need: Need, value: T) -> Result<Box<T>, AllocError> {
+        KBox::new(value, flags(need))
     }
 
     /// Takes the value out of its box.
@@ -357,7 +362,12 @@ mod imp {
 
     /// Allocates a box.
     pub fn new_box<T>(value: T) -> Result<Box<T>, AllocError> {
-        account()?;
+        new_box_for(Need::Wanted, value)
+    }
+
+    /// The same, with regard to a memory group that is to fail.
+    pub fn new_box_for<T>(need: Need, value: T) -> Result<Box<T>, AllocError> {
+        account_for(need)?;
         Ok(Box::new(value))
     }
 

@@ -10,13 +10,13 @@
 //! it, to all its recipients.
 
 use super::account::Charge;
+use super::data::Data;
+use super::data::Payload;
 use super::mem;
 use super::mem::AllocError;
 use super::mem::Arc;
-use super::mem::Bytes;
 use super::mem::Counter;
 use super::mem::Need;
-use super::mem::Vec;
 use super::name::Name;
 use super::peer::Peer;
 
@@ -151,10 +151,8 @@ pub struct Message<M: Peer> {
     pub to: u64,
     /// Id of the request that this answers, or 0.
     pub in_reply_to: u64,
-    name: Vec<u8>,
-    payload: Bytes,
-    /// What a bridge says about it.
-    pub via: Option<Via>,
+    /// Name, payload, and what a bridge says.
+    data: Data,
     /// Who sent it; `None`: the bus.
     pub from: Option<M::Sender>,
     /// The payload's bytes of the user who pays for this copy.
@@ -173,12 +171,28 @@ pub(super) struct Head<'a> {
 }
 
 /// Payload and sender of a message on their way into a copy of it, and back out of it.
-pub(super) struct Content<M: Peer> {
-    pub(super) payload: Bytes,
-    pub(super) from: Option<M::Sender>,
+pub struct Content<M: Peer> {
+    /// The payload. A long one is taken when the message is sent.
+    pub payload: Payload,
+    /// Who sends it; taken when it is sent.
+    pub from: Option<M::Sender>,
+}
+
+impl<M: Peer> Default for Content<M> {
+    fn default() -> Self {
+        Content::new(Payload::default())
+    }
 }
 
 impl<M: Peer> Content<M> {
+    /// A payload that nobody sends yet.
+    pub fn new(payload: Payload) -> Self {
+        Content {
+            payload,
+            from: None,
+        }
+    }
+
     /// Another one, for another copy.
     ///
     /// # Errors
@@ -190,10 +204,7 @@ impl<M: Peer> Content<M> {
         need: Need,
     ) -> Result<Self, AllocError> {
         Ok(Content {
-            payload: match payload.is_empty() {
-                true => Bytes::new(),
-                false => mem::try_copy_for(need, payload)?,
-            },
+            payload: Payload::copy(payload, need)?,
             from: from.map(|from| M::copy_sender(from, need)).transpose()?,
         })
     }
@@ -212,20 +223,17 @@ impl<M: Peer> Message<M> {
         paid: &mut Option<Charge>,
         need: Need,
     ) -> Result<Arc<Self>, AllocError> {
-        let (name, room) = (
-            mem::try_copy_for(need, head.name.text())?,
-            mem::ArcRoom::new_for(need)?,
-        );
+        let mut data = Data::new(head.name.text(), head.via, &content.payload, need)?;
+        let room = mem::ArcRoom::new_for(need)?;
         let stamp = stamp.take().ok_or(AllocError)?;
+        data.take_long(&mut content.payload);
         Ok(room.fill(Message {
             stamp,
             flags: head.flags,
             sender: head.sender,
             to: head.to,
             in_reply_to: head.in_reply_to,
-            name,
-            payload: core::mem::take(&mut content.payload),
-            via: head.via,
+            data,
             from: content.from.take(),
             paid: paid.take(),
         }))
@@ -250,12 +258,17 @@ impl<M: Peer> Message<M> {
 
     /// The name.
     pub fn name(&self) -> &[u8] {
-        &self.name
+        self.data.name()
     }
 
     /// The payload.
     pub fn payload(&self) -> &[u8] {
-        &self.payload
+        self.data.payload()
+    }
+
+    /// What a bridge says about it.
+    pub fn via(&self) -> Option<Via> {
+        self.data.via()
     }
 
     /// Sends it and all its copies, under the lock of the bus.
@@ -268,7 +281,7 @@ impl<M: Peer> Message<M> {
     pub(super) fn take_back(message: Arc<Self>) -> Option<Unsent<M>> {
         mem::drop_with(message, |message| Unsent {
             content: Content {
-                payload: core::mem::take(&mut message.payload),
+                payload: message.data.take_payload(),
                 from: message.from.take(),
             },
             paid: message.paid.take(),

@@ -28,6 +28,7 @@ pub mod address;
 pub mod bind;
 pub mod bus;
 pub mod close;
+pub mod data;
 mod entry;
 pub mod error;
 pub mod events;

@@ -5,7 +5,6 @@
 use super::address::Dest;
 use super::error::Error;
 use super::fanout::Policy;
-use super::mem::Bytes;
 use super::message;
 use super::message::Content;
 use super::message::Via;
@@ -29,12 +28,10 @@ pub struct Outgoing<'a, M: Member> {
     pub reply_max: u32,
     /// Shown to the requester again, in the reply or status.
     pub cookie: u64,
-    /// The payload; taken when the message is sent.
-    pub payload: Bytes,
+    /// Payload and sender.
+    pub content: Content<M>,
     /// What a bridge says about it.
     pub via: Option<Via>,
-    /// Who sends it; taken when it is sent.
-    pub from: Option<M::Sender>,
     /// Descriptors that come with it.
     pub files: Option<M::Files>,
 }
@@ -47,9 +44,8 @@ impl<M: Member> Default for Outgoing<'_, M> {
             explicit: false,
             reply_max: 0,
             cookie: 0,
-            payload: Bytes::new(),
+            content: Content::default(),
             via: None,
-            from: None,
             files: None,
         }
     }
@@ -103,18 +99,5 @@ impl<M: Member> Outgoing<'_, M> {
             flags |= KBUS_HAD_FDS;
         }
         flags
-    }
-
-    /// Takes payload and sender out, on their way into a message.
-    pub(super) fn take_content(&mut self) -> Content<M> {
-        Content {
-            payload: core::mem::take(&mut self.payload),
-            from: self.from.take(),
-        }
-    }
-
-    /// Puts them back.
-    pub(super) fn put_content(&mut self, content: Content<M>) {
-        (self.payload, self.from) = (content.payload, content.from);
     }
 }

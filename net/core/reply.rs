@@ -71,7 +71,7 @@ fn try_reply<S: Shared>(
     if name.is_some_and(|name| *name.text() != *obligation.name) {
         return Err(Error::Inval.into());
     }
-    let len = out.payload.len() as u64;
+    let len = out.content.payload.len() as u64;
     let (was_bus_bytes, was_bytes) = (obligation.bus_bytes.amount(), obligation.bytes.amount());
     if len > was_bytes {
         make_longer(shared, &requester, obligation, len)?;
@@ -92,7 +92,7 @@ fn try_reply<S: Shared>(
         name: Name::checked(&obligation.name),
         via: out.via,
     };
-    let content = out.take_content();
+    let content = &mut out.content;
     let files = out.files.clone();
     let check = |bus: &mut Bus<S::Member>| bus.check_sender(member, false);
     let empty = bus_bytes.split(0);
@@ -106,7 +106,6 @@ fn try_reply<S: Shared>(
         Ok(id) => return Ok(id),
         Err(unsent) => unsent,
     };
-    out.put_content(unsent.content);
     obligation
         .bus_bytes
         .merge(unsent.bus_bytes.unwrap_or(empty));

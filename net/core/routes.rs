@@ -349,12 +349,7 @@ impl<M> Routes<M> {
 
     /// Calls `f` for each prefix of a text that some pattern has, from the empty one to all of it,
     /// until it says false.
-    fn each_step<'a>(
-        &'a self,
-        text: &[u8],
-        words: usize,
-        mut f: impl FnMut(Step<'a, M>) -> bool,
-    ) {
+    fn each_step<'a>(&'a self, text: &[u8], words: usize, mut f: impl FnMut(Step<'a, M>) -> bool) {
         let (mut hash, mut end) = (0, 0);
         let mut node = Some(&self.root);
         for depth in 0..=words {

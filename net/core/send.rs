@@ -10,7 +10,6 @@ use super::bus::Shared;
 use super::error::Error;
 use super::fanout::Fanout;
 use super::fanout::Refusal;
-use super::fanout::Unsent;
 use super::mem;
 use super::mem::Room;
 use super::message::Head;
@@ -120,7 +119,7 @@ pub fn send<S: Shared>(
 impl<M: Member> Bus<M> {
     /// Checks what does not depend on who gets it.
     fn check_send<'a>(&self, member: &M, out: &Outgoing<'a, M>) -> Result<Dest<'a>, Error> {
-        if out.payload.len() as u64 > u64::from(self.max_msg) {
+        if out.content.payload.len() as u64 > u64::from(self.max_msg) {
             return Err(Error::MsgSize);
         }
         let dest = out.dest.ok_or(Error::DestAddrReq)?;
@@ -157,17 +156,11 @@ fn announce<S: Shared>(
         name,
         via: out.via,
     };
-    let content = out.take_content();
+    let content = &mut out.content;
     let check = |bus: &mut Bus<S::Member>| bus.check_sender(member, false);
     Fanout::new(member, head, policy, content, files.as_ref())
         .send(shared, check, |_, _| ())
-        .map_err(|unsent| {
-            let Unsent {
-                refusal, content, ..
-            } = unsent;
-            out.put_content(content);
-            refusal
-        })
+        .map_err(|unsent| unsent.refusal)
 }
 
 fn request<S: Shared>(
@@ -244,7 +237,7 @@ fn request<S: Shared>(
         name,
         via: out.via,
     };
-    let content = out.take_content();
+    let content = &mut out.content;
     let check = |bus: &mut Bus<S::Member>| bus.check_sender(member, true);
     let sent = Fanout::new(member, head, policy, content, files.as_ref())
         .ask(asked, obligation)
@@ -256,7 +249,6 @@ fn request<S: Shared>(
             Ok(id)
         }
         Err(unsent) => {
-            out.put_content(unsent.content);
             if let Some(obligation) = unsent.obligation {
                 Obligation::cancel(obligation);
             }

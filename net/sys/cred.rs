@@ -53,8 +53,9 @@ pub(crate) struct Creds {
     /// As numbers of the initial user namespace.
     uid: u32,
     gid: u32,
-    /// The security label as text, where it was asked for and there is one.
-    label: Option<KVec<u8>>,
+    /// The security label as text, where it was asked for and there is one. Few messages have one: the
+    /// others need only the room of a pointer.
+    label: Option<KBox<KVec<u8>>>,
 }
 
 impl Creds {
@@ -145,7 +146,7 @@ impl Creds {
             Some(text) => {
                 let mut copy = KVec::new();
                 copy.extend_from_slice(text, flags)?;
-                Some(copy)
+                Some(KBox::new(copy, flags)?)
             }
             None => None,
         };
@@ -169,7 +170,7 @@ impl Creds {
 
     /// The security label as text.
     pub(crate) fn label(&self) -> Option<&[u8]> {
-        self.label.as_deref()
+        self.label.as_ref().map(|label| label.as_slice())
     }
 }
 
@@ -177,7 +178,7 @@ impl Creds {
 ///
 /// The text, and not what stands for it: what `security_current_getlsmprop_subj()` gives holds no
 /// reference, and not all modules answer `security_cred_getsecid()`.
-fn current_label() -> Result<Option<KVec<u8>>> {
+fn current_label() -> Result<Option<KBox<KVec<u8>>>> {
     let mut prop: bindings::lsm_prop = pin_init::zeroed();
     let mut context: bindings::lsm_context = pin_init::zeroed();
     // SAFETY: Both are valid for writes; what the first call gives is good for as long as the
@@ -202,7 +203,7 @@ fn current_label() -> Result<Option<KVec<u8>>> {
         copied
     };
     copied?;
-    Ok(Some(label))
+    Ok(Some(KBox::new(label, GFP_KERNEL_ACCOUNT)?))
 }
 
 /// A process and all of its credentials as they were: what `SO_PEERCRED` and `SO_PEERPIDFD` tell.

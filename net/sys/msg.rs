@@ -86,6 +86,20 @@ impl<'a> SendMsg<'a> {
         unsafe { core::slice::from_raw_parts(ptr.cast(), len) }
     }
 
+    /// Copies a payload of just this length.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` when not all of it could be read.
+    pub(crate) fn read_exact(&mut self, to: &mut [u8]) -> Result {
+        // SAFETY: Valid by the type invariant, and a send's iterator is a source.
+        let iter = unsafe { IovIterSource::from_raw(&raw mut (*self.raw).msg_iter) };
+        match iter.copy_from_iter(to) == to.len() {
+            true => Ok(()),
+            false => Err(EFAULT),
+        }
+    }
+
     /// Copies the payload to the end of `buf`.
     ///
     /// # Errors

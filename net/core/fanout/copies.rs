@@ -184,7 +184,7 @@ impl<M: Member> Fanout<'_, M> {
                 stamp = Some(Stamped::Alone(Stamp::new(bus_bytes)));
             }
             let made = match moves {
-                true => Message::new(&self.head, &mut self.content, &mut stamp, paid, need),
+                true => Message::new(&self.head, self.content, &mut stamp, paid, need),
                 false => {
                     let (payload, from) = match self.copies.any() {
                         Some(first) => (first.payload(), first.from.as_ref()),

@@ -133,13 +133,13 @@ impl<M: Member> Fanout<'_, M> {
             let held_elsewhere = core::mem::take(&mut self.held_elsewhere);
             if moved && held_elsewhere {
                 match self.copy_of(&message) {
-                    Ok(content) => self.content = content,
+                    Ok(content) => *self.content = content,
                     Err(_) => self.spent = true,
                 }
             }
             if let Some(unsent) = Message::take_back(message) {
                 if moved {
-                    self.content = unsent.content;
+                    *self.content = unsent.content;
                     self.spent = false;
                 }
                 self.give_back(key, unsent.paid);

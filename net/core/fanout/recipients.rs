@@ -30,7 +30,8 @@ pub(super) struct Recipient<M> {
 /// Those who get the message, in the order in which they were reached.
 pub(super) struct Recipients<M> {
     pub(super) few: [Option<Recipient<M>>; FEW],
-    pub(super) more: Vec<Recipient<M>>,
+    /// `None` as long as there are few: the kernel takes some time to drop an empty vector, too.
+    pub(super) more: Option<Vec<Recipient<M>>>,
     pub(super) len: usize,
 }
 
@@ -39,30 +40,37 @@ impl<M> Recipients<M> {
     pub(super) fn new() -> Self {
         Recipients {
             few: [const { None }; FEW],
-            more: Vec::new(),
+            more: None,
             len: 0,
         }
     }
 
     /// Makes room for one more. With the bus locked it only grows as long as it is small.
     pub(super) fn prepare(&mut self, locked: bool) -> bool {
-        if self.len < FEW || self.more.len() < self.more.capacity() {
+        if self.len < FEW {
+            return true;
+        }
+        let list = self.more.get_or_insert_with(Vec::new);
+        if list.len() < list.capacity() {
             return true;
         }
         let more = match locked {
-            true if self.more.len() >= 2 * STEP => return false,
+            true if list.len() >= 2 * STEP => return false,
             true => STEP,
-            false => (8 * STEP).max(self.more.len()),
+            false => (8 * STEP).max(list.len()),
         };
-        mem::reserve(&mut self.more, more).is_ok()
+        mem::reserve(list, more).is_ok()
     }
 
     /// Adds one for whom there is room.
     pub(super) fn push(&mut self, recipient: Recipient<M>) {
         if let Some(place) = self.few.get_mut(self.len) {
             *place = Some(recipient);
-        } else if mem::push_reserved(&mut self.more, recipient).is_err() {
-            return;
+        } else {
+            let list = self.more.as_mut();
+            if list.is_none_or(|list| mem::push_reserved(list, recipient).is_err()) {
+                return;
+            }
         }
         self.len = self.len.saturating_add(1);
     }
@@ -70,7 +78,7 @@ impl<M> Recipients<M> {
     /// All of them, in the order in which they were reached.
     pub(super) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Recipient<M>> {
         let few = self.few.iter_mut().flatten();
-        few.chain(self.more.iter_mut())
+        few.chain(self.more.iter_mut().flatten())
     }
 }
 

@@ -13,6 +13,7 @@ use kbus_core::address::Dest;
 use kbus_core::bus::Kind;
 use kbus_core::close;
 use kbus_core::error::Error;
+use kbus_core::message::Content;
 use kbus_core::peer::Peer as _;
 use kbus_core::queue::Member;
 use kbus_core::queue::View;
@@ -235,7 +236,7 @@ impl Core {
                     explicit: true,
                     reply_max: send.reply_max as u32,
                     cookie: send.cookie,
-                    payload: vec![BYTE; send.len],
+                    content: Content::new(vec![BYTE; send.len].into()),
                     ..Default::default()
                 };
                 match world.send(&peer, out) {
@@ -252,7 +253,7 @@ impl Core {
                         name: name.as_deref().map(peer::name),
                     }),
                     flags: if *urgent { flags::URGENT } else { 0 },
-                    payload: vec![BYTE; *len],
+                    content: Content::new(vec![BYTE; *len].into()),
                     ..Default::default()
                 };
                 match world.send(&peer, out) {

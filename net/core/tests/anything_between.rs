@@ -5,6 +5,7 @@
 mod peer;
 
 use kbus_core::error::Error;
+use kbus_core::message::Content;
 use kbus_core::message::EVENTS_LOST;
 use kbus_core::message::KBUS_ALL_OR_FAIL;
 use kbus_core::message::KBUS_ALL_OR_WAIT;
@@ -270,7 +271,7 @@ impl Lab {
                         name: None,
                     }),
                     flags,
-                    payload: vec![1; len],
+                    content: Content::new(vec![1; len].into()),
                     ..Default::default()
                 };
                 let result = w.send(&peer, out);

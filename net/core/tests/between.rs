@@ -12,8 +12,8 @@ use kbus_core::message::KBUS_URGENT;
 use kbus_core::message::LOST;
 use kbus_core::peer::Peer as _;
 use kbus_core::queue::Member;
-use peer::name;
 use peer::announcement;
+use peer::name;
 use peer::Peer;
 use peer::World;
 use std::cell::Cell;
@@ -155,10 +155,7 @@ fn a_close_and_a_shutdown_take_effect_at_once() {
         op(&w, &dead);
         w.nothing_between();
         for n in 0..100 {
-            assert_eq!(
-                w.bus(|bus| bus.replier_for(name(&format!("$.R.N{n}")))),
-                2
-            );
+            assert_eq!(w.bus(|bus| bus.replier_for(name(&format!("$.R.N{n}")))), 2);
         }
         assert_eq!(new.with(|queue| queue.unread()), 1);
         for peer in [&new, &sender, &dead] {

@@ -117,10 +117,12 @@ fn a_failed_allocation_changes_nothing() {
     assert!(each_failing(|w, p, _| w.listen(&p[0], "$.X.Y.Z.%")) >= 5);
     assert_eq!(each_failing(|w, p, _| w.listen(&p[2], "$.A")), 0);
     assert!(each_failing(|w, p, _| w.replier(&p[0], "$.X.Y.*")) >= 4);
-    assert!(each_failing(|w, p, _| w.announce(&p[0], "$.A", b"x").map(drop)) >= 2);
-    assert!(each_failing(|w, p, _| w.request(&p[0], "$.A", b"x").map(drop)) >= 5);
-    assert!(each_failing(|w, p, id| w.reply(&p[1], 1, id, b"x").map(drop)) >= 2);
-    assert!(each_failing(|w, p, id| w.reply(&p[1], 1, id, &[0; 5000]).map(drop)) >= 2);
+    // A short message is one piece of memory, for all who share it.
+    let one = each_failing(|w, p, _| w.announce(&p[0], "$.A", b"x").map(drop));
+    assert_eq!(one, 1);
+    assert!(each_failing(|w, p, _| w.request(&p[0], "$.A", b"x").map(drop)) >= 4);
+    assert!(each_failing(|w, p, id| w.reply(&p[1], 1, id, b"x").map(drop)) >= 1);
+    assert!(each_failing(|w, p, id| w.reply(&p[1], 1, id, &[0; 5000]).map(drop)) >= 1);
 }
 
 #[test]
@@ -128,11 +130,11 @@ fn a_failed_allocation_changes_nothing_where_there_are_events_and_waits() {
     let each = |op: fn(&World, &[Peer]) -> Result<(), Error>| {
         each_failing_in(eventful_scene, move |w, p, _| op(w, p))
     };
-    assert!(each(|w, p| w.report_binds(&p[3], true)) >= 4);
-    assert!(each(|w, p| w.replier(&p[2], "$.C")) >= 6);
-    assert!(each(|w, p| w.unreplier(&p[1], "$.B")) >= 2);
+    assert!(each(|w, p| w.report_binds(&p[3], true)) >= 3);
+    assert!(each(|w, p| w.replier(&p[2], "$.C")) >= 4);
+    assert!(each(|w, p| w.unreplier(&p[1], "$.B")) >= 1);
     assert!(each(|w, p| w.listen(&p[0], "$.KBUS.%")) >= 3);
-    assert!(each(|w, p| w.announce(&p[0], "$.Z", b"").map(drop)) >= 2);
+    assert!(each(|w, p| w.announce(&p[0], "$.Z", b"").map(drop)) >= 1);
 }
 
 /// A queue that is full, and what is there to be sent to it.
@@ -226,7 +228,10 @@ fn keeps_its_payload(listeners: u64, groups: u64, flags: u32) -> u64 {
                 Ok(Sent::Wait { .. }) => panic!("it does not wait"),
                 Err(error) => assert!(matches!(error, Error::NoMem | Error::Busy), "{error:?}"),
             }
-            assert_eq!((out.payload.len(), out.from.is_some()), (len, true));
+            assert_eq!(
+                (out.content.payload.len(), out.content.from.is_some()),
+                (len, true)
+            );
             let used = [1, 2, 3, 4].map(|user| world.users.used(user));
             assert_eq!(used, [(0, 0); 4]);
             assert_eq!(world.bytes(), 0);

@@ -7,6 +7,7 @@ mod peer;
 use kbus_core::address::Dest;
 use kbus_core::bus::MAX_MSG;
 use kbus_core::error::Error::*;
+use kbus_core::message::Content;
 use kbus_core::message::*;
 use kbus_core::name::ADDRESS_NAME_MAX;
 use kbus_core::name::NAME_MAX;
@@ -84,7 +85,7 @@ fn errors_of_a_send_have_an_order() {
         w.send(
             &a,
             Outgoing {
-                payload: big(),
+                content: Content::new(big().into()),
                 ..out(None, 0)
             }
         ),
@@ -254,7 +255,7 @@ fn what_a_bridge_says_is_passed_on() {
     w.announce(&a, "$.A", b"x").unwrap();
     let view = b.read().unwrap();
     assert_eq!(view.via(), via);
-    assert_eq!(view.message().unwrap().via, via);
+    assert_eq!(view.message().unwrap().via(), via);
     assert_eq!(b.read().unwrap().via(), None);
 }
 
@@ -352,7 +353,9 @@ fn descriptors_are_held_by_the_copies_that_give_them() {
     assert_eq!(read(&all), [YES, YES, YES, NO]);
     assert_eq!(holders(&files), 0);
 
-    let request = w.send(&a, with(Dest::Name(name("$.A")), KBUS_REQUEST)).unwrap();
+    let request = w
+        .send(&a, with(Dest::Name(name("$.A")), KBUS_REQUEST))
+        .unwrap();
     assert_eq!(holders(&files), 1);
     assert_eq!(read(&[&a, &b, &b, &c, &d]), [NO, YES, NO, NO, NO]);
     assert_eq!(holders(&files), 0);
@@ -459,12 +462,12 @@ fn what_is_not_sent_is_left_to_the_sender() {
     let (a, b) = (w.join(1, 1), w.join(2, 1));
     let send = |peer: &Peer, dest: Dest<'_>, flags| {
         let mut out = Outgoing {
-            payload: vec![1; 100],
+            content: Content::new(vec![1; 100].into()),
             ..out(Some(dest), flags)
         };
         let sent = w.try_send(peer, &mut out);
         let sent = sent.map(|sent| matches!(sent, Sent::Id(_)));
-        (sent, out.payload.len(), out.from.is_some())
+        (sent, out.content.payload.len(), out.content.from.is_some())
     };
     let plain = Dest::Name(name("$.A"));
     assert_eq!(send(&a, plain, 0), (Ok(true), 0, false));

@@ -16,7 +16,7 @@ pub(crate) struct SendMsg<'a> {
     pub(crate) flags: u32,
 }
 
-impl SendMsg<'_> {
+impl<'a> SendMsg<'a> {
     pub(crate) fn len(&self) -> usize {
         self.payload.len()
     }
@@ -25,12 +25,18 @@ impl SendMsg<'_> {
         self.flags
     }
 
-    pub(crate) fn name(&self) -> Option<&[u8]> {
+    pub(crate) fn name(&self) -> Option<&'a [u8]> {
         (!self.name.is_empty()).then_some(self.name)
     }
 
-    pub(crate) fn control(&self) -> &[u8] {
+    pub(crate) fn control(&self) -> &'a [u8] {
         self.control
+    }
+
+    pub(crate) fn read_exact(&mut self, to: &mut [u8]) -> Result {
+        user_copy();
+        to.copy_from_slice(self.payload);
+        Ok(())
     }
 
     pub(crate) fn read_payload(&mut self, buf: &mut KVVec<u8>) -> Result {

@@ -24,6 +24,7 @@ use kbus_core::mem;
 use kbus_core::mem::AllocError;
 use kbus_core::mem::Flag;
 use kbus_core::mem::Need;
+use kbus_core::message::Content;
 use kbus_core::message::KBUS_ALL_OR_WAIT;
 use kbus_core::message::KBUS_REQUEST;
 use kbus_core::name::Name;
@@ -541,7 +542,9 @@ impl World {
     /// Tries to send once.
     pub fn try_send(&self, peer: &Peer, out: &mut Outgoing<'_, Peer>) -> Result<Sent<Peer>, Error> {
         let before = mem::set_group(peer.0.memory);
-        out.from.get_or_insert_with(|| Sender::new(peer.0.id));
+        out.content
+            .from
+            .get_or_insert_with(|| Sender::new(peer.0.id));
         let sent = send::send(self, peer, out);
         mem::set_group(before);
         sent
@@ -557,7 +560,7 @@ impl World {
 
     /// Sends without waiting. What has no room is remembered, as for [`wait::block`].
     pub fn send(&self, peer: &Peer, mut out: Outgoing<'_, Peer>) -> Result<u64, Error> {
-        self.unblock(peer, out.payload.len());
+        self.unblock(peer, out.content.payload.len());
         match self.try_send(peer, &mut out)? {
             Sent::Id(id) => Ok(id),
             Sent::Wait { place, .. } => {
@@ -591,7 +594,7 @@ impl World {
             peer,
             Outgoing {
                 dest,
-                payload,
+                content: Content::new(payload.into()),
                 ..Default::default()
             },
         )
@@ -619,7 +622,7 @@ pub fn announcement<'a>(name: &'a str, flags: u32, payload: &[u8]) -> Outgoing<'
     Outgoing {
         dest: Some(Dest::Name(self::name(name))),
         flags,
-        payload: payload.to_vec(),
+        content: Content::new(payload.to_vec().into()),
         ..Default::default()
     }
 }

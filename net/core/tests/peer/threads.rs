@@ -8,6 +8,7 @@ use kbus_core::bind::Bound;
 use kbus_core::bus::Shared as _;
 use kbus_core::error::Error;
 use kbus_core::mem;
+use kbus_core::message::Content;
 use kbus_core::message::KBUS_ALL_OR_WAIT;
 use kbus_core::message::KBUS_REQUEST;
 use kbus_core::name::Pattern;
@@ -72,7 +73,7 @@ impl What {
                     }),
                     flags: *flags,
                     explicit: true,
-                    payload: payload.clone(),
+                    content: Content::new(payload.clone().into()),
                     reply_max: *reply_max,
                     cookie: *cookie,
                     ..Default::default()
