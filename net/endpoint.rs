@@ -49,6 +49,7 @@ use kernel::{
         aref::ARef,
         atomic::{
             Atomic,
+            Full,
             Relaxed, //
         },
         lock::spinlock::SpinLockGuard,
@@ -105,6 +106,8 @@ pub(crate) struct Endpoint {
     /// Blocking readers, who sleep with the lock of `queue` given up.
     #[pin]
     pub(crate) readable: CondVar,
+    /// How many of them sleep, or are about to.
+    sleepers: Atomic<u32>,
     /// Sends and bindings that wait, who sleep with the lock of `queue` given up.
     #[pin]
     pub(crate) sendable: CondVar,
@@ -163,8 +166,9 @@ impl Endpoint {
                 ),
                 queue <- new_spinlock!(Queue::new(), "kbus::queue"),
                 readable <- new_condvar!("kbus::readable"),
+                sleepers: Atomic::new(0),
                 sendable <- new_condvar!("kbus::sendable"),
-                reads <- new_spinlock!(Reads { busy: false, refused: false }, "kbus::reads"),
+                reads <- new_spinlock!(Reads { busy: false, refused: false, waiting: 0 }, "kbus::reads"),
                 read_done <- new_condvar!("kbus::read_done"),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -213,7 +217,9 @@ impl Endpoint {
     pub(crate) fn begin_read(&self, left: &mut Jiffies) -> Result<Reading<'_>> {
         let mut reads = self.reads.lock();
         while reads.busy {
+            reads.waiting = reads.waiting.saturating_add(1);
             let slept = sleep(&self.read_done, &mut reads, left);
+            reads.waiting = reads.waiting.saturating_sub(1);
             if slept == Err(EAGAIN) {
                 reads.refused = true;
             }
@@ -235,6 +241,26 @@ impl Endpoint {
             Err(_) => change(&mut this.queue.lock()),
         }
         wait::wake_all(this);
+    }
+}
+
+/// A reader that is about to sleep, until it is dropped.
+///
+/// What is sent to its socket wakes it from then on; what was sent before is seen by whoever looks
+/// at the queue after that.
+pub(crate) struct Sleeper<'a>(&'a Endpoint);
+
+impl<'a> Sleeper<'a> {
+    /// Counts it.
+    pub(crate) fn new(of: &'a Endpoint) -> Self {
+        of.sleepers.fetch_add(1, Full);
+        Self(of)
+    }
+}
+
+impl Drop for Sleeper<'_> {
+    fn drop(&mut self) {
+        self.0.sleepers.fetch_sub(1, Relaxed);
     }
 }
 
@@ -272,6 +298,8 @@ pub(crate) struct Reads {
     busy: bool,
     /// Meanwhile another one, which must not wait, was refused.
     refused: bool,
+    /// So many others wait for the end of it.
+    waiting: u32,
 }
 
 /// The right to read from a socket.
@@ -279,13 +307,15 @@ pub(crate) struct Reading<'a>(&'a Endpoint);
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        let refused = {
+        let (refused, waiting) = {
             let mut reads = self.0.reads.lock();
             reads.busy = false;
-            core::mem::take(&mut reads.refused)
+            (core::mem::take(&mut reads.refused), reads.waiting)
         };
         // All: one that is woken and finds a signal would keep the turn from the others.
-        self.0.read_done.notify_all();
+        if waiting > 0 {
+            self.0.read_done.notify_all();
+        }
         // Whoever was told that there is nothing may wait for a change (`EPOLLET`) that has been.
         if refused && self.0.queue.lock().is_readable() {
             self.0.sock.data_ready();
@@ -366,7 +396,13 @@ impl Peer for Arc<Endpoint> {
     }
 
     fn wake_reader(&self) {
-        self.readable.notify_all();
+        // Nobody who is awake is woken. A message is sent with a full barrier, and so is counted who
+        // goes to sleep: either this sees the sleeper, or that one the message (`Sleeper`).
+        if self.sleepers.load(Relaxed) != 0 {
+            // It looks at the queue and begins to sleep in one hold of this lock.
+            drop(self.queue.lock());
+            self.readable.notify_all();
+        }
         self.sock.data_ready();
     }
 

@@ -13,7 +13,8 @@ use crate::{
     },
     endpoint::{
         sleep,
-        Endpoint, //
+        Endpoint,
+        Sleeper, //
     },
     sockaddr,
     sys::{
@@ -101,7 +102,11 @@ fn wait(this: &Endpoint, left: &mut Jiffies) -> Result<bool> {
         if queue.read_shut() {
             return Ok(false);
         }
-        sleep(&this.readable, &mut queue, left)?;
+        // A message is sent under no lock of this queue: look again when it is known that this sleeps.
+        let _sleeper = Sleeper::new(this);
+        if !queue.is_readable() {
+            sleep(&this.readable, &mut queue, left)?;
+        }
     }
 }
 

@@ -163,6 +163,14 @@ impl Account {
         self.used.add(amount.wrapping_neg());
     }
 
+    /// The same, of the whole too. Nobody is told.
+    fn put_all(&self, amount: u64) {
+        self.put(amount);
+        if let Some(whole) = &self.whole {
+            whole.put(amount);
+        }
+    }
+
     fn give(&self, amount: u64) {
         if amount == 0 {
             return;
@@ -304,16 +312,49 @@ impl Charge {
     /// other of what they only tried to take, they would wake each other for ever.
     pub fn cancel(mut self) {
         let amount = core::mem::take(&mut self.amount);
-        self.account.put(amount);
-        if let Some(whole) = &self.account.whole {
-            whole.put(amount);
-        }
+        self.account.put_all(amount);
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
         self.account.give(self.amount);
+    }
+}
+
+/// One of an [`Account`] that is in use, as of messages, or nothing; dropping it gives it back.
+///
+/// Half as large as a [`Charge`], as each entry of a queue has one.
+#[derive(Debug)]
+pub struct One(Option<Arc<Account>>);
+
+impl One {
+    /// Nothing.
+    pub const NONE: One = One(None);
+
+    /// Takes one, or `None` when there is none left.
+    pub fn new(account: &Arc<Account>) -> Option<Self> {
+        account.take(1).then(|| One(Some(account.clone())))
+    }
+
+    /// Takes it out; what is left is nothing.
+    pub fn take(&mut self) -> One {
+        One(self.0.take())
+    }
+
+    /// As [`Charge::cancel`].
+    pub fn cancel(mut self) {
+        if let Some(account) = self.0.take() {
+            account.put_all(1);
+        }
+    }
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        if let Some(account) = &self.0 {
+            account.give(1);
+        }
     }
 }
 
@@ -416,6 +457,22 @@ mod tests {
         MAX.set(4);
         account.ring();
         assert!(BELL.swap(false) && account.take_ring());
+    }
+
+    #[test]
+    fn one_is_given_back_once() {
+        let account = Account::new(2).unwrap();
+        let (a, mut b) = (One::new(&account).unwrap(), One::new(&account).unwrap());
+        assert!(One::new(&account).is_none());
+        let version = account.version();
+        a.cancel();
+        assert_eq!((account.used(), account.version()), (1, version));
+        let c = b.take();
+        drop(b);
+        assert_eq!(account.used(), 1);
+        drop(c);
+        assert_eq!(account.used(), 0);
+        assert_ne!(account.version(), version);
     }
 
     #[test]

@@ -266,18 +266,23 @@ impl<M: Member> Bus<M> {
         let Ok(user) = self.user(member) else {
             return false;
         };
-        let has = user.bytes.used().saturating_add(more);
-        let left = self.bytes.left().saturating_sub(more);
-        if more > 0 && member.user() != self.owner && has > left {
-            return false;
+        self.may_take(member, user, more) && charge.grow(more)
+    }
+
+    /// Whether a user may have so many more of the bus's bytes, as far as there are any.
+    fn may_take(&self, member: &M, user: &User, more: u64) -> bool {
+        if more == 0 || member.user() == self.owner {
+            return true;
         }
-        charge.grow(more)
+        let has = user.bytes.used().saturating_add(more);
+        has <= self.bytes.left().saturating_sub(more)
     }
 
     /// Takes so many of the bus's bytes for a user.
     pub(super) fn charge(&self, member: &M, bytes: u64) -> Option<Charge> {
-        let mut charge = Charge::none(&self.user(member).ok()?.bytes);
-        self.grow(member, &mut charge, bytes).then_some(charge)
+        let user = self.user(member).ok()?;
+        let may = self.may_take(member, user, bytes);
+        may.then(|| Charge::new(&user.bytes, bytes)).flatten()
     }
 
     /// Notes that a send or binding of a socket's user waits, for as long as the result lives.

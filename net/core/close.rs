@@ -11,6 +11,7 @@ use super::bus::Shared;
 use super::entry::Body;
 use super::entry::Cause;
 use super::entry::Entry;
+use super::entry::Own;
 use super::error::Error;
 use super::events;
 use super::mem;
@@ -200,10 +201,7 @@ pub(super) fn settle<S: Shared>(shared: &S, obligation: Box<Obligation<S::Member
     let mut entry = Entry::blank(Cause::Own, 0);
     entry.cookie = obligation.cookie;
     entry.place = obligation.place.take();
-    entry.own = super::account::Amount {
-        bytes: 0,
-        messages: 1,
-    };
+    entry.own = Own::Message;
     let reserved = obligation.reserved;
     let mut entry = Some(entry);
     shared.locked(|_| {

@@ -3,7 +3,7 @@
 //! What a queue holds: the copies of messages, and how a reader sees them.
 
 use super::account::Amount;
-use super::account::Charge;
+use super::account::One;
 use super::mem::Arc;
 use super::mem::Box;
 use super::message;
@@ -91,11 +91,25 @@ pub struct Entry<M: Peer> {
     /// What was missed before it.
     pub(super) gap: Gap,
     /// Its place among the messages of whoever pays.
-    pub(super) place: Option<Charge>,
+    pub(super) place: One,
     /// What the user pays for it whose queue this is.
-    pub(super) own: Amount,
-    /// Who sent it, if that user may not fill the queue.
-    pub(super) stranger: Option<u64>,
+    pub(super) own: Own,
+    /// Who sent it, if that user may not fill the queue, or [`NOBODY`].
+    pub(super) stranger: u64,
+}
+
+/// No user: none has this number.
+pub(super) const NOBODY: u64 = u64::MAX;
+
+/// What the user pays for an entry whose queue it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// Nothing: somebody else pays.
+    Nothing,
+    /// One message without its bytes.
+    Message,
+    /// One message and its bytes.
+    All,
 }
 
 impl<M: Peer> Entry<M> {
@@ -114,9 +128,24 @@ impl<M: Peer> Entry<M> {
             late: false,
             looked_at: 0,
             gap: Gap::NONE,
-            place: None,
-            own: Amount::NONE,
-            stranger: None,
+            place: One::NONE,
+            own: Own::Nothing,
+            stranger: NOBODY,
+        }
+    }
+
+    /// What the user pays for it whose queue this is.
+    pub(super) fn paid(&self) -> Amount {
+        match self.own {
+            Own::Nothing => Amount::NONE,
+            Own::Message => Amount {
+                bytes: 0,
+                messages: 1,
+            },
+            Own::All => Amount {
+                bytes: self.len,
+                messages: 1,
+            },
         }
     }
 

@@ -6,8 +6,8 @@
 //! listeners whether they have room or not: it goes beyond their limits, but only so far, and where
 //! that or memory ends each listener has a slot for the notice that events were lost.
 
-use super::account::Amount;
 use super::account::Charge;
+use super::account::One;
 use super::bus::Bus;
 use super::bus::Shared;
 use super::bus::Sock;
@@ -17,6 +17,7 @@ use super::data::Payload;
 use super::entry::Body;
 use super::entry::Cause;
 use super::entry::Entry;
+use super::entry::Own;
 use super::error::Error;
 use super::fanout::Fanout;
 use super::fanout::Policy;
@@ -279,7 +280,7 @@ fn list_repliers<S: Shared>(shared: &S, member: &S::Member, last: u64) -> Result
         if text.is_empty() || listed.1 > last {
             continue;
         }
-        let place = Charge::new(&member.payer().messages, 1).ok_or(Error::NoBufs)?;
+        let place = One::new(&member.payer().messages).ok_or(Error::NoBufs)?;
         let node = member.within(|| describe(listed, place, &text, &bus_bytes))?;
         drop(news.insert(node));
         count = count.saturating_add(1);
@@ -341,7 +342,7 @@ fn promise<M: Member>(member: &M, count: u32) -> Result<(), Error> {
 
 fn describe<M: Member>(
     listed: Listed,
-    place: Charge,
+    place: One,
     text: &[u8],
     bus_bytes: &Charge,
 ) -> Result<Node<u64, Item<M>>, AllocError> {
@@ -351,11 +352,8 @@ fn describe<M: Member>(
     let mut stamp = Some(Stamped::Alone(Stamp::new(bus_bytes.nothing())));
     let message = Message::new(&head(), &mut content, &mut stamp, &mut None, Need::Wanted)?;
     let mut entry = Entry::blank(Cause::Own, len);
-    entry.own = Amount {
-        bytes: 0,
-        messages: 1,
-    };
-    entry.place = Some(place);
+    entry.own = Own::Message;
+    entry.place = place;
     entry.body = Body::Message(message.clone());
     Node::new(binding, (listed, entry, message))
 }

@@ -25,6 +25,7 @@ mod recipients;
 
 use super::account::Amount;
 use super::account::Charge;
+use super::account::One;
 use super::bus::Bus;
 use super::bus::Shared;
 use super::bus::STEP;
@@ -46,6 +47,7 @@ use super::queue::Member;
 use super::wait::Place;
 use copies::Copies;
 use copies::Who;
+use reach::Plainly;
 use recipients::Recipients;
 
 /// What a full listener means.
@@ -140,7 +142,7 @@ pub(super) struct Answer<M: Member> {
     pub(super) cookie: u64,
     pub(super) reserved: Amount,
     /// Its place among the messages of the requester's user.
-    pub(super) place: Option<Charge>,
+    pub(super) place: One,
     /// The payload's bytes of that user.
     pub(super) bytes: Option<Charge>,
     /// Where the reply is.
@@ -153,7 +155,7 @@ impl<M: Member> Answer<M> {
         requester: &M,
         cookie: u64,
         reserved: Amount,
-        place: Option<Charge>,
+        place: One,
         bytes: Charge,
     ) -> Self {
         Answer {
@@ -188,6 +190,8 @@ pub(super) struct Fanout<'a, M: Member> {
     /// Whether that one has been reached.
     begun: bool,
     urgent: bool,
+    /// Whether listeners get nothing but the message, and a full one misses it.
+    plain: bool,
     len: u64,
     /// Payload and sender, until they are `moved` into the first copy.
     content: &'a mut Content<M>,
@@ -251,6 +255,7 @@ impl<'a, M: Member> Fanout<'a, M> {
             first: First::None,
             begun: false,
             urgent: head.flags & KBUS_URGENT != 0,
+            plain: policy == Policy::Miss && files.is_none(),
             len: content.payload.len() as u64,
             content,
             moved: false,
@@ -495,7 +500,18 @@ impl<'a, M: Member> Fanout<'a, M> {
         if member.id() == self.served {
             return Ok(());
         }
-        let (once, lossy) = member.with(|queue| (queue.once(), queue.lossy()));
+        let plainly = match count == 1 && self.next.2 == 0 {
+            true => self.reach_plainly(bus, member, binding),
+            false => Plainly::Untried,
+        };
+        let (once, lossy) = match plainly {
+            Plainly::Done => {
+                self.next.2 = 1;
+                return Ok(());
+            }
+            Plainly::NotOnce => (false, false),
+            Plainly::Untried => member.with(|queue| (queue.once(), queue.lossy())),
+        };
         let mut exact = tail == Tail::Exact;
         let mut one = None;
         if once {
@@ -561,8 +577,11 @@ impl<'a, M: Member> Fanout<'a, M> {
     /// [`AllocError`].
     fn note_once(&mut self) -> Result<(), AllocError> {
         let earlier = self.earlier;
-        for recipient in self.reached.iter_mut().skip(earlier).filter(|one| one.once) {
-            let _ = self.once.insert(Node::new(recipient.member.id(), ())?);
+        for at in earlier..self.reached.len {
+            let recipient = self.reached.get_mut(at).filter(|recipient| recipient.once);
+            if let Some(recipient) = recipient {
+                let _ = self.once.insert(Node::new(recipient.member.id(), ())?);
+            }
         }
         Ok(())
     }

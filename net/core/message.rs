@@ -127,8 +127,9 @@ impl Stamp {
 
     fn set(&self, id: u64, time: i64) {
         self.time.set(time as u64);
-        // Last: whoever sees the id sees the time.
-        self.id.set(id);
+        // Last: whoever sees the id sees the time. A full barrier: whoever goes to sleep and does not
+        // see the id is seen by who looks for sleepers after this.
+        let _ = self.id.swap(id);
     }
 }
 
@@ -172,9 +173,9 @@ pub(super) struct Head<'a> {
 
 /// Payload and sender of a message on their way into a copy of it, and back out of it.
 pub struct Content<M: Peer> {
-    /// The payload. A long one is taken when the message is sent.
+    /// The payload. A long one is taken when somebody gets the message.
     pub payload: Payload,
-    /// Who sends it; taken when it is sent.
+    /// Who sends it; taken then, too.
     pub from: Option<M::Sender>,
 }
 

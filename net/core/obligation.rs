@@ -8,6 +8,7 @@
 
 use super::account::Amount;
 use super::account::Charge;
+use super::account::One;
 use super::mem::Box;
 use super::mem::Room;
 use super::mem::Vec;
@@ -31,7 +32,7 @@ pub struct Obligation<M: Peer> {
     /// Bytes of the requester's budget that are held for the reply.
     pub(super) bytes: Charge,
     /// The place among the messages of the requester's user that is held for the reply or status.
-    pub(super) place: Option<Charge>,
+    pub(super) place: One,
     /// What the requester's queue holds for it.
     pub(super) reserved: Amount,
     /// Its place in the replier's ledger.
@@ -57,8 +58,6 @@ impl<M: Peer> Obligation<M> {
         let this = super::mem::unbox(this);
         this.bus_bytes.cancel();
         this.bytes.cancel();
-        if let Some(place) = this.place {
-            place.cancel();
-        }
+        this.place.cancel();
     }
 }

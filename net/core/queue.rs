@@ -21,6 +21,7 @@ use super::account::Amount;
 use super::entry::Entry;
 use super::entry::Extra;
 use super::entry::Gap;
+use super::entry::NOBODY;
 use super::limits::BEFORE_FIRST;
 use super::mem::AllocError;
 use super::mem::Box;
@@ -36,6 +37,7 @@ use super::waiter::Woken;
 
 pub use super::entry::Token;
 pub use super::entry::View;
+pub(super) use offer::Memory;
 pub(super) use offer::Offer;
 pub(super) use offer::Offered;
 pub(super) use removal::unbound;
@@ -421,10 +423,11 @@ impl<M: Member> Queue<M> {
     }
 
     /// Takes an entry out, and all that is counted for it.
+    #[inline(always)]
     fn take(&mut self, at: u32) -> Option<Entry<M>> {
         let entry = self.list.remove(at)?;
         self.bytes = self.bytes.saturating_sub(entry.len);
-        self.own = self.own.minus(entry.own);
+        self.own = self.own.minus(entry.paid());
         if entry.late {
             self.late = self.late.saturating_sub(1);
         }
@@ -433,7 +436,8 @@ impl<M: Member> Queue<M> {
             Extra::Unbind => self.events = self.events.saturating_sub(1),
             Extra::Notice => self.noticed = false,
         }
-        if let Some(user) = entry.stranger {
+        if entry.stranger != NOBODY {
+            let user = entry.stranger;
             let left = self.strangers.get_mut(&user).map(|has| {
                 *has = has.saturating_sub(1);
                 *has
@@ -446,20 +450,27 @@ impl<M: Member> Queue<M> {
     }
 
     /// Puts an entry in, an urgent one before all others; a slot for it is there.
+    fn put(&mut self, mut entry: Entry<M>) -> Option<(u32, u64)> {
+        (entry.serial, entry.gap) = self.begin_put(entry.urgent);
+        self.finish_put(entry)
+    }
+
+    /// The serial number of an entry that is about to be put in, and the gap before it.
     ///
     /// What was missed stays behind what was there before, and goes with what comes after it.
-    fn put(&mut self, mut entry: Entry<M>) -> Option<(u32, u64)> {
-        let serial = self.last_serial.saturating_add(1);
-        entry.serial = serial;
-        let (len, own, extra) = (entry.len, entry.own, entry.extra);
-        let put = if entry.urgent && !self.list.is_empty() {
-            self.list.push_front(entry)
-        } else {
-            entry.gap = core::mem::replace(&mut self.gap, Gap::NONE);
-            self.list.push_back(entry)
+    fn begin_put(&mut self, urgent: bool) -> (u64, Gap) {
+        let gap = match urgent && !self.list.is_empty() {
+            true => Gap::NONE,
+            false => core::mem::replace(&mut self.gap, Gap::NONE),
         };
-        let at = put.ok()?;
-        match extra {
+        (self.last_serial.saturating_add(1), gap)
+    }
+
+    /// Puts it in.
+    #[inline(always)]
+    fn finish_put(&mut self, entry: Entry<M>) -> Option<(u32, u64)> {
+        let (serial, len, own) = (entry.serial, entry.len, entry.paid());
+        match entry.extra {
             Extra::No => {}
             Extra::Unbind => self.events = self.events.saturating_add(1),
             Extra::Notice => self.noticed = true,
@@ -467,7 +478,11 @@ impl<M: Member> Queue<M> {
         self.last_serial = serial;
         self.bytes = self.bytes.saturating_add(len);
         self.own = self.own.plus(own);
-        Some((at, serial))
+        let at = match entry.urgent {
+            true => self.list.push_front(entry),
+            false => self.list.push_back(entry),
+        };
+        Some((at?, serial))
     }
 
     /// Whether there is no free slot beyond those that are promised.
@@ -545,9 +560,7 @@ impl<M: Member> Queue<M> {
     pub(super) fn cancel(&mut self, at: u32, serial: u64) -> Option<(Entry<M>, GivenBack)> {
         self.find(at, serial)?;
         let mut entry = self.take_with_gap(at)?;
-        if let Some(place) = entry.place.take() {
-            place.cancel();
-        }
+        entry.place.take().cancel();
         let late = entry.late;
         Some((entry, self.given_back(late)))
     }
@@ -566,6 +579,7 @@ impl<M: Member> Queue<M> {
     }
 
     /// Takes an entry out; what was missed before it is told with the next one.
+    #[inline]
     fn take_with_gap(&mut self, at: u32) -> Option<Entry<M>> {
         let next = self.list.next(at);
         let mut entry = self.take(at)?;

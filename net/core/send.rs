@@ -4,6 +4,7 @@
 
 use super::account::Amount;
 use super::account::Charge;
+use super::account::One;
 use super::address::Dest;
 use super::bus::Bus;
 use super::bus::Shared;
@@ -201,7 +202,7 @@ fn request<S: Shared>(
             reservation.refusals = refusals;
             let bus_bytes = bus.charge(member, bytes).ok_or(Error::NoBufs)?;
             let held = Charge::new(&payer.bytes, bytes).ok_or(Error::NoBufs)?;
-            let held_place = Charge::new(&payer.messages, 1).ok_or(Error::NoBufs)?;
+            let held_place = One::new(&payer.messages).ok_or(Error::NoBufs)?;
             let replier = bus.replier(name).ok_or(Error::AddrNotAvail)?;
             let asked = (replier.member.clone(), replier.binding);
             if peer.is_some_and(|peer| asked.0.id() != peer) {
@@ -215,7 +216,7 @@ fn request<S: Shared>(
                 name: core::mem::take(&mut owed_name),
                 bus_bytes,
                 bytes: held,
-                place: Some(held_place),
+                place: held_place,
                 reserved: reply,
                 room: None,
             };

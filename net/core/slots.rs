@@ -13,9 +13,9 @@ use super::mem::Box;
 use super::mem::List;
 
 /// Slots that are allocated at once.
-pub const CHUNK: usize = 8;
+pub const CHUNK: usize = 12;
 /// An empty list keeps so many chunks, for what comes next.
-const KEPT_CHUNKS: usize = 16;
+const KEPT_CHUNKS: usize = 11;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -170,36 +170,40 @@ impl<T> Slots<T> {
         self.iter_from(self.first())
     }
 
-    /// Appends an item and returns its slot.
-    ///
-    /// # Errors
-    ///
-    /// The item, when no slot is free.
-    pub fn push_back(&mut self, item: T) -> Result<u32, T> {
+    /// Appends an item and returns its slot; `None`, and the item is dropped, when no slot is free.
+    #[inline(always)]
+    pub fn push_back(&mut self, item: T) -> Option<u32> {
         self.insert(item, NONE)
     }
 
-    /// Puts an item before all others and returns its slot.
-    ///
-    /// # Errors
-    ///
-    /// The item, when no slot is free.
-    pub fn push_front(&mut self, item: T) -> Result<u32, T> {
+    /// Puts an item before all others and returns its slot; `None`, and the item is dropped, when no
+    /// slot is free.
+    pub fn push_front(&mut self, item: T) -> Option<u32> {
         self.insert(item, self.first)
     }
 
     /// Puts an item before the one in slot `before`, or at the end.
-    fn insert(&mut self, item: T, before: u32) -> Result<u32, T> {
-        let at = self.free;
-        let Some(slot) = self.slot_mut(at) else {
-            return Err(item);
-        };
+    // An item is written where it is to be, and not copied on the way.
+    #[inline(always)]
+    fn insert(&mut self, item: T, before: u32) -> Option<u32> {
+        let (at, last) = (self.free, self.last);
+        let slot = self.slot_mut(at)?;
         let free = slot.next;
         slot.item = Some(item);
+        (slot.prev, slot.next) = (last, NONE);
         self.free = free;
         self.len = self.len.saturating_add(1);
-        self.link(at, before);
-        Ok(at)
+        if before != NONE {
+            self.link(at, before);
+            return Some(at);
+        }
+        // At the end, as nearly all.
+        match self.slot_mut(last) {
+            Some(slot) => slot.next = at,
+            None => self.first = at,
+        }
+        self.last = at;
+        Some(at)
     }
 
     /// Moves the item of a slot to before the one in slot `before`, or to the end.
@@ -241,6 +245,7 @@ impl<T> Slots<T> {
     }
 
     /// Takes an item out.
+    #[inline(always)]
     pub fn remove(&mut self, at: u32) -> Option<T> {
         self.get(at)?;
         self.unlink(at);
@@ -296,7 +301,7 @@ mod tests {
             let (mut slots, mut plain) = (Slots::new(), Vec::new());
             for op in ops {
                 if slots.len() == slots.capacity() {
-                    prop_assert_eq!(slots.push_back(0), Err(0));
+                    prop_assert_eq!(slots.push_back(0), None);
                     slots.add(Chunk::new().unwrap()).unwrap();
                 }
                 match op {

@@ -57,6 +57,10 @@ impl<K: Ord + Copy, V> RBTree<K, V> {
         old.map(|value| RBTreeNode(node.0, value))
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.0.iter()
+    }
+
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
         self.0.get(key)
     }

@@ -252,11 +252,12 @@ impl<M: Member> Fanout<'_, M> {
             wait::tell(&claim.member);
         }
         let id = claim.member.id();
-        for recipient in self.reached.iter_mut() {
+        self.reached.missing = true;
+        self.reached.each_from(0, |recipient| {
             if recipient.member.id() == id && recipient.entry == Some((at, serial)) {
                 (recipient.entry, recipient.tell) = (None, false);
             }
-        }
+        });
         if claim.must && !own {
             self.own_is_full |= id == self.sender.id();
             match self.policy {

@@ -3,6 +3,7 @@
 //! How it ends: the message is sent, or all of it is taken out again.
 
 use super::super::account::Charge;
+use super::super::account::One;
 use super::super::bus::Bus;
 use super::super::bus::Shared;
 use super::super::mem;
@@ -24,11 +25,11 @@ impl<M: Member> Fanout<'_, M> {
     /// A hold ends and others may send before the next one.
     pub(super) fn pause(&mut self) {
         let earlier = self.earlier;
-        for recipient in self.reached.iter_mut().skip(earlier) {
+        self.reached.each_from(earlier, |recipient| {
             if let Some((at, serial)) = recipient.entry {
                 recipient.member.with(|queue| queue.mark_late(at, serial));
             }
-        }
+        });
     }
 
     /// Sends it to all, with the bus locked.
@@ -37,11 +38,13 @@ impl<M: Member> Fanout<'_, M> {
         if let Some(message) = self.copies.any() {
             message.send(id);
         }
-        let earlier = self.earlier;
-        for recipient in self.reached.iter_mut().skip(earlier) {
-            if recipient.entry.is_none() {
-                recipient.miss(id, self.policy, bus.last_binding);
-            }
+        let policy = self.policy;
+        if self.reached.missing {
+            self.reached.each_from(self.earlier, |recipient| {
+                if recipient.entry.is_none() {
+                    recipient.miss(id, policy, bus.last_binding);
+                }
+            });
         }
         id
     }
@@ -57,32 +60,32 @@ impl<M: Member> Fanout<'_, M> {
         }
         let earlier = self.earlier;
         // The last first: see there.
-        let now = self.reached.len.saturating_sub(earlier);
-        for recipient in self.reached.iter_mut().rev().skip(now) {
+        for at in (0..earlier).rev() {
+            let Some(recipient) = self.reached.get_mut(at) else {
+                continue;
+            };
             if let Some((at, serial)) = recipient.entry {
                 recipient.member.with(|queue| queue.settle_late(at, serial));
             }
         }
-        for (at, recipient) in self.reached.iter_mut().enumerate() {
+        let (policy, last) = (self.policy, self.pass.1);
+        let mut at = 0;
+        self.reached.each_from(0, |recipient| {
             let late = at < earlier;
+            at = at.saturating_add(1);
             match recipient.entry {
-                Some(_) if late => {}
-                // There is nothing to do, but a reader that goes to sleep looks under this lock
-                // whether it has been sent.
-                Some(_) => recipient.member.with(|_| ()),
+                Some(_) => {}
                 // A notice is a message of its own: later ones may have been read.
-                None if late && matches!(self.policy, Policy::Unbind { .. }) => {
-                    shared.locked(|bus| {
-                        recipient.miss(shared.next_id(), self.policy, bus.last_binding);
-                    })
-                }
-                None if late => recipient.miss(id, self.policy, self.pass.1),
+                None if late && matches!(policy, Policy::Unbind { .. }) => shared.locked(|bus| {
+                    recipient.miss(shared.next_id(), policy, bus.last_binding);
+                }),
+                None if late => recipient.miss(id, policy, last),
                 None => {}
             }
             if recipient.tell {
                 recipient.member.wake_reader();
             }
-        }
+        });
     }
 
     /// Takes out again what was put in queues, from this recipient on.
@@ -100,19 +103,19 @@ impl<M: Member> Fanout<'_, M> {
                     .with(|queue| queue.take_answer(entry, reserved));
                 self.held_elsewhere |= entry.is_none();
                 is_answer = true;
-                answer.place = entry.and_then(|mut entry| entry.place.take());
+                answer.place = entry.map_or(One::NONE, |mut entry| entry.place.take());
             }
         }
         let mut reached = core::mem::replace(&mut self.reached, Recipients::new());
-        for recipient in reached.iter_mut().skip(from) {
+        reached.each_from(from, |recipient| {
             let entry = recipient.entry.take();
             if core::mem::take(&mut is_answer) {
-                continue;
+                return;
             }
             if let Some((at, serial)) = entry {
                 recipient.room |= self.take_out(&recipient.member, at, serial);
             }
-        }
+        });
         self.reached = reached;
     }
 
@@ -123,9 +126,11 @@ impl<M: Member> Fanout<'_, M> {
         }
         self.withdraw(0);
         let mut reached = core::mem::replace(&mut self.reached, Recipients::new());
-        for recipient in reached.iter_mut().filter(|recipient| recipient.room) {
-            wait::tell(&recipient.member);
-        }
+        reached.each_from(0, |recipient| {
+            if recipient.room {
+                wait::tell(&recipient.member);
+            }
+        });
         drop(reached);
         if let Some((key, message)) = self.copies.first.take() {
             let moved = core::mem::take(&mut self.moved);

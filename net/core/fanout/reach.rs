@@ -2,17 +2,20 @@
 
 //! One recipient: is there room, who pays, and the entry in its queue.
 
-use super::super::account::Amount;
 use super::super::account::Charge;
 use super::super::bus::Bus;
 use super::super::entry::Body;
 use super::super::entry::Cause;
 use super::super::entry::Entry;
 use super::super::entry::Extra;
+use super::super::entry::Own;
 use super::super::error::Error;
 use super::super::mem::AllocError;
+use super::super::mem::Box;
 use super::super::mem::Node;
+use super::super::obligation::Obligation;
 use super::super::queue::Member;
+use super::super::queue::Memory;
 use super::super::queue::Offer;
 use super::super::queue::Offered;
 use super::super::queue::Queue;
@@ -27,6 +30,17 @@ use super::First;
 use super::Pause;
 use super::Policy;
 use super::Refusal;
+
+/// What came of [`Fanout::reach_plainly`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plainly {
+    /// The listener has its copy.
+    Done,
+    /// It has not, and nothing is known of it.
+    Untried,
+    /// It has not. It does not want each message once, and a full listener misses this one.
+    NotOnce,
+}
 
 impl<M: Member> Fanout<'_, M> {
     /// The replier gets the request.
@@ -101,10 +115,7 @@ impl<M: Member> Fanout<'_, M> {
         entry.cookie = answer.cookie;
         entry.urgent = self.urgent;
         entry.place = answer.place.take();
-        entry.own = Amount {
-            bytes: self.len,
-            messages: 1,
-        };
+        entry.own = Own::All;
         if let Some(message) = message {
             entry.body = Body::Message(message);
         }
@@ -124,14 +135,8 @@ impl<M: Member> Fanout<'_, M> {
             return Ok(());
         };
         // There is room for some without memory, and this is the first.
-        self.reached.push(Recipient {
-            member: requester.clone(),
-            entry: Some(entry),
-            tell: true,
-            room: false,
-            hears: 0,
-            once: false,
-        });
+        self.reached
+            .push(Recipient::of(requester, entry.0, entry.1));
         if now {
             return Ok(());
         }
@@ -143,6 +148,50 @@ impl<M: Member> Fanout<'_, M> {
             must: true,
         });
         Err(Pause::Copy)
+    }
+
+    /// Puts one copy in a queue, pending, where nothing is out of the ordinary: it comes alone, others
+    /// of its user in its memory cgroup have the message already, and the queue takes it as it is.
+    ///
+    /// Else nothing has changed, and [`Fanout::reach`] is to look at all that can be.
+    pub(super) fn reach_plainly(&mut self, bus: &Bus<M>, member: &M, binding: u64) -> Plainly {
+        let payer = member.payer();
+        let (id, sender) = (payer.id(), self.sender);
+        let (Some((who, message)), Some((user, (left, _)))) =
+            (&self.copies.first, &self.copies.left.0)
+        else {
+            return Plainly::Untried;
+        };
+        let may_fill = sender.payer().id() == id || sender.user() == bus.owner;
+        if !self.plain || *who != (id, member.memory()) || *user != id || !may_fill {
+            return Plainly::Untried;
+        }
+        if !self.reached.has_room() || self.denied.is_some() {
+            return Plainly::Untried;
+        }
+        let offer = Offer {
+            len: self.len,
+            cause: Cause::Binding {
+                id: binding,
+                nth: 0,
+            },
+            urgent: self.urgent,
+            message: Some(message),
+            payer,
+            own: Own::All,
+            left: *left,
+            stranger: None,
+            files: None,
+        };
+        let put = member.with(|queue| queue.offer(&offer, &mut Memory::none(), &mut None));
+        match put {
+            Offered::Put(slot, serial) => {
+                self.reached.push(Recipient::of(member, slot, serial));
+                Plainly::Done
+            }
+            Offered::WantsOnce => Plainly::Untried,
+            _ => Plainly::NotOnce,
+        }
     }
 
     /// Puts one copy in a queue, pending.
@@ -233,27 +282,25 @@ impl<M: Member> Fanout<'_, M> {
             cancel(paid);
             return self.lacks_memory(member, must);
         };
-        let bytes = if event { 0 } else { self.len };
-        let entry = Amount { bytes, messages: 1 };
-        let offered = {
-            let mut offer = Offer {
-                len: self.len,
-                cause,
-                urgent: self.urgent,
-                message,
-                payer,
-                own: if same { entry } else { Amount::NONE },
-                left,
-                stranger,
-                files: files.as_ref(),
-                obligation: match asked {
-                    true => &mut self.obligation,
-                    false => &mut None,
-                },
-                seat: None,
-                chunk: None,
-            };
-            put(member, &mut offer)
+        let own = match same {
+            false => Own::Nothing,
+            true if event => Own::Message,
+            true => Own::All,
+        };
+        let offer = Offer {
+            len: self.len,
+            cause,
+            urgent: self.urgent,
+            message: message.as_ref(),
+            payer,
+            own,
+            left,
+            stranger,
+            files: files.as_ref(),
+        };
+        let offered = match asked {
+            true => put(member, &offer, &mut self.obligation),
+            false => put(member, &offer, &mut None),
         };
         let Ok(offered) = offered else {
             cancel(paid);
@@ -264,12 +311,8 @@ impl<M: Member> Fanout<'_, M> {
             return self.refused(member, offered, version, (must, asked));
         };
         self.reached.push(Recipient {
-            member: member.clone(),
-            entry: Some((slot, serial)),
-            tell: true,
-            room: false,
-            hears: 0,
             once: matches!(cause, Cause::Once { .. }),
+            ..Recipient::of(member, slot, serial)
         });
         if now {
             return Ok(());
@@ -405,19 +448,26 @@ impl<M: Member> Fanout<'_, M> {
 }
 
 /// Puts an offer in a queue, with the memory that it needs for that.
-fn put<M: Member>(member: &M, offer: &mut Offer<'_, M>) -> Result<Offered, AllocError> {
+fn put<M: Member>(
+    member: &M,
+    offer: &Offer<'_, M>,
+    obligation: &mut Option<Box<Obligation<M>>>,
+) -> Result<Offered, AllocError> {
+    let mut memory = Memory::none();
     loop {
         // The list of chunks may grow with a chunk.
-        let offered = match offer.chunk.is_some() {
-            true => member.within(|| member.with(|queue| queue.offer(offer))),
-            false => member.with(|queue| queue.offer(offer)),
+        let offered = match memory.chunk.is_some() {
+            true => {
+                member.within(|| member.with(|queue| queue.offer(offer, &mut memory, obligation)))
+            }
+            false => member.with(|queue| queue.offer(offer, &mut memory, obligation)),
         };
         match offered {
             Offered::NeedsSeat => {
                 let user = offer.stranger.unwrap_or_default();
-                offer.seat = Some(member.within(|| Node::new(user, 1))?);
+                memory.seat = Some(member.within(|| Node::new(user, 1))?);
             }
-            Offered::NeedsChunk => offer.chunk = Some(member.within(Chunk::new)?),
+            Offered::NeedsChunk => memory.chunk = Some(member.within(Chunk::new)?),
             Offered::NoMemory => return Err(AllocError),
             offered => return Ok(offered),
         }

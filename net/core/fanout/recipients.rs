@@ -33,6 +33,8 @@ pub(super) struct Recipients<M> {
     /// `None` as long as there are few: the kernel takes some time to drop an empty vector, too.
     pub(super) more: Option<Vec<Recipient<M>>>,
     pub(super) len: usize,
+    /// Whether some miss the message.
+    pub(super) missing: bool,
 }
 
 impl<M> Recipients<M> {
@@ -42,18 +44,22 @@ impl<M> Recipients<M> {
             few: [const { None }; FEW],
             more: None,
             len: 0,
+            missing: false,
         }
+    }
+
+    /// Whether there is room for one more.
+    pub(super) fn has_room(&self) -> bool {
+        let list = self.more.as_ref();
+        self.len < FEW || list.is_some_and(|list| list.len() < list.capacity())
     }
 
     /// Makes room for one more. With the bus locked it only grows as long as it is small.
     pub(super) fn prepare(&mut self, locked: bool) -> bool {
-        if self.len < FEW {
+        if self.has_room() {
             return true;
         }
         let list = self.more.get_or_insert_with(Vec::new);
-        if list.len() < list.capacity() {
-            return true;
-        }
         let more = match locked {
             true if list.len() >= 2 * STEP => return false,
             true => STEP,
@@ -64,6 +70,7 @@ impl<M> Recipients<M> {
 
     /// Adds one for whom there is room.
     pub(super) fn push(&mut self, recipient: Recipient<M>) {
+        self.missing |= recipient.entry.is_none();
         if let Some(place) = self.few.get_mut(self.len) {
             *place = Some(recipient);
         } else {
@@ -75,14 +82,37 @@ impl<M> Recipients<M> {
         self.len = self.len.saturating_add(1);
     }
 
-    /// All of them, in the order in which they were reached.
-    pub(super) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Recipient<M>> {
-        let few = self.few.iter_mut().flatten();
-        few.chain(self.more.iter_mut().flatten())
+    /// One of them, by the order in which they were reached.
+    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Recipient<M>> {
+        match at.checked_sub(FEW) {
+            None => self.few.get_mut(at)?.as_mut(),
+            Some(at) => self.more.as_mut()?.get_mut(at),
+        }
+    }
+
+    /// Calls `f` for all from this one on, in the order in which they were reached.
+    pub(super) fn each_from(&mut self, from: usize, mut f: impl FnMut(&mut Recipient<M>)) {
+        for at in from..self.len {
+            if let Some(recipient) = self.get_mut(at) {
+                f(recipient);
+            }
+        }
     }
 }
 
 impl<M: Member> Recipient<M> {
+    /// One with an entry of this slot and serial number.
+    pub(super) fn of(member: &M, slot: u32, serial: u64) -> Self {
+        Recipient {
+            member: member.clone(),
+            entry: Some((slot, serial)),
+            tell: true,
+            room: false,
+            hears: 0,
+            once: false,
+        }
+    }
+
     /// It misses the message of this id; `last` is the youngest binding. If that is an event that
     /// it cannot miss, it is told so by a notice in its place.
     pub(super) fn miss(&mut self, id: u64, policy: Policy, last: u64) {

@@ -3,11 +3,13 @@
 //! Whether a queue takes a message, and putting it in.
 
 use super::super::account::Amount;
-use super::super::account::Charge;
+use super::super::account::One;
 use super::super::entry::Body;
 use super::super::entry::Cause;
 use super::super::entry::Entry;
 use super::super::entry::Extra;
+use super::super::entry::Own;
+use super::super::entry::NOBODY;
 use super::super::mem::AllocError;
 use super::super::mem::Arc;
 use super::super::mem::Box;
@@ -26,28 +28,41 @@ const SHARED_QUEUE: u32 = 16;
 const KEPT: u32 = 8;
 
 /// One copy of a message that asks for room.
+#[derive(Clone, Copy)]
 pub(in super::super) struct Offer<'a, M: Member> {
     pub(in super::super) len: u64,
     pub(in super::super) cause: Cause,
     pub(in super::super) urgent: bool,
     /// `None`: the room is for a message that is still to be copied.
-    pub(in super::super) message: Option<Arc<Message<M>>>,
+    pub(in super::super) message: Option<&'a Arc<Message<M>>>,
     /// Who pays.
     pub(in super::super) payer: &'a Arc<Payer>,
     /// What the queue's own user pays of it.
-    pub(in super::super) own: Amount,
+    pub(in super::super) own: Own,
     /// What is left of that user's budget.
     pub(in super::super) left: Amount,
     /// The sender's user, if that is neither the queue's own nor the owner of the bus.
     pub(in super::super) stranger: Option<u64>,
     /// Descriptors for the reader, if this socket takes some.
     pub(in super::super) files: Option<&'a M::Files>,
-    /// What is owed for it. Taken when it is put in.
-    pub(in super::super) obligation: &'a mut Option<Box<Obligation<M>>>,
-    /// Memory that may be needed; see [`Offered`].
+}
+
+/// Memory that a queue may need for an [`Offer`].
+pub(in super::super) struct Memory<M: Member> {
+    /// For a user who has nothing in the queue yet.
     pub(in super::super) seat: Option<Node<u64, u32>>,
-    /// As `seat`.
+    /// For more entries.
     pub(in super::super) chunk: Option<Chunk<Entry<M>>>,
+}
+
+impl<M: Member> Memory<M> {
+    /// Nothing.
+    pub(in super::super) fn none() -> Self {
+        Memory {
+            seat: None,
+            chunk: None,
+        }
+    }
 }
 
 /// What a queue says to an [`Offer`].
@@ -63,9 +78,11 @@ pub(in super::super) enum Offered {
     Broke,
     /// Whoever pays has not enough left.
     PayerBroke,
-    /// [`Offer::seat`] is needed.
+    /// It wants each message once, and this was offered for one of its bindings.
+    WantsOnce,
+    /// [`Memory::seat`] is needed.
     NeedsSeat,
-    /// [`Offer::chunk`] is needed.
+    /// [`Memory::chunk`] is needed.
     NeedsChunk,
     /// There is no memory for a longer list of chunks.
     NoMemory,
@@ -91,45 +108,64 @@ impl<M: Member> Queue<M> {
         }
     }
 
-    /// Puts one copy in if there is room for it.
-    pub(in super::super) fn offer(&mut self, offer: &mut Offer<'_, M>) -> Offered {
+    /// Puts one copy in if there is room for it. What is owed for it is taken then.
+    pub(in super::super) fn offer(
+        &mut self,
+        offer: &Offer<'_, M>,
+        memory: &mut Memory<M>,
+        obligation: &mut Option<Box<Obligation<M>>>,
+    ) -> Offered {
+        if self.once && matches!(offer.cause, Cause::Binding { .. }) {
+            return Offered::WantsOnce;
+        }
         match self.weigh(offer.left, offer.stranger) {
             Offered::Put(..) => {}
             refused => return refused,
         }
         let stranger = offer.stranger.filter(|_| self.limit >= SHARED_QUEUE);
         let newcomer = stranger.is_some_and(|user| self.strangers.get(&user).is_none());
-        if newcomer && offer.seat.is_none() {
+        if newcomer && memory.seat.is_none() {
             return Offered::NeedsSeat;
         }
-        match self.promise(&mut offer.chunk) {
+        match self.promise(&mut memory.chunk) {
             Ok(true) => {}
             Ok(false) => return Offered::NeedsChunk,
             Err(_) => return Offered::NoMemory,
         }
-        let Some(place) = Charge::new(&offer.payer.messages, 1) else {
+        let Some(place) = One::new(&offer.payer.messages) else {
             return Offered::PayerBroke;
         };
         if let Some(user) = stranger {
             if let Some(has) = self.strangers.get_mut(&user) {
                 *has = has.saturating_add(1);
-            } else if let Some(seat) = offer.seat.take() {
+            } else if let Some(seat) = memory.seat.take() {
                 let _ = self.strangers.insert(seat);
             }
         }
-        let mut entry = Entry::blank(offer.cause, offer.len);
-        entry.urgent = offer.urgent;
-        if let Some(message) = &offer.message {
-            entry.body = Body::Message(message.clone());
-        }
-        entry.own = offer.own;
-        entry.place = Some(place);
-        entry.stranger = stranger;
-        entry.obligation = offer.obligation.take();
-        if self.takes_files {
-            entry.files = offer.files.cloned();
-        }
-        match self.put(entry) {
+        let files = offer.files.filter(|_| self.takes_files);
+        let (serial, gap) = self.begin_put(offer.urgent);
+        // All of it here, so that it is written where it is to be.
+        let put = self.finish_put(Entry {
+            body: match offer.message {
+                Some(message) => Body::Message(message.clone()),
+                None => Body::Blank,
+            },
+            cause: offer.cause,
+            extra: Extra::No,
+            len: offer.len,
+            urgent: offer.urgent,
+            cookie: 0,
+            obligation: obligation.take(),
+            files: files.cloned(),
+            serial,
+            late: false,
+            looked_at: 0,
+            gap,
+            place,
+            own: offer.own,
+            stranger: stranger.unwrap_or(NOBODY),
+        });
+        match put {
             Some((at, serial)) => Offered::Put(at, serial),
             // There is a slot: it has been promised.
             None => Offered::Gone,
