@@ -7,7 +7,7 @@ T ?=
 B ?=
 export KERNEL KBUS_CACHE UPDATE
 
-.PHONY: help demo test test-deep fuzz fuzz-core shell bench profile mutants module lint fmt clean clean-cache bootstrap
+.PHONY: help demo test test-deep fuzz fuzz-core shell bench bench-quick profile mutants module lint fmt clean clean-cache bootstrap
 
 help:
 	@echo 'KBUS: a message bus in the kernel, as sockets'
@@ -19,6 +19,7 @@ help:
 	@echo '  make shell        a machine with the module loaded, and a prompt'
 	@echo '  make bench        instructions that a bus takes, next to AF_UNIX; B=bindings for one subject, B=--help for all;'
 	@echo '                    UPDATE=1 puts the tables in docs/performance.md'
+	@echo '  make bench-quick  some of its figures against recorded ones, as make test does; UPDATE=1 records them anew'
 	@echo '  make profile      where the instructions of a send, a receive and a round trip go, with call trees and flame graphs'
 	@echo '  make fuzz         fuzz the sockets on the kernel with sanitizers, MINUTES=10; keeps what reaches something new'
 	@echo '  make mutants      break net/core/ in each small way, and see that a test fails; T=queue.rs for one file (an hour)'
@@ -50,6 +51,9 @@ shell: bootstrap
 
 bench: bootstrap
 	@bash qemu/bench.sh '$(B)'
+
+bench-quick: bootstrap
+	@bash qemu/bench-quick.sh
 
 profile: bootstrap
 	@bash qemu/profile.sh

@@ -51,6 +51,12 @@ bash "$TOP/qemu/image.sh"
 any() { [ -n "$(in_root "$WORK/programs/kbus-selftests" --list "$@" ${only:+"$only"})" ]; }
 ! any || boot test 2 "4 min" "$only"
 
+# Costs, in instructions. They are recorded on the kernel that is the default.
+if [ -z "$only" ] && [ -z "${KERNEL:-}" ]; then
+	check "bench-quick" "30 s" bash "$TOP/qemu/bench-quick.sh"
+	sed -n '/ % /s/^/     /p; /not compared/s/^/     /p' "$LOGS/bench-quick.log" >&2
+fi
+
 # Boots that take one of the host's processors each: two lanes of them. What measures time counts instructions, so that
 # the other lane changes no result.
 stock=${KERNEL:-}

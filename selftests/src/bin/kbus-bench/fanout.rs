@@ -22,13 +22,13 @@ const MESSAGES: usize = 50;
 const FLOOD: u64 = QUEUE + QUEUE / 2;
 
 /// What one message costs.
-struct Figures {
-    send: u64,
-    reads: u64,
+pub struct Figures {
+    pub send: u64,
+    pub reads: u64,
 }
 
 /// Sends and has all read, and insists that each copy arrives.
-fn measure(kind: Kind, fan: usize) -> Figures {
+pub fn measure(kind: Kind, fan: usize) -> Figures {
     let group = Group::new(kind, fan);
     let mut inbox = Inbox::new();
     let (mut send, mut reads) = (Vec::new(), Vec::new());

@@ -13,6 +13,7 @@ mod memory;
 mod place;
 mod plain;
 mod profile;
+mod quick;
 mod report;
 mod trips;
 
@@ -53,6 +54,8 @@ enum Subject {
     Memory,
     /// No measurement: the calls that `make profile` records.
     Profile,
+    /// No table: the figures that `make test` holds against recorded ones.
+    Quick,
 }
 
 fn main() -> ExitCode {
@@ -83,6 +86,9 @@ fn main() -> ExitCode {
     }
     if wanted(Subject::Memory) {
         memory::run();
+    }
+    if args.what.contains(&Subject::Quick) {
+        quick::run();
     }
     if args.what.contains(&Subject::Profile) {
         profile::run();

@@ -30,7 +30,7 @@ const TIMES: usize = 500;
 type Way = fn(Kind, usize) -> u64;
 
 /// A send and its receive, in one process: no task is woken, none is switched to.
-fn one_way(kind: Kind, len: usize) -> u64 {
+pub fn one_way(kind: Kind, len: usize) -> u64 {
     let group = Group::new(kind, 1);
     let payload = vec![0x5a; len];
     let mut inbox = Inbox::new();
@@ -115,7 +115,7 @@ impl Pair {
 }
 
 /// A request to another process and its reply.
-fn round_trip(kind: Kind, len: usize) -> u64 {
+pub fn round_trip(kind: Kind, len: usize) -> u64 {
     let mut pair = Pair::new(kind, len);
     let mut once = || ticks(|| pair.turn());
     for _ in 0..TIMES / 10 {
