@@ -10,6 +10,7 @@ use crate::{
             AllocError,
             Need, //
         },
+        message::Message,
         payer::Payer,
         peer::Peer,
         queue::{
@@ -117,6 +118,9 @@ pub(crate) struct Endpoint {
     #[pin]
     read_done: CondVar,
 }
+
+// A message with its reference count fills a piece of 256 bytes of the allocator, and has no more.
+const _: () = assert!(size_of::<Message<Arc<Endpoint>>>() <= 248);
 
 /// What `bind()`, `connect()` and options of the bus have set.
 pub(crate) struct Settings {
