@@ -11,7 +11,6 @@ use super::mem::Box;
 use super::mem::Bytes;
 use super::mem::Need;
 use super::mem::Vec;
-use super::message::Via;
 
 /// Bytes of name and payload for which there is room in a message itself.
 ///
@@ -84,6 +83,19 @@ impl From<Bytes> for Payload {
         }
         payload
     }
+}
+
+/// What bridges between machines pass along; the bus does not read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Via {
+    /// Network of the original sender.
+    pub orig_net: u64,
+    /// Peer that sent it there.
+    pub orig_peer: u64,
+    /// Network of the final target.
+    pub final_net: u64,
+    /// Peer that it is for there.
+    pub final_peer: u64,
 }
 
 /// What few messages have.

@@ -20,6 +20,8 @@ use super::mem::Need;
 use super::name::Name;
 use super::peer::Peer;
 
+pub use super::data::Via;
+
 /// A reply is wanted, and one is guaranteed.
 pub const KBUS_REQUEST: u32 = 1 << 0;
 /// To the front of each queue.
@@ -86,19 +88,6 @@ impl Fault {
             Fault::ErrorSending => b"$.KBUS.ErrorSending",
         }
     }
-}
-
-/// What bridges between machines pass along; the bus does not read it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Via {
-    /// Network of the original sender.
-    pub orig_net: u64,
-    /// Peer that sent it there.
-    pub orig_peer: u64,
-    /// Network of the final target.
-    pub final_net: u64,
-    /// Peer that it is for there.
-    pub final_peer: u64,
 }
 
 /// What the copies of one message have in common: the id and time that it gets when it is sent.
