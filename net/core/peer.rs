@@ -63,8 +63,9 @@ pub trait Peer: Clone {
     /// there are none. May sleep, and must not be called under a lock.
     fn wait_for_memory(bytes: usize) -> bool;
 
-    /// Wakes one who reads or polls for something to read. Not to be called under a lock of the
-    /// bus.
+    /// Wakes those who read or poll for something to read. Not to be called under a lock of the bus.
+    /// What they are to see must have been put there under the lock of the queue, or with a full
+    /// barrier before this.
     fn wake_reader(&self);
 
     /// Wakes those who wait to send, or poll for it. Not to be called under a lock of the bus.

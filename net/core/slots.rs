@@ -31,12 +31,16 @@ struct Slot<T> {
 pub struct Chunk<T>(Box<[Slot<T>; CHUNK]>);
 
 impl<T> Chunk<T> {
+    /// It fills a piece of 2 KiB of the allocator, and is no more.
+    const FITS: () = assert!(size_of::<[Slot<T>; CHUNK]>() <= 2048);
+
     /// Allocates it.
     ///
     /// # Errors
     ///
     /// [`AllocError`].
     pub fn new() -> Result<Self, AllocError> {
+        let () = Self::FITS;
         let empty = || Slot {
             prev: NONE,
             next: NONE,

@@ -36,7 +36,7 @@ impl<'a> SendMsg<'a> {
     /// # Safety
     ///
     /// `raw` and `len` must be what the socket layer passed to `proto_ops.sendmsg`, and not be used
-    /// otherwise meanwhile.
+    /// otherwise during `'a`, which must end before that call does.
     pub(super) unsafe fn new(raw: *mut bindings::msghdr, len: usize) -> Self {
         Self {
             raw,

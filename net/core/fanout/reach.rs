@@ -183,14 +183,17 @@ impl<M: Member> Fanout<'_, M> {
             stranger: None,
             files: None,
         };
-        let put = member.with(|queue| queue.offer(&offer, &mut Memory::none(), &mut None));
+        let put = member.with(|queue| match queue.once() {
+            true => None,
+            false => Some(queue.offer(&offer, &mut Memory::none(), &mut None)),
+        });
         match put {
-            Offered::Put(slot, serial) => {
+            Some(Offered::Put(slot, serial)) => {
                 self.reached.push(Recipient::of(member, slot, serial));
                 Plainly::Done
             }
-            Offered::WantsOnce => Plainly::Untried,
-            _ => Plainly::NotOnce,
+            Some(_) => Plainly::NotOnce,
+            None => Plainly::Untried,
         }
     }
 

@@ -78,8 +78,6 @@ pub(in super::super) enum Offered {
     Broke,
     /// Whoever pays has not enough left.
     PayerBroke,
-    /// It wants each message once, and this was offered for one of its bindings.
-    WantsOnce,
     /// [`Memory::seat`] is needed.
     NeedsSeat,
     /// [`Memory::chunk`] is needed.
@@ -115,9 +113,6 @@ impl<M: Member> Queue<M> {
         memory: &mut Memory<M>,
         obligation: &mut Option<Box<Obligation<M>>>,
     ) -> Offered {
-        if self.once && matches!(offer.cause, Cause::Binding { .. }) {
-            return Offered::WantsOnce;
-        }
         match self.weigh(offer.left, offer.stranger) {
             Offered::Put(..) => {}
             refused => return refused,
