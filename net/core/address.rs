@@ -32,16 +32,6 @@ impl<'a> Address<'a> {
     /// [`Name::parse`]. [`Error::Inval`]: a name too long to travel here, a malformed number,
     /// a request without its peer, `$.` alone.
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        // Most addresses are a name and no more.
-        if text.len() <= ADDRESS_NAME_MAX {
-            if let Ok(name) = Name::parse(text) {
-                return Ok(Address {
-                    name: Some(name),
-                    peer: None,
-                    request: None,
-                });
-            }
-        }
         let end = text.iter().position(|b| matches!(*b, b'@' | b'#' | 0));
         let end = end.unwrap_or(text.len());
         let (text, rest) = text.split_at_checked(end).ok_or(Error::Inval)?;

@@ -240,8 +240,6 @@ pub(super) struct Unsent<M: Member> {
 
 impl<'a, M: Member> Fanout<'a, M> {
     /// A message of `sender` that nobody has yet.
-    // It is large, and made where it is used.
-    #[inline(always)]
     pub(super) fn new(
         sender: &'a M,
         head: Head<'a>,

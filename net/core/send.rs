@@ -95,22 +95,7 @@ pub fn send<S: Shared>(
     out: &mut Outgoing<'_, S::Member>,
 ) -> Result<Sent<S::Member>, Error> {
     out.check()?;
-    let what = What {
-        len: out.content.payload.len() as u64,
-        dest: out.dest,
-        reads: out.is_request(),
-    };
-    // An announcement is checked in the hold of the bus lock in which it is sent.
-    if let (Some(Dest::Name(name)), false) = (what.dest, what.reads) {
-        let check = |bus: &mut Bus<S::Member>| bus.check_send(member, &what).map(|_| ());
-        return match announce(shared, member, out, name, check) {
-            Ok(id) => Ok(Sent::Id(id)),
-            Err(Refusal::Again) => Err(Error::AddrNotAvail),
-            Err(Refusal::Error(error)) => Err(error),
-            Err(Refusal::Full { place, own }) => Ok(Sent::Wait { place, own }),
-        };
-    }
-    let dest = shared.locked(|bus| bus.check_send(member, &what))?;
+    let dest = shared.locked(|bus| bus.check_send(member, out))?;
     for _ in 0..TRIES {
         let result = match dest {
             Dest::Reply {
@@ -119,7 +104,8 @@ pub fn send<S: Shared>(
                 name,
             } => reply::reply(shared, member, out, (peer, request, name)),
             Dest::Stateful { name, peer } => request(shared, member, out, (name, Some(peer))),
-            Dest::Name(name) => request(shared, member, out, (name, None)),
+            Dest::Name(name) if out.is_request() => request(shared, member, out, (name, None)),
+            Dest::Name(name) => announce(shared, member, out, name),
         };
         return match result {
             Ok(id) => Ok(Sent::Id(id)),
@@ -131,23 +117,14 @@ pub fn send<S: Shared>(
     Err(Error::AddrNotAvail)
 }
 
-/// What a bus must know to check a send.
-struct What<'a> {
-    /// Bytes of payload.
-    len: u64,
-    dest: Option<Dest<'a>>,
-    /// Whether its sender must be able to read.
-    reads: bool,
-}
-
 impl<M: Member> Bus<M> {
     /// Checks what does not depend on who gets it.
-    fn check_send<'a>(&self, member: &M, what: &What<'a>) -> Result<Dest<'a>, Error> {
-        if what.len > u64::from(self.max_msg) {
+    fn check_send<'a>(&self, member: &M, out: &Outgoing<'a, M>) -> Result<Dest<'a>, Error> {
+        if out.content.payload.len() as u64 > u64::from(self.max_msg) {
             return Err(Error::MsgSize);
         }
-        let dest = what.dest.ok_or(Error::DestAddrReq)?;
-        self.check_sender(member, what.reads)?;
+        let dest = out.dest.ok_or(Error::DestAddrReq)?;
+        self.check_sender(member, out.is_request())?;
         if dest.name().is_some_and(|name| is_bus_own(name.text())) {
             return Err(Error::Perm);
         }
@@ -170,7 +147,6 @@ fn announce<S: Shared>(
     member: &S::Member,
     out: &mut Outgoing<'_, S::Member>,
     name: Name<'_>,
-    check: impl FnMut(&mut Bus<S::Member>) -> Result<(), Error>,
 ) -> Result<u64, Refusal<S::Member>> {
     let (policy, files) = (out.policy(), out.files.clone());
     let head = Head {
@@ -182,6 +158,7 @@ fn announce<S: Shared>(
         via: out.via,
     };
     let content = &mut out.content;
+    let check = |bus: &mut Bus<S::Member>| bus.check_sender(member, false);
     Fanout::new(member, head, policy, content, files.as_ref())
         .send(shared, check, |_, _| ())
         .map_err(|unsent| unsent.refusal)
