@@ -58,7 +58,9 @@ pub fn run() {
         ("malformed", "$.Bench..Hit"),
     ] {
         let to = message_address(name);
-        let send = || drop(group.sender.send_raw(&to, &PAYLOAD, libc::MSG_DONTWAIT));
+        let send = || {
+            let _ = group.sender.send_raw(&to, &PAYLOAD, libc::MSG_DONTWAIT);
+        };
         figure(&format!("send, {what}"), cost(send));
     }
     let mut inbox = Inbox::new();
