@@ -400,8 +400,8 @@ impl Peer for Arc<Endpoint> {
     }
 
     fn wake_reader(&self) {
-        // Nobody who is awake is woken. A message is sent with a full barrier, and so is counted who
-        // goes to sleep: either this sees the sleeper, or that one the message (`Sleeper`).
+        // Nobody who is awake is woken. A message is sent with a full barrier, and so is counted
+        // who goes to sleep: either this sees the sleeper, or that one the message (`Sleeper`).
         if self.sleepers.load(Relaxed) != 0 {
             // It looks at the queue and begins to sleep in one hold of this lock.
             drop(self.queue.lock());

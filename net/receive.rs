@@ -102,7 +102,8 @@ fn wait(this: &Endpoint, left: &mut Jiffies) -> Result<bool> {
         if queue.read_shut() {
             return Ok(false);
         }
-        // A message is sent under no lock of this queue: look again when it is known that this sleeps.
+        // A message is sent under no lock of this queue: look again when it is known that this
+        // sleeps.
         let _sleeper = Sleeper::new(this);
         if !queue.is_readable() {
             sleep(&this.readable, &mut queue, left)?;

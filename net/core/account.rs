@@ -3,8 +3,8 @@
 //! How much of a limit is in use, and by whom.
 //!
 //! Everything that is limited is counted in one way: there is an [`Account`] of it, and whoever
-//! takes some holds a [`Charge`] or a [`One`], which give it back when they are dropped. Accounts are atomics: a
-//! message gives its bytes back where its last reader drops it, under no lock.
+//! takes some holds a [`Charge`] or a [`One`], which give it back when they are dropped. Accounts
+//! are atomics: a message gives its bytes back where its last reader drops it, under no lock.
 
 use super::mem;
 use super::mem::AllocError;

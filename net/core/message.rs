@@ -116,8 +116,8 @@ impl Stamp {
 
     fn set(&self, id: u64, time: i64) {
         self.time.set(time as u64);
-        // Last: whoever sees the id sees the time. A full barrier: whoever goes to sleep and does not
-        // see the id is seen by who looks for sleepers after this.
+        // Last: whoever sees the id sees the time. A full barrier: whoever goes to sleep and does
+        // not see the id is seen by who looks for sleepers after this.
         let _ = self.id.swap(id);
     }
 }

@@ -53,8 +53,8 @@ pub(crate) struct Creds {
     /// As numbers of the initial user namespace.
     uid: u32,
     gid: u32,
-    /// The security label as text, where it was asked for and there is one. Few messages have one: the
-    /// others need only the room of a pointer.
+    /// The security label as text, where it was asked for and there is one. Few messages have one:
+    /// the others need only the room of a pointer.
     label: Option<KBox<KVec<u8>>>,
 }
 
