@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
 # Boots the stock kernel with the module and runs one thing in it.
-# Usage: boot.sh RESULT RUN [ARG,ARG...], where RUN is test, timing, reload, cycles, demo, bench, shell, sanitize or leaks. Results go to the file RESULT and, as they
+# Usage: boot.sh RESULT RUN [ARG,ARG...], where RUN is test, userland, timing, reload, cycles, demo, bench, shell, sanitize or leaks. Results go to the file RESULT and, as they
 # come, to the standard output; the console to RESULT.console. Exit status: 0 when the run reached its end and the
 # kernel had no complaint, whatever the results say.
 . "$(dirname "$0")/lib.sh"

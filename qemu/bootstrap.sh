@@ -12,6 +12,12 @@ if [ ! -e "$ROOT/.made" ]; then
 	# shellcheck disable=SC2046
 	step "build root" "1-2 min, 1.9 GB" bash "$TOP/qemu/make-root.sh" "$ROOT" $(grep -v '^#' "$TOP/qemu/packages" | xargs)
 fi
+more=$(grep -v '^#' "$TOP/qemu/packages.userland" | xargs)
+if [ ! -e "$ROOT/.userland-$(slug "$more")" ]; then
+	# shellcheck disable=SC2086
+	step "more packages" "1 min" in_root sh -euc 'apt-get update; apt-get install -y --no-install-recommends "$@"' sh $more
+	touch "$ROOT/.userland-$(slug "$more")"
+fi
 choose_kernel
 stock=$(dirname "$KERNELSRC")
 for part in "fetch:1 min, 180 MB" "unpack:1 min" "prepare:3 min"; do

@@ -21,6 +21,7 @@ taken() {
 
 step "kbus.ko" "40 s, later 20 s" bash "$TOP/qemu/module.sh" "$@"
 step "test programs" "4 min, later 1 min" in_root bash qemu/userspace.sh "$WORK/programs" "$WORK/target"
+step "libraries and tools" "3 min, later 20 s" in_root bash qemu/userland.sh "$WORK/programs/userland" "$WORK/target"
 modules=("$OUT/src/kbus.ko")
 # A kernel with sanitizers has it built in.
 if [ -z "$SANITIZER" ]; then

@@ -50,6 +50,8 @@ bash "$TOP/qemu/image.sh"
 # Some names are those of tests of one kind only.
 any() { [ -n "$(in_root "$WORK/programs/kbus-selftests" --list "$@" ${only:+"$only"})" ]; }
 ! any || boot test 2 "4 min" "$only"
+# Libraries and tools: each of their test programs has a plan.
+[ -n "$only" ] || boot userland "$(find "$WORK/programs/userland" -name '*.test' | wc -l)" "1 min"
 
 # Costs, in instructions. They are recorded on the kernel that is the default.
 if [ -z "$only" ] && [ -z "${KERNEL:-}" ]; then
