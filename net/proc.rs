@@ -152,7 +152,7 @@ impl NetFile for Sockets {
     const NAME: &'static CStr = c"kbus";
 
     fn head(out: &Out<'_>) {
-        seq_print!(out.text(), "# family {}\n", Endpoint::number());
+        seq_print!(out.text(), "# family {}\n", sockaddr::family());
         out.bytes(b"bus peer pid uid unread limit bytes reserved owed lost path\n");
     }
 

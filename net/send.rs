@@ -22,7 +22,6 @@ use crate::{
     domain::to_kernel,
     endpoint::Endpoint,
     sockaddr,
-    socket::AF_UNIX,
     sys::{
         cred::{
             Creds,
@@ -117,7 +116,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         other => other?,
     }
     if let Some(fds) = ancillary.rights {
-        let refused = [i32::from(AF_UNIX), i32::from(Endpoint::number())];
+        let refused = [sockaddr::AF_UNIX, sockaddr::family()].map(i32::from);
         // They count for whoever sends them, which need not be the user who made the socket.
         let (payer, _entered) = this.users.enter(task::current_payer())?;
         let count = |count: usize| {

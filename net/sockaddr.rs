@@ -2,7 +2,19 @@
 
 //! `struct sockaddr_un` on the way in and out.
 
+use crate::uapi;
 use kernel::prelude::*;
+
+/// The family of the literal form, `socket(AF_UNIX, SOCK_DGRAM, PROTO_KBUS)`.
+pub(crate) const AF_UNIX: u16 = 1;
+
+/// The number of the module's own address family.
+pub(crate) fn family() -> u16 {
+    crate::module_parameters::family
+        .value()
+        .try_into()
+        .unwrap_or(uapi::AF_KBUS as u16)
+}
 
 /// Bytes of `sun_family`.
 const FAMILY_LEN: usize = 2;

@@ -65,7 +65,6 @@ use kernel::{
 
 static TABLES: Tables = Tables::new();
 
-pub(crate) const AF_UNIX: u16 = 1;
 const SOCK_DGRAM: i32 = 2;
 
 const EPOLLIN: u32 = 0x1;
@@ -111,9 +110,9 @@ impl Operations for Endpoint {
     fn create(request: Request<'_>, sock: ARef<Sock>) -> Result<Arc<Self>> {
         let domain = request.net.state::<Domain>().ok_or(EAFNOSUPPORT)?;
         let family = if request.redirected {
-            AF_UNIX
+            sockaddr::AF_UNIX
         } else {
-            Self::number()
+            sockaddr::family()
         };
         let endpoint = Endpoint::new(family, domain, sock)?;
         endpoint.domain.add(&endpoint)?;
@@ -263,15 +262,5 @@ impl Operations for Endpoint {
         let result = receive::receive(this, msg, flags);
         Users::answer_bell(&this.users);
         result
-    }
-}
-
-impl Endpoint {
-    /// The number of the address family.
-    pub(crate) fn number() -> u16 {
-        crate::module_parameters::family
-            .value()
-            .try_into()
-            .unwrap_or(uapi::AF_KBUS as u16)
     }
 }

@@ -178,6 +178,10 @@ pub(super) fn remove<S: Shared>(
         }
         if removed {
             wait::tell(member);
+            // A gap may have been that of an entry which was not sent yet.
+            if member.with(|queue| queue.tells_gap()) {
+                member.wake_reader();
+            }
         }
         if !taken.more {
             break;

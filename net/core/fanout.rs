@@ -48,6 +48,7 @@ use super::wait::Place;
 use copies::Copies;
 use copies::Who;
 use reach::Plainly;
+use recipients::Recipient;
 use recipients::Recipients;
 
 /// What a full listener means.
@@ -350,17 +351,17 @@ impl<'a, M: Member> Fanout<'a, M> {
                     return Ok(id);
                 }
                 Err(Pause::More) => {
-                    if self.note_once().is_err() {
+                    if self.paused().is_err() {
                         break Error::NoMem.into();
                     }
                 }
                 Err(Pause::List) => {
-                    if !self.reached.prepare(false) || self.note_once().is_err() {
+                    if !self.reached.prepare(false) || self.paused().is_err() {
                         break Error::NoMem.into();
                     }
                 }
                 Err(Pause::Copy) => {
-                    if self.note_once().is_err() {
+                    if self.paused().is_err() {
                         break Error::NoMem.into();
                     }
                     self.copy();
@@ -559,7 +560,7 @@ impl<'a, M: Member> Fanout<'a, M> {
         };
         let count = bus.heard(&member, self.head.name).count;
         if member.with(|queue| queue.recount(at, serial, count)) {
-            self.take_out(&member, at, serial);
+            self.take_out_last(at, serial);
         }
     }
 
@@ -570,13 +571,15 @@ impl<'a, M: Member> Fanout<'a, M> {
         self.once.get(&member.id()).is_some()
     }
 
-    /// Notes who of those that want each message once has it by now. The bus is not locked.
+    /// Tells readers of the gaps that entries had which have become late, and notes who of those
+    /// that want each message once has it by now. The bus is not locked.
     ///
     /// # Errors
     ///
     /// [`AllocError`].
-    fn note_once(&mut self) -> Result<(), AllocError> {
+    fn paused(&mut self) -> Result<(), AllocError> {
         let earlier = self.earlier;
+        self.reached.each_from(earlier, Recipient::tell_given_back);
         for at in earlier..self.reached.len {
             let recipient = self.reached.get_mut(at).filter(|recipient| recipient.once);
             if let Some(recipient) = recipient {

@@ -90,6 +90,8 @@ pub(super) struct GivenBack {
     pub(super) to: u64,
     /// Whether somebody may wait for it.
     pub(super) awaited: bool,
+    /// Whether there may be a gap to read that an entry had.
+    pub(super) gap: bool,
 }
 
 /// The queue of one socket with its ledger of requests owed.
@@ -211,7 +213,13 @@ impl<M: Member> Queue<M> {
 
     /// Whether there is something to read: a message, or the news of a gap.
     pub fn is_readable(&self) -> bool {
-        (self.report_lost && self.gap.count > 0) || self.pick().is_some()
+        self.tells_gap() || self.pick().is_some()
+    }
+
+    /// Whether a gap can be read that is behind all entries. As long as a pending entry has it,
+    /// nobody is told of it.
+    pub(super) fn tells_gap(&self) -> bool {
+        self.report_lost && self.gap.count > 0
     }
 
     /// Whether the first message is an urgent one.
@@ -558,11 +566,12 @@ impl<M: Member> Queue<M> {
     /// is now. But that of the entry itself is no news for those who sleep, as none is that a failed
     /// send had: see [`Charge::cancel`](super::account::Charge::cancel).
     pub(super) fn cancel(&mut self, at: u32, serial: u64) -> Option<(Entry<M>, GivenBack)> {
-        self.find(at, serial)?;
+        let gap = self.find(at, serial)?.gap;
         let mut entry = self.take_with_gap(at)?;
         entry.place.take().cancel();
-        let late = entry.late;
-        Some((entry, self.given_back(late)))
+        let mut back = self.given_back(entry.late);
+        back.gap = self.report_lost && gap.count > 0;
+        Some((entry, back))
     }
 
     /// A failed send has given room back, which others may have `seen` taken.
@@ -575,6 +584,7 @@ impl<M: Member> Queue<M> {
             from,
             to: self.version,
             awaited: !self.waiters.is_empty() && self.has_room(),
+            gap: false,
         }
     }
 

@@ -120,3 +120,30 @@ fn a_gap_wakes_a_reader() {
         reader.is_quiet();
     });
 }
+
+/// F35: a gap that a send has for a moment, which fails in the end, wakes a reader who has come in that moment. The send
+/// may take several holds of the bus lock.
+#[test]
+fn a_gap_that_a_failing_send_had_wakes_a_reader() {
+    for others in [0, 5] {
+        explore(move |net| {
+            let reader = Arc::new(net.socket().listens("$.a", 1));
+            reader.set_number(KBUS_REPORT_LOST, 1).unwrap();
+            let others: Vec<_> = (0..others)
+                .map(|_| net.socket().listens("$.a", 9))
+                .collect();
+            let full = net.socket().listens("$.a", 1);
+            let sender = Arc::new(net.socket());
+            sender.send("$.a", 0, "first").unwrap();
+            sender.send("$.a", 0, "missed").unwrap();
+            assert_eq!(reader.receive_now().unwrap().text, "first");
+            let read = with(&reader, |s| s.receive().unwrap().unwrap().flags);
+            let send = with(&sender, |s| s.send("$.a", KBUS_ALL_OR_FAIL, "all"));
+            assert_eq!(send.join().unwrap(), Err(EBUSY));
+            assert_eq!(read.join().unwrap() & KBUS_STATUS, KBUS_STATUS);
+            assert_eq!(full.receive_now().unwrap().text, "first");
+            drop(others);
+            reader.is_quiet();
+        });
+    }
+}

@@ -17,7 +17,6 @@ use super::super::message::Stamp;
 use super::super::message::Stamped;
 use super::super::payer::Payer;
 use super::super::queue::Member;
-use super::super::wait;
 use super::super::wait::Place;
 use super::end::cancel;
 use super::Fanout;
@@ -248,16 +247,14 @@ impl<M: Member> Fanout<'_, M> {
         } else {
             claim.member.reclaim();
         }
-        if self.take_out(&claim.member, at, serial) {
-            wait::tell(&claim.member);
+        self.take_out_last(at, serial);
+        let last = self.reached.len.saturating_sub(1);
+        if let Some(recipient) = self.reached.get_mut(last) {
+            recipient.tell_given_back();
+            (recipient.entry, recipient.tell) = (None, false);
         }
-        let id = claim.member.id();
         self.reached.missing = true;
-        self.reached.each_from(0, |recipient| {
-            if recipient.member.id() == id && recipient.entry == Some((at, serial)) {
-                (recipient.entry, recipient.tell) = (None, false);
-            }
-        });
+        let id = claim.member.id();
         if claim.must && !own {
             self.own_is_full |= id == self.sender.id();
             match self.policy {

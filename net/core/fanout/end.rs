@@ -14,8 +14,8 @@ use super::super::message::Content;
 use super::super::message::Message;
 use super::super::message::Stamp;
 use super::super::queue::Member;
-use super::super::wait;
 use super::copies::Who;
+use super::recipients::Recipient;
 use super::recipients::Recipients;
 use super::Fanout;
 use super::First;
@@ -27,7 +27,7 @@ impl<M: Member> Fanout<'_, M> {
         let earlier = self.earlier;
         self.reached.each_from(earlier, |recipient| {
             if let Some((at, serial)) = recipient.entry {
-                recipient.member.with(|queue| queue.mark_late(at, serial));
+                recipient.gap = recipient.member.with(|queue| queue.mark_late(at, serial));
             }
         });
     }
@@ -85,6 +85,8 @@ impl<M: Member> Fanout<'_, M> {
             if recipient.tell {
                 recipient.member.wake_reader();
             }
+            // Its entry may have gone with its binding.
+            recipient.tell_given_back();
         });
     }
 
@@ -110,10 +112,11 @@ impl<M: Member> Fanout<'_, M> {
         reached.each_from(from, |recipient| {
             let entry = recipient.entry.take();
             if core::mem::take(&mut is_answer) {
+                recipient.gap |= recipient.member.with(|queue| queue.tells_gap());
                 return;
             }
             if let Some((at, serial)) = entry {
-                recipient.room |= self.take_out(&recipient.member, at, serial);
+                self.take_out(recipient, at, serial);
             }
         });
         self.reached = reached;
@@ -126,11 +129,7 @@ impl<M: Member> Fanout<'_, M> {
         }
         self.withdraw(0);
         let mut reached = core::mem::replace(&mut self.reached, Recipients::new());
-        reached.each_from(0, |recipient| {
-            if recipient.room {
-                wait::tell(&recipient.member);
-            }
-        });
+        reached.each_from(0, Recipient::tell_given_back);
         drop(reached);
         if let Some((key, message)) = self.copies.first.take() {
             let moved = core::mem::take(&mut self.moved);
@@ -192,20 +191,31 @@ impl<M: Member> Fanout<'_, M> {
         cancel(paid);
     }
 
-    /// Takes one entry out, and keeps what is owed for it. Says whether somebody may wait for its
-    /// room, who is to be told when no lock is held.
-    pub(super) fn take_out(&mut self, member: &M, at: u32, serial: u64) -> bool {
-        let Some((mut entry, room)) = member.with(|queue| queue.cancel(at, serial)) else {
+    /// Takes the entry of a recipient out, and keeps what is owed for it. Whoever is to be told of
+    /// that is noted ([`Recipient::tell_given_back`]).
+    pub(super) fn take_out(&mut self, recipient: &mut Recipient<M>, at: u32, serial: u64) {
+        let member = &recipient.member;
+        let Some((mut entry, back)) = member.with(|queue| queue.cancel(at, serial)) else {
             self.held_elsewhere = true;
-            return false;
+            return;
         };
         if let Some(obligation) = entry.obligation.take() {
             self.obligation = Some(obligation);
         }
         if let Some(place) = &mut self.full {
-            place.follow(member, room.from, room.to);
+            place.follow(member, back.from, back.to);
         }
-        room.awaited
+        recipient.room |= back.awaited;
+        recipient.gap |= back.gap;
+    }
+
+    /// Takes the entry out that was the last to be put in.
+    pub(super) fn take_out_last(&mut self, at: u32, serial: u64) {
+        let mut reached = core::mem::replace(&mut self.reached, Recipients::new());
+        if let Some(recipient) = reached.get_mut(reached.len.saturating_sub(1)) {
+            self.take_out(recipient, at, serial);
+        }
+        self.reached = reached;
     }
 
     /// Begins anew, with copies that share their stamp.

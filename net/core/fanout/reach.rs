@@ -379,6 +379,7 @@ impl<M: Member> Fanout<'_, M> {
             entry,
             tell: entry.is_some(),
             room: false,
+            gap: false,
             hears: bus.sock(member).map_or(0, |sock| sock.hears),
             once: false,
         });
@@ -433,6 +434,7 @@ impl<M: Member> Fanout<'_, M> {
                 entry: None,
                 tell: false,
                 room: false,
+                gap: false,
                 hears: 0,
                 once: false,
             });

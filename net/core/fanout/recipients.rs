@@ -7,6 +7,7 @@ use super::super::entry::Cause;
 use super::super::mem;
 use super::super::mem::Vec;
 use super::super::queue::Member;
+use super::super::wait;
 use super::Policy;
 
 /// So many recipients there is room for without memory.
@@ -21,6 +22,8 @@ pub(super) struct Recipient<M> {
     pub(super) tell: bool,
     /// Whether those may have room who wait for its queue, as its entry was taken out.
     pub(super) room: bool,
+    /// Whether its reader is to be told of a gap that its entry had and has no more.
+    pub(super) gap: bool,
     /// Bindings that match bind events, of a listener who has missed one that it cannot miss.
     pub(super) hears: u32,
     /// Whether it is the one copy of a socket that wants each message once.
@@ -108,8 +111,19 @@ impl<M: Member> Recipient<M> {
             entry: Some((slot, serial)),
             tell: true,
             room: false,
+            gap: false,
             hears: 0,
             once: false,
+        }
+    }
+
+    /// Tells others what its queue has got back. To be called under no lock.
+    pub(super) fn tell_given_back(&mut self) {
+        if core::mem::take(&mut self.room) {
+            wait::tell(&self.member);
+        }
+        if core::mem::take(&mut self.gap) {
+            self.member.wake_reader();
         }
     }
 

@@ -9,16 +9,17 @@ use super::Queue;
 
 impl<M: Member> Queue<M> {
     /// An entry of a send that goes on in another hold of the bus lock: what is sent meanwhile goes
-    /// before it.
-    pub(in super::super) fn mark_late(&mut self, at: u32, serial: u64) {
+    /// before it. Says whether the reader is to be told of a gap, which the entry had.
+    pub(in super::super) fn mark_late(&mut self, at: u32, serial: u64) -> bool {
         let Some(entry) = self.find(at, serial).filter(|entry| !entry.late) else {
-            return;
+            return false;
         };
         entry.late = true;
         // What was missed before it is told with what can be read next.
         let gap = core::mem::replace(&mut entry.gap, Gap::NONE);
         self.late = self.late.saturating_add(1);
         self.gap.add(gap);
+        self.report_lost && gap.count > 0
     }
 
     /// A late entry has been sent: it goes where its id belongs.

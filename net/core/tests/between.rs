@@ -475,6 +475,37 @@ fn a_gap_is_told_beside_what_is_pending() {
     });
 }
 
+/// A gap that was there before is told again when it comes back from an entry of a send that fails,
+/// or goes on in another hold, as its reader may have found nothing meanwhile.
+#[test]
+fn a_gap_that_a_failing_send_had_is_told_again() {
+    for listeners in [2, 200] {
+        let w = World::new(0, 1 << 20);
+        let sender = w.join(1, 1);
+        let all = crowd(&w, 100, listeners, "$.A");
+        let (reader, last) = (&all[0], &all[all.len() - 1]);
+        last.with(|queue| queue.set_limit(0));
+        reader.with(|queue| {
+            queue.set_report_lost(true);
+            queue.set_limit(0);
+        });
+        w.announce(&sender, "$.A", b"").unwrap();
+        reader.with(|queue| queue.set_limit(9));
+        assert_eq!(reader.wakes().0, 1);
+        let sent = w.send(&sender, announcement("$.A", KBUS_ALL_OR_FAIL, b"x"));
+        assert_eq!(sent, Err(Error::Busy));
+        assert_eq!(reader.wakes().0, 1, "{listeners}");
+        let view = reader.read().unwrap();
+        assert_eq!((view.name(), view.lost), (LOST, 1));
+        // Nothing of it is left.
+        assert_eq!(
+            w.send(&sender, announcement("$.A", KBUS_ALL_OR_FAIL, b"x")),
+            Err(Error::Busy)
+        );
+        assert_eq!(reader.wakes().0, 0);
+    }
+}
+
 /// A replier that goes in the midst of a long request: another is asked, or there is none.
 #[test]
 fn a_replier_that_goes_in_between_is_asked_no_more() {
