@@ -234,6 +234,44 @@ fn a_large_message_does_not_come_once_its_binding_has_gone() {
     }
 }
 
+/// Who found the queue full of such a message, which does not come in the end, is told that there is
+/// room.
+#[test]
+fn the_room_of_a_message_that_does_not_come_is_told() {
+    at_each_hold(|holds| {
+        let w = World::new(0, 1 << 20);
+        let (a, b) = (w.join_in(1, 1, 0), w.join_in(2, 2, 1));
+        let c = w.join_in(3, 2, 1);
+        b.with(|queue| {
+            queue.set_once(true);
+            queue.set_limit(1);
+        });
+        w.listen(&b, "$.A.B").unwrap();
+        w.listen(&b, "$.A.C").unwrap();
+        let (listener, other) = (b.clone(), c.clone());
+        let tried = Rc::new(Cell::new(None));
+        let result = tried.clone();
+        after(&w, holds, move |w| {
+            w.unlisten(&listener, "$.A.B").unwrap();
+            result.set(Some(w.announce_all(&other, "$.A.C")));
+        });
+        w.announce(&a, "$.A.B", &[7; 1000]).unwrap();
+        w.nothing_between();
+        eprintln!(
+            "{holds} {:?} {:?} {}",
+            tried.get(),
+            b.counters(),
+            c.with(|q| q.is_writable())
+        );
+        if tried.get() == Some(Err(Error::Again)) {
+            assert_eq!(b.counters().0, 0, "it went with its binding");
+            let writable = c.with(|queue| queue.is_writable());
+            assert!(writable && c.wakes().1 > 0, "after {holds} holds");
+        }
+        tried.get().is_some()
+    });
+}
+
 /// Events of a socket that dies go to nobody who dies in the midst of them, and to others each
 /// once.
 #[test]
