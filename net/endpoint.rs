@@ -12,7 +12,10 @@ use crate::{
         },
         message::Message,
         payer::Payer,
-        peer::Peer,
+        peer::{
+            Peer,
+            Trace, //
+        },
         queue::{
             Member,
             Queue, //
@@ -36,7 +39,8 @@ use crate::{
         pid::Pid,
         scm::Files,
         sock::Sock,
-        task, //
+        task,
+        trace, //
     },
     uapi,
     users::Users, //
@@ -408,6 +412,20 @@ impl Peer for Arc<Endpoint> {
             self.readable.notify_all();
         }
         self.sock.data_ready();
+    }
+
+    #[inline]
+    fn trace(&self, what: Trace) {
+        match what {
+            Trace::Deliver { id } => trace::deliver(id, self.id),
+            Trace::Miss { id } => trace::miss(id, self.id),
+            Trace::Status {
+                id,
+                request,
+                replier,
+                fault,
+            } => trace::status(id, self.id, request, replier, fault.number() as u32),
+        }
     }
 
     fn wake_senders(&self) {

@@ -34,7 +34,8 @@ use crate::{
             OptIn,
             OptOut, //
         },
-        task, //
+        task,
+        trace, //
     },
     uapi,
     users::LIMITS,
@@ -349,10 +350,18 @@ fn set_binding(this: &Arc<Endpoint>, option: u32, value: &OptIn<'_>) -> Result {
     let pattern = Pattern::parse(text).map_err(to_kernel)?;
     let bus = this.bus()?;
     match option {
-        uapi::KBUS_LISTEN => patiently(|| bind::listen(&*bus, this, &pattern)).map_err(to_kernel),
-        uapi::KBUS_UNLISTEN => bind::unlisten(&*bus, this, &pattern).map_err(to_kernel),
-        _ => set_replier(this, &bus, &pattern, option, value.nonblock()),
+        uapi::KBUS_LISTEN => {
+            patiently(|| bind::listen(&*bus, this, &pattern)).map_err(to_kernel)?
+        }
+        uapi::KBUS_UNLISTEN => bind::unlisten(&*bus, this, &pattern).map_err(to_kernel)?,
+        _ => set_replier(this, &bus, &pattern, option, value.nonblock())?,
     }
+    let replier = matches!(option, uapi::KBUS_REPLIER | uapi::KBUS_UNREPLIER);
+    match option {
+        uapi::KBUS_LISTEN | uapi::KBUS_REPLIER => trace::bind(this.peer_id(), replier, text),
+        _ => trace::unbind(this.peer_id(), replier, text),
+    }
+    Ok(())
 }
 
 /// Becomes the replier, or gives that up, together with the event that tells of it.

@@ -27,7 +27,8 @@ use crate::{
             ADDR_MAX, //
         },
         scm::Landing,
-        sock::Flag, //
+        sock::Flag,
+        trace, //
     },
     uapi, //
 };
@@ -138,6 +139,9 @@ fn copy_out(
             }
         }
         *read = consumed;
+        let (id, sender, len) = (view.id, view.sender, whole as u32);
+        let (flags, lost, name) = (view.flags, view.lost, view.name());
+        trace::receive(id, this.peer_id(), sender, flags, len, lost, name);
     }
     if view.flags & uapi::KBUS_URGENT != 0 {
         msg.add_flags(MSG_OOB);

@@ -29,7 +29,8 @@ use crate::{
         },
         msg::SendMsg,
         scm::Files,
-        task, //
+        task,
+        trace, //
     },
     uapi,
     wait::{
@@ -177,7 +178,27 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         })
     })?;
     this.sent(id);
+    tell(this, id, &outgoing, len as u32);
     Ok(len)
+}
+
+/// Tells whoever traces what is sent.
+#[inline]
+fn tell(this: &Endpoint, id: u64, outgoing: &Outgoing<'_, Arc<Endpoint>>, len: u32) {
+    match outgoing.dest {
+        Some(Dest::Reply {
+            peer,
+            request,
+            name,
+        }) => {
+            let name = name.map_or(&b""[..], |name| name.text());
+            trace::reply(id, this.peer_id(), peer, request, len, name);
+        }
+        Some(Dest::Name(name) | Dest::Stateful { name, .. }) => {
+            trace::send(id, this.peer_id(), outgoing.flags, len, name.text());
+        }
+        None => {}
+    }
 }
 
 fn parse(text: &[u8]) -> Result<Address<'_>> {

@@ -47,6 +47,7 @@ use crate::{
             OptIn,
             OptOut, //
         },
+        trace, //
     },
     uapi,
     users::Users, //
@@ -128,6 +129,7 @@ impl Operations for Endpoint {
                 bus.label_readers.fetch_sub(1, Relaxed);
             }
             close::close(&*bus, &this);
+            trace::close(this.peer_id());
             bus.recount(&this.users);
             bound.leave(&this);
         }

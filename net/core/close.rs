@@ -22,6 +22,7 @@ use super::name::Pattern;
 use super::obligation::Obligation;
 use super::obligation::Status;
 use super::peer::Peer;
+use super::peer::Trace;
 use super::queue::Closed;
 use super::queue::Member;
 use super::queue::Removal;
@@ -208,16 +209,15 @@ pub(super) fn settle<S: Shared>(shared: &S, obligation: Box<Obligation<S::Member
     entry.own = Own::Message;
     let reserved = obligation.reserved;
     let mut entry = Some(entry);
-    shared.locked(|_| {
+    let id = shared.locked(|_| {
         requester.with(|queue| {
             if !queue.unreserve(reserved) {
-                return;
+                return None;
             }
-            let Some(mut entry) = entry.take() else {
-                return;
-            };
+            let mut entry = entry.take()?;
+            let id = shared.next_id();
             entry.body = Body::Status(Status {
-                id: shared.next_id(),
+                id,
                 in_reply_to: obligation.request,
                 sender: obligation.replier,
                 to: requester.id(),
@@ -225,9 +225,16 @@ pub(super) fn settle<S: Shared>(shared: &S, obligation: Box<Obligation<S::Member
                 time: S::Member::now(),
             });
             let _ = queue.put_promised(entry);
+            Some(id)
         })
     });
-    if entry.is_none() {
+    if let Some(id) = id {
+        requester.trace(Trace::Status {
+            id,
+            request: obligation.request,
+            replier: obligation.replier,
+            fault,
+        });
         requester.wake_reader();
     }
 }

@@ -5,7 +5,34 @@
 use super::mem::AllocError;
 use super::mem::Arc;
 use super::mem::Need;
+use super::message::Fault;
 use super::payer::Payer;
+
+/// What has become of a message, for those who trace it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// A copy of the message of this id is in the queue.
+    Deliver {
+        /// Its id.
+        id: u64,
+    },
+    /// The queue was full, and misses it.
+    Miss {
+        /// Its id.
+        id: u64,
+    },
+    /// A status is in the queue, in place of a reply.
+    Status {
+        /// Its id.
+        id: u64,
+        /// That of the request.
+        request: u64,
+        /// Who was to answer.
+        replier: u64,
+        /// Why there is no reply.
+        fault: Fault,
+    },
+}
 
 /// A handle of a socket.
 ///
@@ -67,6 +94,13 @@ pub trait Peer: Clone {
     /// What they are to see must have been put there under the lock of the queue, or with a full
     /// barrier before this.
     fn wake_reader(&self);
+
+    /// Tells whoever traces sockets what has become of a message for this one. Not to be called under
+    /// a lock of the bus.
+    #[inline]
+    fn trace(&self, what: Trace) {
+        let _ = what;
+    }
 
     /// Wakes those who wait to send, or poll for it. Not to be called under a lock of the bus.
     fn wake_senders(&self);

@@ -41,5 +41,6 @@ pub(crate) mod socket;
 pub(crate) mod sockopt;
 pub(crate) mod sysctl;
 pub(crate) mod task;
+pub(crate) mod trace;
 mod unix;
 pub(crate) mod work;

@@ -13,6 +13,7 @@ use super::super::mem::Need;
 use super::super::message::Content;
 use super::super::message::Message;
 use super::super::message::Stamp;
+use super::super::peer::Trace;
 use super::super::queue::Member;
 use super::copies::Who;
 use super::recipients::Recipient;
@@ -82,6 +83,10 @@ impl<M: Member> Fanout<'_, M> {
                 None if late => recipient.miss(id, policy, last),
                 None => {}
             }
+            recipient.member.trace(match recipient.entry {
+                Some(_) => Trace::Deliver { id },
+                None => Trace::Miss { id },
+            });
             if recipient.tell {
                 recipient.member.wake_reader();
             }

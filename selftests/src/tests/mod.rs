@@ -76,6 +76,7 @@ mod sockets;
 mod stall;
 mod storm;
 mod stress;
+mod tracing;
 mod urgent;
 mod waiting;
 
@@ -286,6 +287,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         memory::TESTS,
         stall::TIMED,
         stress::TESTS,
+        tracing::TESTS,
         storm::TESTS,
     ]
     .into_iter()

@@ -388,3 +388,17 @@ fn user_copy() {
     crate::sync::none_held("a copy from or to a program");
     crate::sync::atomic::switch();
 }
+
+pub(crate) mod trace {
+    //! Nobody traces anything.
+
+    pub(crate) fn send(_: u64, _: u64, _: u32, _: u32, _: &[u8]) {}
+    pub(crate) fn reply(_: u64, _: u64, _: u64, _: u64, _: u32, _: &[u8]) {}
+    pub(crate) fn receive(_: u64, _: u64, _: u64, _: u32, _: u32, _: u32, _: &[u8]) {}
+    pub(crate) fn deliver(_: u64, _: u64) {}
+    pub(crate) fn miss(_: u64, _: u64) {}
+    pub(crate) fn status(_: u64, _: u64, _: u64, _: u64, _: u32) {}
+    pub(crate) fn bind(_: u64, _: bool, _: &[u8]) {}
+    pub(crate) fn unbind(_: u64, _: bool, _: &[u8]) {}
+    pub(crate) fn close(_: u64) {}
+}
