@@ -415,6 +415,10 @@ impl Peer for Arc<Endpoint> {
     }
 
     #[inline]
+    fn is_traced() -> bool {
+        trace::deliver::is_on() || trace::miss::is_on()
+    }
+
     fn trace(&self, what: Trace) {
         match what {
             Trace::Deliver { id } => trace::deliver(id, self.id),

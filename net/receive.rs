@@ -139,9 +139,11 @@ fn copy_out(
             }
         }
         *read = consumed;
-        let (id, sender, len) = (view.id, view.sender, whole as u32);
-        let (flags, lost, name) = (view.flags, view.lost, view.name());
-        trace::receive(id, this.peer_id(), sender, flags, len, lost, name);
+        if trace::receive::is_on() {
+            let (id, sender, len) = (view.id, view.sender, whole as u32);
+            let (flags, lost, name) = (view.flags, view.lost, view.name());
+            trace::receive(id, this.peer_id(), sender, flags, len, lost, name);
+        }
     }
     if view.flags & uapi::KBUS_URGENT != 0 {
         msg.add_flags(MSG_OOB);

@@ -178,12 +178,14 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         })
     })?;
     this.sent(id);
-    tell(this, id, &outgoing, len as u32);
+    if trace::send::is_on() || trace::reply::is_on() {
+        tell(this, id, &outgoing, len as u32);
+    }
     Ok(len)
 }
 
 /// Tells whoever traces what is sent.
-#[inline]
+#[cold]
 fn tell(this: &Endpoint, id: u64, outgoing: &Outgoing<'_, Arc<Endpoint>>, len: u32) {
     match outgoing.dest {
         Some(Dest::Reply {

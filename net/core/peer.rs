@@ -95,6 +95,12 @@ pub trait Peer: Clone {
     /// barrier before this.
     fn wake_reader(&self);
 
+    /// Whether somebody traces what comes into queues.
+    #[inline]
+    fn is_traced() -> bool {
+        false
+    }
+
     /// Tells whoever traces sockets what has become of a message for this one. Not to be called under
     /// a lock of the bus.
     #[inline]

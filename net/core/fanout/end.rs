@@ -70,6 +70,7 @@ impl<M: Member> Fanout<'_, M> {
             }
         }
         let (policy, last) = (self.policy, self.pass.1);
+        let traced = M::is_traced();
         let mut at = 0;
         self.reached.each_from(0, |recipient| {
             let late = at < earlier;
@@ -83,10 +84,12 @@ impl<M: Member> Fanout<'_, M> {
                 None if late => recipient.miss(id, policy, last),
                 None => {}
             }
-            recipient.member.trace(match recipient.entry {
-                Some(_) => Trace::Deliver { id },
-                None => Trace::Miss { id },
-            });
+            if traced {
+                recipient.member.trace(match recipient.entry {
+                    Some(_) => Trace::Deliver { id },
+                    None => Trace::Miss { id },
+                });
+            }
             if recipient.tell {
                 recipient.member.wake_reader();
             }

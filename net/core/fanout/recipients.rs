@@ -118,7 +118,15 @@ impl<M: Member> Recipient<M> {
     }
 
     /// Tells others what its queue has got back. To be called under no lock.
+    #[inline]
     pub(super) fn tell_given_back(&mut self) {
+        if self.room | self.gap {
+            self.tell_something();
+        }
+    }
+
+    #[cold]
+    fn tell_something(&mut self) {
         if core::mem::take(&mut self.room) {
             wait::tell(&self.member);
         }

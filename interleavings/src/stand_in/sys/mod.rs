@@ -392,13 +392,30 @@ fn user_copy() {
 pub(crate) mod trace {
     //! Nobody traces anything.
 
-    pub(crate) fn send(_: u64, _: u64, _: u32, _: u32, _: &[u8]) {}
-    pub(crate) fn reply(_: u64, _: u64, _: u64, _: u64, _: u32, _: &[u8]) {}
-    pub(crate) fn receive(_: u64, _: u64, _: u64, _: u32, _: u32, _: u32, _: &[u8]) {}
-    pub(crate) fn deliver(_: u64, _: u64) {}
-    pub(crate) fn miss(_: u64, _: u64) {}
-    pub(crate) fn status(_: u64, _: u64, _: u64, _: u64, _: u32) {}
-    pub(crate) fn bind(_: u64, _: bool, _: &[u8]) {}
-    pub(crate) fn unbind(_: u64, _: bool, _: &[u8]) {}
-    pub(crate) fn close(_: u64) {}
+    macro_rules! tracepoints {
+        ($($name:ident($($type:ty),*);)*) => {
+            $(
+                pub(crate) fn $name($(_: $type),*) {}
+
+                pub(crate) mod $name {
+                    #[allow(dead_code, reason = "only asked where it costs something to tell")]
+                    pub(crate) fn is_on() -> bool {
+                        false
+                    }
+                }
+            )*
+        };
+    }
+
+    tracepoints! {
+        send(u64, u64, u32, u32, &[u8]);
+        reply(u64, u64, u64, u64, u32, &[u8]);
+        receive(u64, u64, u64, u32, u32, u32, &[u8]);
+        deliver(u64, u64);
+        miss(u64, u64);
+        status(u64, u64, u64, u64, u32);
+        bind(u64, bool, &[u8]);
+        unbind(u64, bool, &[u8]);
+        close(u64);
+    }
 }
