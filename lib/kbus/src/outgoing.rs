@@ -114,10 +114,7 @@ impl<'a> Outgoing<'a> {
     /// assert_eq!(text, "hello");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn fds<F: AsFd>(mut self, fds: impl IntoIterator<Item = &'a F>) -> Outgoing<'a>
-    where
-        F: 'a,
-    {
+    pub fn fds<F: AsFd + 'a>(mut self, fds: impl IntoIterator<Item = &'a F>) -> Outgoing<'a> {
         self.fds.extend(fds.into_iter().map(AsFd::as_fd));
         self
     }
@@ -212,6 +209,11 @@ impl<'a> Outgoing<'a> {
             Error::new(op, errno)
         })?;
         Ok(sent.unwrap_or(MessageId::new(0)))
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
     }
 
     pub(crate) fn packed_announcement(&self) -> Result<Packed, Error> {

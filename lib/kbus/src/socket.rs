@@ -391,7 +391,7 @@ impl Socket {
     /// socket.to("$.Alarm")?.urgent().announce(b"fire")?;
     /// # Ok::<(), kbus::Error>(())
     /// ```
-    pub fn to<'a, N>(&'a self, name: N) -> Result<Outgoing<'a>, Error>
+    pub fn to<N>(&self, name: N) -> Result<Outgoing<'_>, Error>
     where
         N: TryInto<Name>,
         Error: From<N::Error>,

@@ -27,7 +27,7 @@ use crate::uapi;
 #[derive(Debug)]
 pub struct Status {
     reason: Reason,
-    message: Message,
+    message: Box<Message>,
 }
 
 /// Why there is no reply.
@@ -65,7 +65,10 @@ impl Status {
             uapi::KBUS_UNBOUND => Reason::Unbound,
             other => Reason::Other(other),
         };
-        Status { reason, message }
+        Status {
+            reason,
+            message: Box::new(message),
+        }
     }
 
     /// Why there is no reply.

@@ -272,6 +272,8 @@ impl Room {
         let len = check(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut header, flags) })?;
         // SAFETY: The kernel has written that many bytes, of those that were reserved.
         unsafe { self.payload.set_len(len.min(self.payload.capacity())) };
+        // Not of this type in each C library.
+        #[allow(clippy::unnecessary_cast)]
         let control_len = (header.msg_controllen as usize).min(mem::size_of_val(&*self.control));
         // SAFETY: As many bytes of an array of integers; each bit pattern is a byte.
         let control =
@@ -348,4 +350,14 @@ pub(crate) fn poll<F: AsFd>(
             result => return Ok(result? > 0),
         }
     }
+}
+
+/// Has the reactor of tokio watch a socket.
+#[cfg(feature = "tokio")]
+pub(crate) fn watched(
+    socket: crate::Socket,
+) -> io::Result<::tokio::io::unix::AsyncFd<crate::Socket>> {
+    // SAFETY: The socket owns its descriptor, which is the same for as long as it lives, and is closed after it.
+    let registered = unsafe { ::tokio::io::unix::AsyncFd::register(socket) };
+    registered.map_err(io::Error::from)
 }
