@@ -96,22 +96,18 @@ impl<'a> Outgoing<'a> {
     /// such. At most 253.
     ///
     /// ```
-    /// use std::fs::File;
-    /// use std::io::Read;
+    /// use std::fs::{self, File};
     /// use std::io::Write;
     /// use kbus::{Received, Socket};
     ///
+    /// let path = std::env::temp_dir().join("kbus-doc-fds");
     /// let socket = Socket::options().descriptors(true).open("@doc-fds")?;
     /// socket.listen("$.Log")?;
-    /// let (mut reader, mut writer) = std::io::pipe()?;
-    /// socket.to("$.Log")?.fds([&writer]).announce(b"write here")?;
+    /// socket.to("$.Log")?.fds([&File::create(&path)?]).announce(b"write here")?;
     /// let Received::Announcement(mut message) = socket.recv()? else { unreachable!() };
-    /// let mut same = File::from(message.take_fds().remove(0));
-    /// same.write_all(b"hello")?;
-    /// drop((same, writer));
-    /// let mut text = String::new();
-    /// reader.read_to_string(&mut text)?;
-    /// assert_eq!(text, "hello");
+    /// let mut file = File::from(message.take_fds().remove(0));
+    /// file.write_all(b"hello")?;
+    /// assert_eq!(fs::read(path)?, b"hello");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn fds<F: AsFd + 'a>(mut self, fds: impl IntoIterator<Item = &'a F>) -> Outgoing<'a> {

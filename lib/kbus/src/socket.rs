@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
@@ -62,7 +63,7 @@ struct Inner {
     form: Form,
     bus: Bus,
     peer: PeerId,
-    /// Held while a message is sent and its id is asked for. No call that waits is made meanwhile.
+    /// Held while a message is sent and its id is asked for. No call that waits for long is made meanwhile.
     sending: Mutex<()>,
     /// Sockets that no call uses now, see [`crate::call`].
     callers: Mutex<Vec<Socket>>,
@@ -536,9 +537,14 @@ impl Socket {
             if sys::is_nonblocking(self.as_fd())? {
                 return Err(Errno(libc::EAGAIN));
             }
-            if tries == 0 && deadline.is_none() {
+            if tries == 0 {
                 let limit = sys::time_limit(self.as_fd(), libc::SO_SNDTIMEO)?;
-                deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+                let until = limit.and_then(|limit| Instant::now().checked_add(limit));
+                deadline = deadline.or(until);
+                match self.briefly(out, limit) {
+                    Err(Errno(libc::EAGAIN)) => {}
+                    result => return result,
+                }
             }
             let begun = Instant::now();
             if deadline.is_some_and(|deadline| begun >= deadline) {
@@ -557,25 +563,41 @@ impl Socket {
 
     /// The same without waiting.
     pub(crate) fn try_transmit(&self, out: &Transmit<'_>) -> Res<Option<MessageId>> {
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let _sending = self.sending();
+        self.transmit_once(out, libc::MSG_DONTWAIT)
+    }
+
+    /// The same with a wait of one tick of the kernel's clock. Only a send that waits is told that it would wait for
+    /// the socket's own queue.
+    fn briefly(&self, out: &Transmit<'_>, limit: Option<Duration>) -> Res<Option<MessageId>> {
+        let _sending = self.sending();
+        sys::set_time_limit(self.as_fd(), libc::SO_SNDTIMEO, Some(Duration::ZERO))?;
+        let result = self.transmit_once(out, 0);
+        sys::set_time_limit(self.as_fd(), libc::SO_SNDTIMEO, limit)?;
+        result
+    }
+
+    fn sending(&self) -> MutexGuard<'_, ()> {
+        self.inner
+            .sending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn transmit_once(&self, out: &Transmit<'_>, flags: i32) -> Res<Option<MessageId>> {
         let address = sys::address(self.inner.form.family(), out.path);
         let address = if out.path.is_empty() {
             &[]
         } else {
             &address[..]
         };
-        let _sending = self
-            .inner
-            .sending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let flags = flags | libc::MSG_NOSIGNAL;
         self.retried(|| sys::send(self.as_fd(), address, out.payload, out.control, flags))?;
-        if out.id {
-            self.u64_option(uapi::KBUS_LAST_SENT)
-                .map(|id| Some(MessageId::new(id)))
-        } else {
-            Ok(None)
+        if !out.id {
+            return Ok(None);
         }
+        self.u64_option(uapi::KBUS_LAST_SENT)
+            .map(|id| Some(MessageId::new(id)))
     }
 
     /// Gives up a request.
