@@ -29,6 +29,8 @@
 //! assert_eq!(reply.payload(), b"HELLO");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//! The three programs that one begins with:
+#![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
 mod bus;

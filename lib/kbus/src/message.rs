@@ -285,6 +285,9 @@ pub enum Received {
     Status(Status),
     /// Messages were missed here, see [`SocketOptions::report_lost`](crate::SocketOptions::report_lost).
     Lost(Lost),
+    /// The bus tells of something else: of a replier that has come or gone, see [`BindEvent`], or, by a
+    /// `$.KBUS.UnbindEventsLost`, that there was no room to tell of all that have gone.
+    Event(Message),
 }
 
 impl Received {
@@ -299,6 +302,9 @@ impl Received {
                     count,
                     id: message.id,
                 }));
+            }
+            if message.in_reply_to == 0 {
+                return Ok(Received::Event(message));
             }
             message.cookie = message.cookie.wrapping_sub(COOKIE);
             return Ok(Received::Status(Status::new(message, error)));
@@ -321,7 +327,9 @@ impl Received {
     pub fn id(&self) -> MessageId {
         match self {
             Received::Lost(lost) => lost.id,
-            Received::Announcement(message) | Received::Copy(message) => message.id,
+            Received::Announcement(message)
+            | Received::Copy(message)
+            | Received::Event(message) => message.id,
             Received::Request(request) => request.id,
             Received::Reply(reply) => reply.id,
             Received::Status(status) => status.message().id,
@@ -332,7 +340,9 @@ impl Received {
     pub fn message(&self) -> Option<&Message> {
         match self {
             Received::Lost(_) => None,
-            Received::Announcement(message) | Received::Copy(message) => Some(message),
+            Received::Announcement(message)
+            | Received::Copy(message)
+            | Received::Event(message) => Some(message),
             Received::Request(request) => Some(request),
             Received::Reply(reply) => Some(reply),
             Received::Status(status) => Some(status.message()),
@@ -430,7 +440,7 @@ pub struct Lost {
 /// watcher.set_report_binds(true)?;
 /// let replier = Socket::open("@doc-bind-event")?;
 /// replier.become_replier("$.Echo")?;
-/// let Received::Announcement(message) = watcher.recv()? else { unreachable!() };
+/// let Received::Event(message) = watcher.recv()? else { unreachable!() };
 /// let event = message.bind_event().unwrap();
 /// assert_eq!((event.pattern.as_str(), event.is_bind), ("$.Echo", true));
 /// assert_eq!(event.peer, replier.peer_id());

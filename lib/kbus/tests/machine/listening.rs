@@ -4,6 +4,7 @@
 use std::process;
 use std::time::SystemTime;
 
+use kbus::BindEvent;
 use kbus::Error;
 use kbus::ErrorKind;
 use kbus::Received;
@@ -220,4 +221,37 @@ fn messages_end_with_a_shutdown() {
     listener.shutdown(std::net::Shutdown::Read).unwrap();
     let messages: Result<Vec<_>, _> = listener.messages().collect();
     assert_eq!(messages.unwrap().len(), 1);
+}
+
+/// Repliers that come and go are told of, to whoever listens, with names of any length.
+#[test]
+#[ignore = "for the machine"]
+fn repliers_are_told_of() {
+    let [watcher, service] = sockets();
+    watcher.listen(BindEvent::NAME).unwrap();
+    watcher.set_report_binds(true).unwrap();
+    let peer = service.peer_id();
+    let name = name_of(996) + ".Z.*";
+    service.become_replier(&name).unwrap();
+    service.become_replier("$.A").unwrap();
+    drop(service);
+    let mut seen = Vec::new();
+    while let Some(received) = watcher.try_recv().unwrap() {
+        let Received::Event(message) = received else {
+            panic!("{received:?}")
+        };
+        let event = message.bind_event().unwrap();
+        assert_eq!((event.peer, message.sender()), (peer, kbus::PeerId::BUS));
+        seen.push((event.is_bind, event.pattern.to_string()));
+    }
+    let a = || "$.A".to_string();
+    assert_eq!(
+        seen,
+        [
+            (true, name.clone()),
+            (true, a()),
+            (false, name),
+            (false, a())
+        ]
+    );
 }
