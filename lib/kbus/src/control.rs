@@ -74,7 +74,8 @@ pub(crate) struct Received {
 }
 
 impl Received {
-    /// Takes a control buffer apart, as the kernel filled it. `open` gets each descriptor in it, once.
+    /// Takes a control buffer apart, as the kernel filled it. `open` gets each descriptor in it,
+    /// once.
     pub(crate) fn parse(mut bytes: &[u8], mut open: impl FnMut(i32)) -> Received {
         let mut received = Received::default();
         while bytes.len() >= HEADER {
@@ -273,7 +274,8 @@ mod tests {
         assert_eq!(received.name.as_deref(), Some(&b"$.B"[..]));
     }
 
-    /// A buffer that is cut off anywhere, or says nonsense of its lengths, is read as far as it makes sense.
+    /// A buffer that is cut off anywhere, or says nonsense of its lengths, is read as far as it
+    /// makes sense.
     #[test]
     fn rubbish_is_no_reason_to_panic() {
         let mut built = Builder::default();

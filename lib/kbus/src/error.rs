@@ -9,7 +9,8 @@ use crate::bus::BusError;
 use crate::name::NameError;
 use crate::sys::Errno;
 
-/// Why a call failed. Its text is one sentence that says what was wrong, or what was full, for this call.
+/// Why a call failed. Its text is one sentence that says what was wrong, or what was full, for this
+/// call.
 ///
 /// A program that acts on it looks at [`kind`](Error::kind).
 ///
@@ -38,9 +39,11 @@ pub enum ErrorKind {
     Unavailable,
     /// This user may not.
     PermissionDenied,
-    /// The name, bus or value is malformed or out of range, or does not fit the state of the socket.
+    /// The name, bus or value is malformed or out of range, or does not fit the state of the
+    /// socket.
     InvalidInput,
-    /// The payload is larger than the bus allows; of a reply: than was reserved, and there is no room.
+    /// The payload is larger than the bus allows; of a reply: than was reserved, and there is no
+    /// room.
     TooLong,
     /// Nobody is replier for the name.
     NoReplier,

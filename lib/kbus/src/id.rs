@@ -23,7 +23,8 @@ macro_rules! id {
             }
         }
 
-        /// In lower-case hexadecimal without a prefix, as in the addresses and `/proc` files of KBUS.
+        /// In lower-case hexadecimal without a prefix, as in the addresses and `/proc` files of
+        /// KBUS.
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{:x}", self.0)

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Sockets on a KBUS message bus.
 //!
-//! Programs on one Linux machine publish named messages, listen by name or wildcard, or become the replier for a name.
-//! Each request gets exactly one answer: a reply, or a status that says why there will be none. The bus is in the kernel
-//! (the module `kbus`); there is no daemon. `kbus(7)` says what the bus does, this crate how to use it from Rust.
+//! Programs on one Linux machine publish named messages, listen by name or wildcard, or become the
+//! replier for a name. Each request gets exactly one answer: a reply, or a status that says why
+//! there will be none. The bus is in the kernel (the module `kbus`); there is no daemon. `kbus(7)`
+//! says what the bus does, this crate how to use it from Rust.
 //!
 //! * [`Socket`] joins a [`Bus`], listens, becomes replier, sends and receives;
-//! * [`Name`] is what a message is sent to, [`Pattern`] what is listened to, so a wildcard cannot be sent to;
-//! * [`Received`] is a message and what it is to the socket: a [`Request`] must be answered, and is given up when it is
-//!   dropped; a [`Status`] is the error in place of a [`Reply`];
+//! * [`Name`] is what a message is sent to, [`Pattern`] what is listened to, so a wildcard cannot
+//!   be sent to;
+//! * [`Received`] is a message and what it is to the socket: a [`Request`] must be answered, and is
+//!   given up when it is dropped; a [`Status`] is the error in place of a [`Reply`];
 //! * [`Merge`] reads several buses in the one order;
-//! * `kbus::tokio`, behind the feature of that name, has the same calls to be awaited. [`Socket`] is
-//!   [`AsFd`](std::os::fd::AsFd) for any other runtime.
+//! * `kbus::tokio`, behind the feature of that name, has the same calls to be awaited. [`Socket`]
+//!   is [`AsFd`](std::os::fd::AsFd) for any other runtime.
 //!
 //! ```
 //! use std::thread;

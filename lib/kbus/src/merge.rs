@@ -14,11 +14,13 @@ use crate::socket::Socket;
 use crate::sys;
 use crate::sys::Ready;
 
-/// Receives from several sockets, on the same bus or on several, in the one order in which all was sent.
+/// Receives from several sockets, on the same bus or on several, in the one order in which all was
+/// sent.
 ///
-/// What it returns ascends by id, whatever bus it comes from, so that any two programs agree on the order of what both
-/// see. It never waits for a bus on which nothing is sent. Urgent messages come as soon as they are met. Bind all
-/// sockets before the first message is taken, and let nobody else receive on them.
+/// What it returns ascends by id, whatever bus it comes from, so that any two programs agree on the
+/// order of what both see. It never waits for a bus on which nothing is sent. Urgent messages come
+/// as soon as they are met. Bind all sockets before the first message is taken, and let nobody else
+/// receive on them.
 ///
 /// ```
 /// use kbus::{Merge, Socket};
@@ -80,8 +82,8 @@ impl Merge {
     ///
     /// # Errors
     ///
-    /// [`OtherDomain`](ErrorKind::OtherDomain) if their messages have no common order: the buses were made in several
-    /// network namespaces.
+    /// [`OtherDomain`](ErrorKind::OtherDomain) if their messages have no common order: the buses
+    /// were made in several network namespaces.
     pub fn new(sockets: impl IntoIterator<Item = Socket>) -> Result<Merge, Error> {
         let sources: Vec<Source> = sockets
             .into_iter()
@@ -117,8 +119,8 @@ impl Merge {
     ///
     /// # Errors
     ///
-    /// [`ShutDown`](ErrorKind::ShutDown) if all sockets were shut down for reading and all was read, and those of
-    /// [`Socket::try_recv`].
+    /// [`ShutDown`](ErrorKind::ShutDown) if all sockets were shut down for reading and all was
+    /// read, and those of [`Socket::try_recv`].
     pub fn try_recv(&mut self) -> Result<Option<(usize, Received)>, Error> {
         if self.earliest().is_none() {
             self.fill_all()?;
@@ -126,7 +128,8 @@ impl Merge {
         if let Some((_, id)) = self.earliest() {
             for (at, source) in self.sources.iter_mut().enumerate() {
                 if source.held.is_none() && source.complete < id && !source.ended {
-                    // First the number, then the queue: what is in the number is in the queue by then.
+                    // First the number, then the queue: what is in the number is in the queue by
+                    // then.
                     let complete = source.socket.sync()?;
                     source.fill(at, &mut self.urgent)?;
                     source.complete = complete;

@@ -40,7 +40,8 @@ pub struct Credentials {
     pub gid: u32,
 }
 
-/// Where a message that crossed a bridge between machines came from, and goes to. The bus carries it unread.
+/// Where a message that crossed a bridge between machines came from, and goes to. The bus carries
+/// it unread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Via {
     /// The network of the original sender.
@@ -148,7 +149,8 @@ impl Message {
         self.lost
     }
 
-    /// Who sent it, if the socket asks for that: [`SocketOptions::credentials`](crate::SocketOptions::credentials).
+    /// Who sent it, if the socket asks for that:
+    /// [`SocketOptions::credentials`](crate::SocketOptions::credentials).
     pub fn credentials(&self) -> Option<Credentials> {
         self.credentials
     }
@@ -158,7 +160,8 @@ impl Message {
         self.label.as_deref()
     }
 
-    /// When it was sent, if the socket asks for that: [`SocketOptions::time`](crate::SocketOptions::time).
+    /// When it was sent, if the socket asks for that:
+    /// [`SocketOptions::time`](crate::SocketOptions::time).
     pub fn time(&self) -> Option<SystemTime> {
         self.time
     }
@@ -179,8 +182,8 @@ impl Message {
         std::mem::take(&mut self.fds)
     }
 
-    /// Whether it was sent with descriptors that did not come with this copy: they go to whoever answers, and only to
-    /// sockets that ask for them and may open more files.
+    /// Whether it was sent with descriptors that did not come with this copy: they go to whoever
+    /// answers, and only to sockets that ask for them and may open more files.
     pub fn fds_missing(&self) -> bool {
         self.fds_missing
     }
@@ -277,16 +280,18 @@ pub enum Received {
     Announcement(Message),
     /// This socket must answer it.
     Request(Request),
-    /// A listener's copy of a request that somebody else answers, or of a reply that somebody else gets.
+    /// A listener's copy of a request that somebody else answers, or of a reply that somebody else
+    /// gets.
     Copy(Message),
     /// The reply to a request of this socket.
     Reply(Reply),
     /// There will be no reply to a request of this socket.
     Status(Status),
-    /// Messages were missed here, see [`SocketOptions::report_lost`](crate::SocketOptions::report_lost).
+    /// Messages were missed here, see
+    /// [`SocketOptions::report_lost`](crate::SocketOptions::report_lost).
     Lost(Lost),
-    /// The bus tells of something else: of a replier that has come or gone, see [`BindEvent`], or, by a
-    /// `$.KBUS.UnbindEventsLost`, that there was no room to tell of all that have gone.
+    /// The bus tells of something else: of a replier that has come or gone, see [`BindEvent`], or,
+    /// by a `$.KBUS.UnbindEventsLost`, that there was no room to tell of all that have gone.
     Event(Message),
 }
 
@@ -350,8 +355,8 @@ impl Received {
     }
 }
 
-/// What is added to the cookie of each request, so that none goes out with 0: that tells a requester's own copy of a
-/// reply from the one that it gets as a listener.
+/// What is added to the cookie of each request, so that none goes out with 0: that tells a
+/// requester's own copy of a reply from the one that it gets as a listener.
 pub(crate) const COOKIE: u64 = 1;
 
 /// The reply to a request of this socket: a [`Message`] with a cookie.
@@ -430,7 +435,8 @@ pub struct Lost {
 
 /// A replier has come or gone.
 ///
-/// The owner of the bus switches such events on, and whoever listens to [`BindEvent::NAME`] gets them.
+/// The owner of the bus switches such events on, and whoever listens to [`BindEvent::NAME`] gets
+/// them.
 ///
 /// ```
 /// use kbus::{BindEvent, Received, Socket};

@@ -10,8 +10,8 @@ use crate::uapi::KBUS_NAME_SHORT;
 
 /// The name of a message, such as `$.Sensors.Kitchen`: what it is sent to.
 ///
-/// `$.` and one or more words of ASCII letters and digits with single dots between them; at most 1000 bytes. It has no
-/// wildcard: those are for a [`Pattern`]. To clone one is cheap.
+/// `$.` and one or more words of ASCII letters and digits with single dots between them; at most
+/// 1000 bytes. It has no wildcard: those are for a [`Pattern`]. To clone one is cheap.
 ///
 /// ```
 /// use kbus::Name;
@@ -26,7 +26,8 @@ pub struct Name(Arc<str>);
 
 /// What a socket listens to or replies for: a name, or a wildcard.
 ///
-/// A wildcard ends in `.*`, which matches one or more further words, or in `.%`, which matches exactly one.
+/// A wildcard ends in `.*`, which matches one or more further words, or in `.%`, which matches
+/// exactly one.
 ///
 /// ```
 /// use kbus::{Name, Pattern};
@@ -146,7 +147,8 @@ impl Name {
         self.0[2..].split('.')
     }
 
-    /// Whether it is the bus's own: `$.KBUS` or below it. Nobody but the bus can send to such a name.
+    /// Whether it is the bus's own: `$.KBUS` or below it. Nobody but the bus can send to such a
+    /// name.
     ///
     /// ```
     /// assert!(kbus::Name::new("$.KBUS.ReplierBindEvent")?.is_of_the_bus());

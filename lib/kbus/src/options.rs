@@ -47,7 +47,8 @@ impl Form {
     }
 }
 
-/// How a [`Socket`] is to be; begins with [`Socket::options`] and ends with [`open`](SocketOptions::open).
+/// How a [`Socket`] is to be; begins with [`Socket::options`] and ends with
+/// [`open`](SocketOptions::open).
 ///
 /// ```
 /// use std::time::Duration;
@@ -87,15 +88,15 @@ impl SocketOptions {
         SocketOptions::default()
     }
 
-    /// Which form of `socket()`. Otherwise the literal one is tried first, and then the other one, which works too
-    /// in a program with `no_new_privs` or a seccomp filter.
+    /// Which form of `socket()`. Otherwise the literal one is tried first, and then the other one,
+    /// which works too in a program with `no_new_privs` or a seccomp filter.
     pub fn form(mut self, form: Form) -> SocketOptions {
         self.form = Some(form);
         self
     }
 
-    /// How many messages its queue holds, those that are reserved for replies among them: 100 by default, at most
-    /// `net.kbus.max_queue_len`.
+    /// How many messages its queue holds, those that are reserved for replies among them: 100 by
+    /// default, at most `net.kbus.max_queue_len`.
     pub fn queue_len(mut self, messages: u32) -> SocketOptions {
         self.queue_len = Some(messages);
         self
@@ -107,7 +108,8 @@ impl SocketOptions {
         self
     }
 
-    /// How many bytes each request reserves for its reply: 4096 by default. A longer reply may fail.
+    /// How many bytes each request reserves for its reply: 4096 by default. A longer reply may
+    /// fail.
     pub fn reply_max(mut self, bytes: u32) -> SocketOptions {
         self.reply_max = Some(bytes);
         self
@@ -119,7 +121,8 @@ impl SocketOptions {
         self
     }
 
-    /// As a listener, misses messages where its queue is full, rather than let a sender fail or wait. For monitors.
+    /// As a listener, misses messages where its queue is full, rather than let a sender fail or
+    /// wait. For monitors.
     pub fn lossy(mut self, on: bool) -> SocketOptions {
         self.lossy = on;
         self
@@ -188,10 +191,10 @@ impl SocketOptions {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](ErrorKind::Unavailable) where there is no KBUS, [`InvalidInput`](ErrorKind::InvalidInput) for
-    /// a malformed address or a value out of range, [`PermissionDenied`](ErrorKind::PermissionDenied) where the bus
-    /// does not admit this user or a value is above what is allowed, [`Path`](ErrorKind::Path) where the path cannot
-    /// be used.
+    /// [`Unavailable`](ErrorKind::Unavailable) where there is no KBUS,
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for a malformed address or a value out of range,
+    /// [`PermissionDenied`](ErrorKind::PermissionDenied) where the bus does not admit this user or
+    /// a value is above what is allowed, [`Path`](ErrorKind::Path) where the path cannot be used.
     ///
     /// ```
     /// let socket = kbus::SocketOptions::new().open("@doc-open")?;

@@ -78,7 +78,8 @@ impl<'a> Outgoing<'a> {
         self
     }
 
-    /// To all that it is for, and waits until each queue has room, at most for the socket's write timeout.
+    /// To all that it is for, and waits until each queue has room, at most for the socket's write
+    /// timeout.
     pub fn all_or_wait(mut self) -> Outgoing<'a> {
         self.flags |= uapi::KBUS_ALL_OR_WAIT;
         self.flags &= !uapi::KBUS_ALL_OR_FAIL;
@@ -92,8 +93,8 @@ impl<'a> Outgoing<'a> {
         self
     }
 
-    /// Descriptors that go with it: of a request to its replier, of an announcement to each listener, if they ask for
-    /// such. At most 253.
+    /// Descriptors that go with it: of a request to its replier, of an announcement to each
+    /// listener, if they ask for such. At most 253.
     ///
     /// ```
     /// use std::fs::{self, File};
@@ -121,7 +122,8 @@ impl<'a> Outgoing<'a> {
         self
     }
 
-    /// A number that comes back with the reply or status, and that nobody else sees. Not `u64::MAX`.
+    /// A number that comes back with the reply or status, and that nobody else sees. Not
+    /// `u64::MAX`.
     pub fn cookie(mut self, cookie: u64) -> Outgoing<'a> {
         self.cookie = cookie;
         self
@@ -144,11 +146,12 @@ impl<'a> Outgoing<'a> {
     /// # Errors
     ///
     /// [`TooLong`](ErrorKind::TooLong) if the payload is larger than the bus allows,
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) for names of the bus, [`QueueFull`](ErrorKind::QueueFull) with
-    /// `all_or_fail`, [`WouldBlock`](ErrorKind::WouldBlock), [`TimedOut`](ErrorKind::TimedOut) and
+    /// [`PermissionDenied`](ErrorKind::PermissionDenied) for names of the bus,
+    /// [`QueueFull`](ErrorKind::QueueFull) with `all_or_fail`,
+    /// [`WouldBlock`](ErrorKind::WouldBlock), [`TimedOut`](ErrorKind::TimedOut) and
     /// [`Deadlock`](ErrorKind::Deadlock) with `all_or_wait`, [`Quota`](ErrorKind::Quota),
-    /// [`Descriptor`](ErrorKind::Descriptor), [`InvalidInput`](ErrorKind::InvalidInput) with `peer`: there are no
-    /// private announcements.
+    /// [`Descriptor`](ErrorKind::Descriptor), [`InvalidInput`](ErrorKind::InvalidInput) with
+    /// `peer`: there are no private announcements.
     pub fn announce(self, payload: impl AsRef<[u8]>) -> Result<(), Error> {
         let packed = self.packed_announcement()?;
         self.socket
@@ -157,8 +160,8 @@ impl<'a> Outgoing<'a> {
             .map_err(|errno| Error::new(Op::Announce(self.name.as_str()), errno))
     }
 
-    /// Asks the replier. A reply or a status comes to the socket, exactly one; its `in_reply_to` is the id that this
-    /// returns.
+    /// Asks the replier. A reply or a status comes to the socket, exactly one; its `in_reply_to` is
+    /// the id that this returns.
     ///
     /// # Errors
     ///

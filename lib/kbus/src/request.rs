@@ -18,8 +18,8 @@ use crate::uapi;
 
 /// A request that this socket must answer: a [`Message`], and what it takes to reply to it.
 ///
-/// It can be answered once, and by any thread. One that is dropped without a reply is given up, and its requester gets
-/// a status at once. It keeps its socket open.
+/// It can be answered once, and by any thread. One that is dropped without a reply is given up, and
+/// its requester gets a status at once. It keeps its socket open.
 ///
 /// ```
 /// use std::thread;
@@ -60,8 +60,9 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// [`TooLong`](crate::ErrorKind::TooLong) if it is longer than the requester has reserved, and has room for: the
-    /// error gives the request back, as it is still owed. [`RequesterGone`](crate::ErrorKind::RequesterGone) and
+    /// [`TooLong`](crate::ErrorKind::TooLong) if it is longer than the requester has reserved, and
+    /// has room for: the error gives the request back, as it is still owed.
+    /// [`RequesterGone`](crate::ErrorKind::RequesterGone) and
     /// [`NotOwed`](crate::ErrorKind::NotOwed) settle it.
     ///
     /// ```
@@ -84,7 +85,8 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// As of [`reply`](Request::reply), and [`Descriptor`](crate::ErrorKind::Descriptor) if one cannot be passed.
+    /// As of [`reply`](Request::reply), and [`Descriptor`](crate::ErrorKind::Descriptor) if one
+    /// cannot be passed.
     ///
     /// ```
     /// use kbus::{Received, Socket};
@@ -125,7 +127,8 @@ impl Request {
         Answer::new(self)
     }
 
-    /// Gives it up: its requester gets the status [`Ignored`](crate::Reason::Ignored). To drop it does the same.
+    /// Gives it up: its requester gets the status [`Ignored`](crate::Reason::Ignored). To drop it
+    /// does the same.
     pub fn give_up(self) {}
 
     /// Takes the payload out.
@@ -277,7 +280,8 @@ impl ReplyError {
         self.error.kind()
     }
 
-    /// The request, unless nobody waits for the reply any more. It can be answered by another reply.
+    /// The request, unless nobody waits for the reply any more. It can be answered by another
+    /// reply.
     pub fn into_request(self) -> Option<Request> {
         self.request.map(|request| *request)
     }

@@ -9,7 +9,8 @@ use crate::name::Pattern;
 use crate::request::Request;
 use crate::socket::Socket;
 
-/// What a closure of [`Socket::serve`] returns: the bytes of the reply, or nothing, which gives the request up.
+/// What a closure of [`Socket::serve`] returns: the bytes of the reply, or nothing, which gives the
+/// request up.
 ///
 /// ```
 /// use kbus::IntoReply;
@@ -99,24 +100,24 @@ impl<F: FnMut(Message) -> R, R: IntoReply> Service for Closure<F> {
     fn request(&mut self, request: Request) {
         let (message, request) = request.split();
         if let Some(reply) = (self.0)(message).into_reply() {
-            // If nobody waits for it any more, or it is too long, the next request is still to be answered. One that
-            // is still owed is given up here.
+            // If nobody waits for it any more, or it is too long, the next request is still to be
+            // answered. One that is still owed is given up here.
             drop(request.reply(reply));
         }
     }
 }
 
 impl Socket {
-    /// Becomes replier for that name or wildcard, and answers each request by what the closure returns for it, until
-    /// the socket is shut down. Other messages are dropped.
+    /// Becomes replier for that name or wildcard, and answers each request by what the closure
+    /// returns for it, until the socket is shut down. Other messages are dropped.
     ///
-    /// A request is given up, and its requester told, if the closure returns `None` or an error, if the reply is too
-    /// long for the requester, or if the closure panics.
+    /// A request is given up, and its requester told, if the closure returns `None` or an error, if
+    /// the reply is too long for the requester, or if the closure panics.
     ///
     /// # Errors
     ///
-    /// Those of [`become_replier`](Socket::become_replier) and [`recv`](Socket::recv). After a shutdown it returns
-    /// without one.
+    /// Those of [`become_replier`](Socket::become_replier) and [`recv`](Socket::recv). After a
+    /// shutdown it returns without one.
     ///
     /// ```
     /// use std::net::Shutdown;

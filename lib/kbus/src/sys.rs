@@ -207,8 +207,8 @@ pub(crate) fn send(
         header.msg_control = control.as_ptr().cast_mut().cast();
         header.msg_controllen = control.len() as _;
     }
-    // SAFETY: All that the header points at lives until the call returns, is as long as said, and the kernel only
-    // reads it.
+    // SAFETY: All that the header points at lives until the call returns, is as long as said, and
+    // the kernel only reads it.
     check(unsafe { libc::sendmsg(fd.as_raw_fd(), &header, flags) }).map(drop)
 }
 
@@ -226,16 +226,19 @@ pub(crate) struct Datagram {
     pub(crate) fds: Vec<OwnedFd>,
 }
 
-/// Room for all control messages that a message can have: 253 descriptors, a name, a label, and the small ones.
+/// Room for all control messages that a message can have: 253 descriptors, a name, a label, and the
+/// small ones.
 const CONTROL_WORDS: usize = 1024;
-/// A payload of at least this length keeps the buffer it was received in; a shorter one is copied out of it.
+/// A payload of at least this length keeps the buffer it was received in; a shorter one is copied
+/// out of it.
 const KEPT: usize = 65536;
 
 /// What a message is received into.
 ///
-/// The payload's buffer has room for the largest message that there can be, and so truncates none. (To ask for the
-/// length first would not do: an urgent message, or another reader, may come between the question and the read.)
-/// The memory of it that no message was written to is never touched, and so is not there but in name.
+/// The payload's buffer has room for the largest message that there can be, and so truncates none.
+/// (To ask for the length first would not do: an urgent message, or another reader, may come
+/// between the question and the read.) The memory of it that no message was written to is never
+/// touched, and so is not there but in name.
 pub(crate) struct Room {
     payload: Vec<u8>,
     control: Box<[u64; CONTROL_WORDS]>,
@@ -268,7 +271,8 @@ impl Room {
         header.msg_control = self.control.as_mut_ptr().cast();
         header.msg_controllen = mem::size_of_val(&*self.control) as _;
         let flags = flags | libc::MSG_CMSG_CLOEXEC;
-        // SAFETY: All that the header points at is ours, lives until the call returns, and is as long as said.
+        // SAFETY: All that the header points at is ours, lives until the call returns, and is as
+        // long as said.
         let len = check(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut header, flags) })?;
         // SAFETY: The kernel has written that many bytes, of those that were reserved.
         unsafe { self.payload.set_len(len.min(self.payload.capacity())) };
@@ -343,7 +347,8 @@ pub(crate) fn poll<F: AsFd>(
             tv_nsec: left.subsec_nanos().into(),
         });
         let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
-        // SAFETY: Pointer and length are those of a vector; the time is null or points at one that lives.
+        // SAFETY: Pointer and length are those of a vector; the time is null or points at one that
+        // lives.
         let result = unsafe { libc::ppoll(all.as_mut_ptr(), all.len() as _, time, ptr::null()) };
         match check(result as isize) {
             Err(Errno(libc::EINTR)) => continue,
@@ -357,7 +362,8 @@ pub(crate) fn poll<F: AsFd>(
 pub(crate) fn watched(
     socket: crate::Socket,
 ) -> io::Result<::tokio::io::unix::AsyncFd<crate::Socket>> {
-    // SAFETY: The socket owns its descriptor, which is the same for as long as it lives, and is closed after it.
+    // SAFETY: The socket owns its descriptor, which is the same for as long as it lives, and is
+    // closed after it.
     let registered = unsafe { ::tokio::io::unix::AsyncFd::register(socket) };
     registered.map_err(io::Error::from)
 }

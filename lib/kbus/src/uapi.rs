@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The constants of `linux/kbus.h` that this crate uses, written out so that building it needs no C header and no
-//! libclang. A test compares each of them with the header.
+//! The constants of `linux/kbus.h` that this crate uses, written out so that building it needs no C
+//! header and no libclang. A test compares each of them with the header.
 
 macro_rules! constants {
     ($($name:ident: $type:ty = $value:expr;)*) => {

@@ -10,7 +10,8 @@ use crate::error::Error;
 use crate::message::Received;
 use crate::tokio::socket::register;
 
-/// Receives from several sockets in the one order in which all was sent, as [`kbus::Merge`](crate::Merge).
+/// Receives from several sockets in the one order in which all was sent, as
+/// [`kbus::Merge`](crate::Merge).
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,7 +34,8 @@ pub struct Merge {
 }
 
 impl Merge {
-    /// Of these sockets, which it makes nonblocking. What it returns says which one by its place here.
+    /// Of these sockets, which it makes nonblocking. What it returns says which one by its place
+    /// here.
     ///
     /// # Errors
     ///

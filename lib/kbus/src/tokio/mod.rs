@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The same calls, to be awaited in [tokio](https://docs.rs/tokio). Names are those of the calls that wait.
+//! The same calls, to be awaited in [tokio](https://docs.rs/tokio). Names are those of the calls
+//! that wait.
 //!
-//! What never waits (binding, replying, options) is done by the methods of [`kbus::Socket`](crate::Socket), to which [`Socket`] dereferences. All calls can be cancelled at any
-//! `await`, and lose nothing.
+//! What never waits (binding, replying, options) is done by the methods of
+//! [`kbus::Socket`](crate::Socket), to which [`Socket`] dereferences. All calls can be cancelled at
+//! any `await`, and lose nothing.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -17,7 +17,8 @@ use crate::tokio::Socket;
 
 /// A message that is to be sent with details, as [`kbus::Outgoing`](crate::Outgoing).
 ///
-/// With [`all_or_wait`](Outgoing::all_or_wait) the task waits until each queue has room, without a limit of its own.
+/// With [`all_or_wait`](Outgoing::all_or_wait) the task waits until each queue has room, without a
+/// limit of its own.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

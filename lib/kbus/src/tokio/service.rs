@@ -17,14 +17,15 @@ use crate::tokio::Socket;
 const AT_ONCE: usize = 64;
 
 impl Socket {
-    /// Becomes replier for that name or wildcard, and answers each request by what the closure's future returns, until
-    /// the socket is shut down. Up to 64 requests are worked on at once, each in a task of its own; if this future is
-    /// dropped so are they, and their requesters are told. Otherwise as [`kbus::Socket::serve`](crate::Socket::serve).
+    /// Becomes replier for that name or wildcard, and answers each request by what the closure's
+    /// future returns, until the socket is shut down. Up to 64 requests are worked on at once, each
+    /// in a task of its own; if this future is dropped so are they, and their requesters are told.
+    /// Otherwise as [`kbus::Socket::serve`](crate::Socket::serve).
     ///
     /// # Errors
     ///
-    /// Those of [`become_replier`](crate::Socket::become_replier) and [`recv`](Socket::recv). After a shutdown it
-    /// returns without one.
+    /// Those of [`become_replier`](crate::Socket::become_replier) and [`recv`](Socket::recv). After
+    /// a shutdown it returns without one.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

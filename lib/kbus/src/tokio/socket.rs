@@ -32,8 +32,9 @@ use crate::sys::Errno;
 use crate::sys::Res;
 use crate::tokio::Outgoing;
 
-/// A socket on a bus, for a task of tokio. What never waits it has of [`kbus::Socket`](crate::Socket), to which it
-/// dereferences; what may wait has the same name there and here.
+/// A socket on a bus, for a task of tokio. What never waits it has of
+/// [`kbus::Socket`](crate::Socket), to which it dereferences; what may wait has the same name there
+/// and here.
 ///
 /// Clones are the same socket.
 ///
@@ -222,8 +223,8 @@ impl Socket {
         self.to(name)?.peer(peer).request(payload).await
     }
 
-    /// Asks, and waits for the reply, see [`kbus::Socket::call`](crate::Socket::call). One that is cancelled tells the
-    /// replier, when it replies, that nobody waits for it.
+    /// Asks, and waits for the reply, see [`kbus::Socket::call`](crate::Socket::call). One that is
+    /// cancelled tells the replier, when it replies, that nobody waits for it.
     ///
     /// # Errors
     ///
@@ -320,8 +321,8 @@ impl fmt::Debug for Socket {
     }
 }
 
-/// The messages of a socket, see [`Socket::messages`]. Only one task at a time can wait for the messages of a socket
-/// by this.
+/// The messages of a socket, see [`Socket::messages`]. Only one task at a time can wait for the
+/// messages of a socket by this.
 #[derive(Clone, Debug)]
 pub struct Messages {
     socket: Socket,

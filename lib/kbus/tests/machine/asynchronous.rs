@@ -102,7 +102,8 @@ fn a_task_waits_for_room() {
     });
 }
 
-/// Calls of many tasks on one socket get their own replies; one that nobody answers ends, and swallows nothing.
+/// Calls of many tasks on one socket get their own replies; one that nobody answers ends, and
+/// swallows nothing.
 #[test]
 #[ignore = "for the machine"]
 fn tasks_call() {

@@ -43,7 +43,8 @@ fn a_call_swallows_nothing() {
     nothing(&client);
 }
 
-/// A call that nobody answers ends; a reply that comes later is refused, and the next call gets its own.
+/// A call that nobody answers ends; a reply that comes later is refused, and the next call gets its
+/// own.
 #[test]
 #[ignore = "for the machine"]
 fn a_call_ends_with_its_time() {
@@ -79,7 +80,8 @@ fn a_status_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::NoReplier);
 }
 
-/// Calls of one socket use the same further socket one after the other, and others at the same time.
+/// Calls of one socket use the same further socket one after the other, and others at the same
+/// time.
 #[test]
 #[ignore = "for the machine"]
 fn calls_share_what_they_can() {

@@ -35,8 +35,8 @@ fn text(mut file: File) -> String {
     text
 }
 
-/// Those of a request go to the replier, those of a reply to the requester, and a listener's copy says that there were
-/// some. Each is closed by `exec`.
+/// Those of a request go to the replier, those of a reply to the requester, and a listener's copy
+/// says that there were some. Each is closed by `exec`.
 #[test]
 #[ignore = "for the machine"]
 fn descriptors_go_to_whoever_answers() {

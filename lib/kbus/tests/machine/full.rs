@@ -95,7 +95,8 @@ fn all_or_wait_waits() {
     assert_eq!(full.lost().unwrap(), 0);
 }
 
-/// A wait ends with the write timeout; one that must not wait, or waits for its own queue, fails at once.
+/// A wait ends with the write timeout; one that must not wait, or waits for its own queue, fails at
+/// once.
 #[test]
 #[ignore = "for the machine"]
 fn a_wait_can_be_limited() {

@@ -74,7 +74,8 @@ fn wrong_names_are_refused() {
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
 }
 
-/// Names of 73 bytes and less travel in addresses, longer ones beside them; a reader sees no difference.
+/// Names of 73 bytes and less travel in addresses, longer ones beside them; a reader sees no
+/// difference.
 #[test]
 #[ignore = "for the machine"]
 fn names_of_all_lengths_travel() {
@@ -164,7 +165,8 @@ fn urgent_messages_come_first() {
     assert_eq!(order, [(b'3', true), (b'2', true), (b'1', false)]);
 }
 
-/// A listener that is full misses messages: the next one, or a message at its place, tells how many.
+/// A listener that is full misses messages: the next one, or a message at its place, tells how
+/// many.
 #[test]
 #[ignore = "for the machine"]
 fn missed_messages_are_counted() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tests that need the kernel module: they run in the test machine, see `qemu/userland/rust.sh`. Elsewhere they are
-//! ignored. Each says which rule it checks.
+//! Tests that need the kernel module: they run in the test machine, see `qemu/userland/rust.sh`.
+//! Elsewhere they are ignored. Each says which rule it checks.
 //!
 //! No verdict depends on the time that something takes. [`LONG`] only ends a test that hangs.
 
@@ -53,7 +53,8 @@ fn name_of(len: usize) -> String {
     format!("$.Long.{}", "x".repeat(len - 7))
 }
 
-/// The next message, which must have come already: a send has put it into all queues when it returns.
+/// The next message, which must have come already: a send has put it into all queues when it
+/// returns.
 #[track_caller]
 fn next(socket: &Socket) -> Received {
     socket.try_recv().unwrap().expect("there is a message")

@@ -25,7 +25,8 @@ fn listeners(senders: &[Socket]) -> Vec<Socket> {
     senders.iter().map(listener).collect()
 }
 
-/// Two readers of three buses, to which four threads send, see the same in the same order, which ascends by id.
+/// Two readers of three buses, to which four threads send, see the same in the same order, which
+/// ascends by id.
 #[test]
 #[ignore = "for the machine"]
 fn readers_of_three_buses_agree() {

@@ -15,7 +15,8 @@ use crate::announcement;
 use crate::fresh;
 use crate::open;
 
-/// A task with `no_new_privs` may not use the literal form, and gets the other one, on the same bus.
+/// A task with `no_new_privs` may not use the literal form, and gets the other one, on the same
+/// bus.
 #[test]
 #[ignore = "for the machine"]
 fn a_sandboxed_thread_gets_the_other_form() {

@@ -51,7 +51,8 @@ fn a_request_is_answered() {
     }
 }
 
-/// A requester that listens too tells its reply from its copy of it, also where it has given no cookie.
+/// A requester that listens too tells its reply from its copy of it, also where it has given no
+/// cookie.
 #[test]
 #[ignore = "for the machine"]
 fn a_reply_is_no_copy_of_it() {
@@ -81,7 +82,8 @@ fn a_dropped_request_is_given_up() {
     assert_eq!(service.unreplied().unwrap(), 0);
 }
 
-/// What becomes of the replier is told: gone with the request unread or read, or no replier any more.
+/// What becomes of the replier is told: gone with the request unread or read, or no replier any
+/// more.
 #[test]
 #[ignore = "for the machine"]
 fn a_replier_that_ends_is_told_of() {
@@ -173,7 +175,8 @@ fn a_stateful_request_knows_its_replier() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 
-/// Threads that share a socket get the ids of their own requests, also while replies and announcements go out.
+/// Threads that share a socket get the ids of their own requests, also while replies and
+/// announcements go out.
 #[test]
 #[ignore = "for the machine"]
 fn threads_share_a_socket() {
@@ -218,7 +221,8 @@ fn threads_share_a_socket() {
     assert_eq!(answered, ids.into_inner().unwrap());
 }
 
-/// One that nobody answers is refused at once, and so is one that the requester has no room for the reply of.
+/// One that nobody answers is refused at once, and so is one that the requester has no room for the
+/// reply of.
 #[test]
 #[ignore = "for the machine"]
 fn requests_that_cannot_be_sent_say_why() {

@@ -17,7 +17,8 @@ use kbus::Service;
 use crate::LONG;
 use crate::sockets;
 
-/// What the closure returns is the reply; nothing, an error or one that is too long is told as ignored.
+/// What the closure returns is the reply; nothing, an error or one that is too long is told as
+/// ignored.
 #[test]
 #[ignore = "for the machine"]
 fn a_closure_answers() {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A socket on a bus.
 
+mod settings;
+
 use std::cell::RefCell;
 use std::fmt;
-use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
@@ -17,9 +18,7 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::bus;
 use crate::bus::Bus;
-use crate::bus::BusInfo;
 use crate::call::CallError;
 use crate::error::Error;
 use crate::error::ErrorKind;
@@ -41,8 +40,8 @@ use crate::uapi;
 
 /// A socket on a bus.
 ///
-/// Clones are the same socket, and may be used by several threads at once. It is closed when the last clone and the
-/// last [`Request`](crate::Request) that it has received are dropped.
+/// Clones are the same socket, and may be used by several threads at once. It is closed when the
+/// last clone and the last [`Request`](crate::Request) that it has received are dropped.
 ///
 /// ```
 /// use kbus::{Received, Socket};
@@ -63,7 +62,8 @@ struct Inner {
     form: Form,
     bus: Bus,
     peer: PeerId,
-    /// Held while a message is sent and its id is asked for. No call that waits for long is made meanwhile.
+    /// Held while a message is sent and its id is asked for. No call that waits for long is made
+    /// meanwhile.
     sending: Mutex<()>,
     /// Sockets that no call uses now, see [`crate::call`].
     callers: Mutex<Vec<Socket>>,
@@ -73,8 +73,8 @@ thread_local! {
     static ROOM: RefCell<sys::Room> = RefCell::new(sys::Room::new());
 }
 
-/// How long a waiting send relies on being told, as the kernel itself does: memory of others may come back without
-/// a word.
+/// How long a waiting send relies on being told, as the kernel itself does: memory of others may
+/// come back without a word.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 impl Socket {
@@ -138,13 +138,13 @@ impl Socket {
 
     // What it gets.
 
-    /// Receives messages of that name, or all that the wildcard matches. The same may be bound several times, and then
-    /// each message comes as often.
+    /// Receives messages of that name, or all that the wildcard matches. The same may be bound
+    /// several times, and then each message comes as often.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if it is malformed, [`Quota`](ErrorKind::Quota) if the user has too
-    /// many bindings, [`ShutDown`](ErrorKind::ShutDown).
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if it is malformed, [`Quota`](ErrorKind::Quota) if
+    /// the user has too many bindings, [`ShutDown`](ErrorKind::ShutDown).
     ///
     /// ```
     /// let socket = kbus::Socket::open("@doc-listen")?;
@@ -159,8 +159,8 @@ impl Socket {
         self.bind(uapi::KBUS_LISTEN, &pattern.try_into()?, Op::Listen)
     }
 
-    /// Undoes the youngest binding by [`listen`](Socket::listen) with the same text. Messages that only it let in are
-    /// removed from the queue.
+    /// Undoes the youngest binding by [`listen`](Socket::listen) with the same text. Messages that
+    /// only it let in are removed from the queue.
     ///
     /// # Errors
     ///
@@ -181,13 +181,14 @@ impl Socket {
         self.bind(uapi::KBUS_UNLISTEN, &pattern.try_into()?, Op::Unlisten)
     }
 
-    /// Becomes the one replier for that name, or for all that the wildcard matches and nobody else has more exactly.
+    /// Becomes the one replier for that name, or for all that the wildcard matches and nobody else
+    /// has more exactly.
     ///
     /// # Errors
     ///
     /// [`ReplierExists`](ErrorKind::ReplierExists) if there is one with this very text,
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) for names of the bus, and for those of another user's
-    /// wildcard; otherwise as [`listen`](Socket::listen).
+    /// [`PermissionDenied`](ErrorKind::PermissionDenied) for names of the bus, and for those of
+    /// another user's wildcard; otherwise as [`listen`](Socket::listen).
     ///
     /// ```
     /// use kbus::{ErrorKind, Socket};
@@ -205,8 +206,8 @@ impl Socket {
         self.bind(uapi::KBUS_REPLIER, &pattern.try_into()?, Op::Replier)
     }
 
-    /// Stops being replier for it. Requests that it has read it still has to answer; whoever sent those that it has not
-    /// read gets a status.
+    /// Stops being replier for it. Requests that it has read it still has to answer; whoever sent
+    /// those that it has not read gets a status.
     ///
     /// # Errors
     ///
@@ -282,9 +283,9 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// [`TimedOut`](ErrorKind::TimedOut) after the socket's read timeout, [`WouldBlock`](ErrorKind::WouldBlock) if it
-    /// is nonblocking and nothing is there, [`ShutDown`](ErrorKind::ShutDown) if it was shut down for reading and all
-    /// was read.
+    /// [`TimedOut`](ErrorKind::TimedOut) after the socket's read timeout,
+    /// [`WouldBlock`](ErrorKind::WouldBlock) if it is nonblocking and nothing is there,
+    /// [`ShutDown`](ErrorKind::ShutDown) if it was shut down for reading and all was read.
     ///
     /// ```
     /// let socket = kbus::Socket::open("@doc-recv")?;
@@ -365,8 +366,7 @@ impl Socket {
     /// All messages that come, until the socket is shut down for reading.
     ///
     /// ```
-    /// use std::net::Shutdown;
-    ///
+    ///     ///
     /// let socket = kbus::Socket::open("@doc-messages")?;
     /// socket.listen("$.News")?;
     /// socket.announce("$.News", b"one")?;
@@ -400,7 +400,8 @@ impl Socket {
         Ok(Outgoing::new(self, name.try_into()?))
     }
 
-    /// Sends a copy to each listener. It is no error if there is none, and a listener whose queue is full misses it.
+    /// Sends a copy to each listener. It is no error if there is none, and a listener whose queue
+    /// is full misses it.
     ///
     /// # Errors
     ///
@@ -419,7 +420,8 @@ impl Socket {
         self.to(name)?.announce(payload)
     }
 
-    /// Asks the replier for that name. A [`Reply`] or a [`Status`](crate::Status) comes to this socket, exactly one.
+    /// Asks the replier for that name. A [`Reply`] or a [`Status`](crate::Status) comes to this
+    /// socket, exactly one.
     ///
     /// # Errors
     ///
@@ -446,12 +448,13 @@ impl Socket {
         self.to(name)?.request(payload)
     }
 
-    /// Asks that peer, and nobody else, if it is the replier: a stateful request. So a client knows that it talks to
-    /// the same instance of a service as before.
+    /// Asks that peer, and nobody else, if it is the replier: a stateful request. So a client knows
+    /// that it talks to the same instance of a service as before.
     ///
     /// # Errors
     ///
-    /// [`OtherReplier`](ErrorKind::OtherReplier) if somebody else is; otherwise see [`Outgoing::request`].
+    /// [`OtherReplier`](ErrorKind::OtherReplier) if somebody else is; otherwise see
+    /// [`Outgoing::request`].
     ///
     /// ```
     /// use kbus::{ErrorKind, Socket};
@@ -482,17 +485,18 @@ impl Socket {
 
     /// Asks, and waits for the reply.
     ///
-    /// It is sent from a socket of its own, which this one keeps for the next call. So a call takes no message away
-    /// from whoever receives on this socket, several threads can call at once, and a reply that comes too late is
-    /// refused to the replier and troubles nobody. The replier sees the id of that socket as the sender.
+    /// It is sent from a socket of its own, which this one keeps for the next call. So a call takes
+    /// no message away from whoever receives on this socket, several threads can call at once, and
+    /// a reply that comes too late is refused to the replier and troubles nobody. The replier sees
+    /// the id of that socket as the sender.
     ///
-    /// The first call opens it. A program that gives up its privileges after it has joined the bus calls
-    /// [`prepare_call`](Socket::prepare_call) before.
+    /// The first call opens it. A program that gives up its privileges after it has joined the bus
+    /// calls [`prepare_call`](Socket::prepare_call) before.
     ///
     /// # Errors
     ///
-    /// [`CallError::Status`] if there will be no reply, [`CallError::Timeout`] if none came within the time, and
-    /// [`CallError::Error`] if it could not be sent.
+    /// [`CallError::Status`] if there will be no reply, [`CallError::Timeout`] if none came within
+    /// the time, and [`CallError::Error`] if it could not be sent.
     ///
     /// ```
     /// use std::thread;
@@ -521,11 +525,11 @@ impl Socket {
         self.to(name)?.call(payload, limit)
     }
 
-    /// Sends, and returns the id if `id` asks for it. Waits for room if `wait` says so, until the deadline or the
-    /// socket's write timeout.
+    /// Sends, and returns the id if `id` asks for it. Waits for room if `wait` says so, until the
+    /// deadline or the socket's write timeout.
     ///
-    /// The id is that of the socket's last send, so no other one may come between. A send that waits must not keep
-    /// others from theirs, so it does not wait in the kernel.
+    /// The id is that of the socket's last send, so no other one may come between. A send that
+    /// waits must not keep others from theirs, so it does not wait in the kernel.
     pub(crate) fn transmit(&self, out: &Transmit<'_>) -> Res<Option<MessageId>> {
         let mut deadline = out.deadline;
         let mut tries = 0;
@@ -567,8 +571,8 @@ impl Socket {
         self.transmit_once(out, libc::MSG_DONTWAIT)
     }
 
-    /// The same with a wait of one tick of the kernel's clock. Only a send that waits is told that it would wait for
-    /// the socket's own queue.
+    /// The same with a wait of one tick of the kernel's clock. Only a send that waits is told that
+    /// it would wait for the socket's own queue.
     fn briefly(&self, out: &Transmit<'_>, limit: Option<Duration>) -> Res<Option<MessageId>> {
         let _sending = self.sending();
         sys::set_time_limit(self.as_fd(), libc::SO_SNDTIMEO, Some(Duration::ZERO))?;
@@ -626,316 +630,6 @@ impl Socket {
     fn set(&self, what: &'static str, option: i32, value: u32) -> Result<(), Error> {
         sys::set_option(self.as_fd(), uapi::SOL_KBUS, option, &value.to_ne_bytes())
             .map_err(|errno| Error::new(Op::Option(what), errno))
-    }
-
-    /// The id of the last message that it has sent, if any.
-    ///
-    /// # Errors
-    ///
-    /// None that a program could mend.
-    ///
-    /// ```
-    /// let socket = kbus::Socket::open("@doc-last-sent")?;
-    /// assert_eq!(socket.last_sent()?, None);
-    /// socket.announce("$.News", b"")?;
-    /// assert!(socket.last_sent()?.is_some());
-    /// # Ok::<(), kbus::Error>(())
-    /// ```
-    pub fn last_sent(&self) -> Result<Option<MessageId>, Error> {
-        let id = self.get("KBUS_LAST_SENT", uapi::KBUS_LAST_SENT)?;
-        Ok((id != 0).then(|| MessageId::new(id)))
-    }
-
-    /// How many messages wait to be received.
-    ///
-    /// # Errors
-    ///
-    /// None that a program could mend.
-    pub fn unread(&self) -> Result<u32, Error> {
-        self.get("KBUS_UNREAD", uapi::KBUS_UNREAD)
-            .map(|count| count as u32)
-    }
-
-    /// How many requests it has received and not answered.
-    ///
-    /// # Errors
-    ///
-    /// None that a program could mend.
-    pub fn unreplied(&self) -> Result<u32, Error> {
-        self.get("KBUS_UNREPLIED", uapi::KBUS_UNREPLIED)
-            .map(|count| count as u32)
-    }
-
-    /// How many messages it has missed.
-    ///
-    /// # Errors
-    ///
-    /// None that a program could mend.
-    pub fn lost(&self) -> Result<u64, Error> {
-        self.get("KBUS_LOST", uapi::KBUS_LOST)
-    }
-
-    /// Bytes of payload of the next message, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// None that a program could mend.
-    ///
-    /// ```
-    /// let socket = kbus::Socket::open("@doc-next-len")?;
-    /// socket.listen("$.News")?;
-    /// assert_eq!(socket.next_len()?, None);
-    /// socket.announce("$.News", b"hello")?;
-    /// assert_eq!((socket.next_len()?, socket.unread()?), (Some(5), 1));
-    /// # Ok::<(), kbus::Error>(())
-    /// ```
-    pub fn next_len(&self) -> Result<Option<usize>, Error> {
-        let len = self.get("KBUS_NEXT_LEN", uapi::KBUS_NEXT_LEN)? as i64;
-        Ok(usize::try_from(len).ok())
-    }
-
-    /// How many messages its queue holds.
-    ///
-    /// # Errors
-    ///
-    /// None that a program could mend.
-    pub fn queue_len(&self) -> Result<u32, Error> {
-        self.get("KBUS_QUEUE_LEN", uapi::KBUS_QUEUE_LEN)
-            .map(|len| len as u32)
-    }
-
-    /// Sets how many messages its queue holds.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) for 0, [`PermissionDenied`](ErrorKind::PermissionDenied) above
-    /// `net.kbus.max_queue_len`.
-    ///
-    /// ```
-    /// let socket = kbus::Socket::open("@doc-queue-len")?;
-    /// socket.set_queue_len(1000)?;
-    /// assert_eq!(socket.queue_len()?, 1000);
-    /// # Ok::<(), kbus::Error>(())
-    /// ```
-    pub fn set_queue_len(&self, messages: u32) -> Result<(), Error> {
-        self.set("the length of the queue", uapi::KBUS_QUEUE_LEN, messages)
-    }
-
-    /// How many bytes each request reserves for its reply.
-    ///
-    /// # Errors
-    ///
-    /// None that a program could mend.
-    pub fn reply_max(&self) -> Result<u32, Error> {
-        self.get("KBUS_REPLY_MAX", uapi::KBUS_REPLY_MAX)
-            .map(|bytes| bytes as u32)
-    }
-
-    /// Sets how many bytes each request reserves for its reply.
-    ///
-    /// # Errors
-    ///
-    /// None that a program could mend.
-    ///
-    /// ```
-    /// let socket = kbus::Socket::open("@doc-reply-max")?;
-    /// socket.set_reply_max(100_000)?;
-    /// assert_eq!(socket.reply_max()?, 100_000);
-    /// # Ok::<(), kbus::Error>(())
-    /// ```
-    pub fn set_reply_max(&self, bytes: u32) -> Result<(), Error> {
-        self.set(
-            "the bytes reserved for a reply",
-            uapi::KBUS_REPLY_MAX,
-            bytes,
-        )
-    }
-
-    /// Sets how long [`recv`](Socket::recv) waits at most; `None` for ever.
-    ///
-    /// # Errors
-    ///
-    /// None that a program could mend.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let socket = kbus::Socket::open("@doc-read-timeout")?;
-    /// socket.set_read_timeout(Duration::from_millis(1))?;
-    /// assert_eq!(socket.recv().unwrap_err().kind(), kbus::ErrorKind::TimedOut);
-    /// # Ok::<(), kbus::Error>(())
-    /// ```
-    pub fn set_read_timeout(&self, limit: impl Into<Option<Duration>>) -> Result<(), Error> {
-        sys::set_time_limit(self.as_fd(), libc::SO_RCVTIMEO, limit.into())
-            .map_err(|errno| Error::new(Op::Option("the read timeout"), errno))
-    }
-
-    /// Sets how long a send that is [`all_or_wait`](Outgoing::all_or_wait) waits at most; `None` for ever.
-    ///
-    /// # Errors
-    ///
-    /// None that a program could mend.
-    pub fn set_write_timeout(&self, limit: impl Into<Option<Duration>>) -> Result<(), Error> {
-        sys::set_time_limit(self.as_fd(), libc::SO_SNDTIMEO, limit.into())
-            .map_err(|errno| Error::new(Op::Option("the write timeout"), errno))
-    }
-
-    /// Sets whether calls return at once where they would have to wait.
-    ///
-    /// # Errors
-    ///
-    /// None that a program could mend.
-    ///
-    /// ```
-    /// let socket = kbus::Socket::open("@doc-nonblocking")?;
-    /// socket.set_nonblocking(true)?;
-    /// assert_eq!(socket.recv().unwrap_err().kind(), kbus::ErrorKind::WouldBlock);
-    /// # Ok::<(), kbus::Error>(())
-    /// ```
-    pub fn set_nonblocking(&self, on: bool) -> Result<(), Error> {
-        sys::set_nonblocking(self.as_fd(), on)
-            .map_err(|errno| Error::new(Op::Option("O_NONBLOCK"), errno))
-    }
-
-    /// Shuts it down. For reading: its bindings go, requests that it has not read get their status, and what else waits
-    /// can still be received. For writing: what it owes gets its status, and sends fail.
-    ///
-    /// # Errors
-    ///
-    /// None that a program could mend.
-    ///
-    /// ```
-    /// use std::net::Shutdown;
-    ///
-    /// let socket = kbus::Socket::open("@doc-shutdown")?;
-    /// socket.shutdown(Shutdown::Both)?;
-    /// assert_eq!(socket.recv().unwrap_err().kind(), kbus::ErrorKind::ShutDown);
-    /// assert_eq!(socket.announce("$.A", b"").unwrap_err().kind(), kbus::ErrorKind::ShutDown);
-    /// # Ok::<(), kbus::Error>(())
-    /// ```
-    pub fn shutdown(&self, how: Shutdown) -> Result<(), Error> {
-        sys::shutdown(self.as_fd(), how)
-            .map_err(|errno| Error::new(Op::Option("a shutdown"), errno))
-    }
-
-    // The bus.
-
-    /// The state of the bus: owner, members, limits.
-    ///
-    /// # Errors
-    ///
-    /// None that a program could mend.
-    ///
-    /// ```
-    /// let socket = kbus::Socket::open("@doc-bus-info")?;
-    /// let info = socket.bus_info()?;
-    /// assert_eq!((info.members, info.max_message), (1, 65536));
-    /// # Ok::<(), kbus::Error>(())
-    /// ```
-    pub fn bus_info(&self) -> Result<BusInfo, Error> {
-        let mut bytes = [0; bus::INFO_LEN];
-        sys::get_option(
-            self.as_fd(),
-            uapi::SOL_KBUS,
-            uapi::KBUS_BUS_INFO,
-            &mut bytes,
-        )
-        .map_err(|errno| Error::new(Op::Option("KBUS_BUS_INFO"), errno))?;
-        Ok(BusInfo::parse(&bytes))
-    }
-
-    /// Bytes of the largest payload on this bus.
-    ///
-    /// # Errors
-    ///
-    /// None that a program could mend.
-    pub fn max_message(&self) -> Result<u32, Error> {
-        self.get("KBUS_MAX_MSG_SIZE", uapi::KBUS_MAX_MSG_SIZE)
-            .map(|bytes| bytes as u32)
-    }
-
-    /// Sets how large a payload may be: 100 bytes to 16 MiB, 64 KiB by default. For the owner of the bus.
-    ///
-    /// # Errors
-    ///
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) for all others, [`InvalidInput`](ErrorKind::InvalidInput) if it
-    /// is out of range.
-    ///
-    /// ```
-    /// let socket = kbus::Socket::open("@doc-max-message")?;
-    /// socket.set_max_message(16 << 20)?;
-    /// assert_eq!(socket.max_message()?, 16 << 20);
-    /// # Ok::<(), kbus::Error>(())
-    /// ```
-    pub fn set_max_message(&self, bytes: u32) -> Result<(), Error> {
-        self.set(
-            "the largest payload (KBUS_MAX_MSG_SIZE)",
-            uapi::KBUS_MAX_MSG_SIZE,
-            bytes,
-        )
-    }
-
-    /// Sets how many bytes of payload may be on the bus. For the owner of the bus.
-    ///
-    /// # Errors
-    ///
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) for all others, and above `net.kbus.bus_bytes`.
-    ///
-    /// ```
-    /// let socket = kbus::Socket::open("@doc-bus-bytes")?;
-    /// socket.set_bus_bytes(1 << 20)?;
-    /// assert_eq!(socket.bus_info()?.bytes_max, 1 << 20);
-    /// # Ok::<(), kbus::Error>(())
-    /// ```
-    pub fn set_bus_bytes(&self, bytes: u64) -> Result<(), Error> {
-        sys::set_option(
-            self.as_fd(),
-            uapi::SOL_KBUS,
-            uapi::KBUS_BUS_BYTES,
-            &bytes.to_ne_bytes(),
-        )
-        .map_err(|errno| Error::new(Op::Option("KBUS_BUS_BYTES"), errno))
-    }
-
-    /// Sets the permissions of an abstract bus. For its owner.
-    ///
-    /// # Errors
-    ///
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) for all others.
-    ///
-    /// ```
-    /// let socket = kbus::Socket::open("@doc-bus-mode")?;
-    /// socket.set_bus_mode(0o600)?;
-    /// assert_eq!(socket.bus_info()?.mode, 0o600);
-    /// # Ok::<(), kbus::Error>(())
-    /// ```
-    pub fn set_bus_mode(&self, mode: u32) -> Result<(), Error> {
-        self.set("the mode of the bus", uapi::KBUS_BUS_MODE, mode)
-    }
-
-    /// Has the bus tell of repliers that come and go, see [`BindEvent`](crate::BindEvent). For the owner of the bus.
-    ///
-    /// # Errors
-    ///
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) for all others.
-    pub fn set_report_binds(&self, on: bool) -> Result<(), Error> {
-        self.set("KBUS_REPORT_BINDS", uapi::KBUS_REPORT_BINDS, on.into())
-    }
-
-    /// An id: every message of this bus up to it is in its recipients' queues already. See [`Merge`](crate::Merge).
-    ///
-    /// # Errors
-    ///
-    /// None that a program could mend.
-    ///
-    /// ```
-    /// let socket = kbus::Socket::open("@doc-sync")?;
-    /// socket.announce("$.News", b"")?;
-    /// assert!(socket.sync()? >= socket.last_sent()?.unwrap());
-    /// # Ok::<(), kbus::Error>(())
-    /// ```
-    pub fn sync(&self) -> Result<MessageId, Error> {
-        self.get("KBUS_SYNC", uapi::KBUS_SYNC).map(MessageId::new)
     }
 
     // The sockets of its calls.
@@ -1025,8 +719,9 @@ impl AsRawFd for Socket {
     }
 }
 
-/// A socket that somebody else has opened and bound, such as one of systemd's. Which bus it is on is asked of the kernel.
-/// `KBUS_RECV_INFO` is switched on and `KBUS_SEND_FLAGS` set to 0, as this library needs them.
+/// A socket that somebody else has opened and bound, such as one of systemd's. Which bus it is on
+/// is asked of the kernel. `KBUS_RECV_INFO` is switched on and `KBUS_SEND_FLAGS` set to 0, as this
+/// library needs them.
 ///
 /// ```
 /// use std::os::fd::AsFd;
