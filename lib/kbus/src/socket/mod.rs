@@ -366,7 +366,8 @@ impl Socket {
     /// All messages that come, until the socket is shut down for reading.
     ///
     /// ```
-    ///     ///
+    /// use std::net::Shutdown;
+    ///
     /// let socket = kbus::Socket::open("@doc-messages")?;
     /// socket.listen("$.News")?;
     /// socket.announce("$.News", b"one")?;
