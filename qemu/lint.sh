@@ -9,12 +9,12 @@ rust_files() { (cd "$TOP" && find net -name '*.rs' ! -path '*/target/*'); }
 lint_rustfmt() {
 	# shellcheck disable=SC2046
 	in_root rustfmt --edition 2021 --check --config-path "$KERNELSRC/.rustfmt.toml" $(rust_files)
-	in_root cargo fmt --check -p kbus-selftests -p kbus-uapi -p kbus-interleavings
+	in_root cargo fmt --check -p kbus-selftests -p kbus-uapi -p kbus-interleavings -p kbus
 	in_root cargo fmt --check --manifest-path fuzz/Cargo.toml
 }
 
 lint_clippy() {
-	in_root env CARGO_TARGET_DIR="$WORK/target" cargo clippy --locked --workspace --all-targets -- -D warnings
+	in_root env CARGO_TARGET_DIR="$WORK/target" cargo clippy --locked --workspace --all-targets --features kbus/tokio -- -D warnings
 	# To be checked it needs no libFuzzer.
 	in_root env CARGO_TARGET_DIR="$WORK/target" CUSTOM_LIBFUZZER_PATH=/none/libfuzzer.a \
 		cargo clippy --locked --manifest-path fuzz/Cargo.toml -- -D warnings
