@@ -9,8 +9,8 @@ import socket
 import struct
 import threading
 from array import array
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Self, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from kbus import _uapi as k
 from kbus._errors import KbusError, explain, failure
@@ -32,6 +32,7 @@ from kbus._messages import (
 )
 
 Bus: TypeAlias = str | os.PathLike[str]
+_L = TypeVar("_L", bound="Base")
 
 # Room for the ancillary data of a message: name, info (which may grow), via, credentials,
 # a label, the time, and as many descriptors as there may be.
@@ -144,7 +145,7 @@ class Base:
         return self._sock.fileno()
 
     @property
-    def socket(self) -> socket.socket:
+    def sock(self) -> socket.socket:
         """The socket itself, for what is not here. It does not block."""
         return self._sock
 
@@ -155,10 +156,9 @@ class Base:
 
     def detach(self) -> socket.socket:
         """Gives the socket back; this object is closed after it."""
-        sock = self._sock
-        self._sock = socket.socket(fileno=os.dup(sock.fileno()))
+        number = self._sock.detach()
         self._drop()
-        return sock
+        return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM, k.PROTO_KBUS, fileno=number)
 
     def shutdown(self) -> None:
         """Stops receiving and sending: what is owed gets a status, iteration and ``serve`` end.
@@ -429,13 +429,6 @@ class Base:
             try:
                 self._sock.sendmsg([encode(data)], extra, socket.MSG_DONTWAIT, to)
             except OSError as error:
-                sentence = None
-                if error.errno == errno.EMSGSIZE and len(encode(data)) > self.max_msg_size:
-                    sentence = (
-                        f"cannot reply to {name}: the reply is larger than this bus allows"
-                        f" ({self.max_msg_size} bytes, KBUS_MAX_MSG_SIZE): it is still owed"
-                    )
-                    raise KbusError(errno.EMSGSIZE, sentence) from None
                 raise failure("reply to", error, name) from None
 
     def _ignore(self, request: int, name: str) -> None:
@@ -443,6 +436,9 @@ class Base:
 
     def _replier(self, name: str) -> int | None:
         text = _name_bytes(name, "look up the replier for")
+        if b"@" in text or b"#" in text:
+            # Behind these an address goes on.
+            raise failure("look up the replier for", OSError(errno.EBADMSG, ""), name)
         if len(text) > k.NAME_SHORT:
             raise ValueError(
                 f"the replier of a name of more than {k.NAME_SHORT} bytes cannot be looked up"
@@ -452,6 +448,9 @@ class Base:
                 self._sock.connect(name)
                 peer = self._sock.getsockopt(k.SOL_KBUS, k.REPLIER, 8)
             except OSError as error:
+                # "$." alone is a part of an address.
+                if error.errno == errno.EINVAL:
+                    error.errno = errno.EBADMSG
                 raise failure("look up the replier for", error, name) from None
         return k.U64.unpack(peer)[0] or None
 
@@ -527,9 +526,14 @@ class Base:
             fds=Descriptors(fds),
             had_fds=bool(flags & k.F_HAD_FDS or msg_flags & socket.MSG_CTRUNC),
         )
-        if flags & k.F_STATUS:
-            if name == k.LOST_NAME:
-                return Lost(**fields)
+        if name == k.LOST_NAME:
+            return Lost(**fields)
+        if name == k.BIND_EVENT_NAME:
+            peer, is_bind, length = k.EVENT_STRUCT.unpack_from(data)
+            bound = data[k.EVENT_STRUCT.size :][:length].decode("ascii")
+            return BindEvent(peer=peer, is_bind=bool(is_bind), bound=bound, **fields)
+        # What else the bus says of itself has no error.
+        if flags & k.F_STATUS and error:
             return Status(in_reply_to=in_reply_to, cookie=cookie, error=error, **fields)
         if flags & k.F_YOU_REPLY:
             return Request(to=to, _debt=_Debt(self, sender, number, name), **fields)
@@ -539,15 +543,11 @@ class Base:
             return Copy(in_reply_to=in_reply_to, to=to, **fields)
         if flags & k.F_REQUEST:
             return Copy(to=to, **fields)
-        if name == k.BIND_EVENT_NAME:
-            peer, is_bind, length = k.EVENT_STRUCT.unpack_from(data)
-            bound = data[k.EVENT_STRUCT.size :][:length].decode("ascii")
-            return BindEvent(peer=peer, is_bind=bool(is_bind), bound=bound, **fields)
         return Announcement(**fields)
 
     # Calls.
 
-    def _borrow(self) -> Self:
+    def _borrow(self, make: Callable[[socket.socket], _L]) -> _L:
         """A socket of its own for a call.
 
         It has no bindings, so nothing but the reply comes to it: a call takes no message away
@@ -564,11 +564,12 @@ class Base:
             line = self._spare.pop() if self._spare else None
         if line is None:
             address = self._sock.getsockname()
-            line = type(self)(sock=_open(None, address, bus_text(address)))
+            line = make(_open(None, address, bus_text(address)))
         if line._mask != self._mask:
             line._set(k.PASS, k.U32.pack(self._mask))
             line._mask = self._mask
-        return line  # type: ignore[return-value]
+        # All that were given back were made by the same function.
+        return cast(_L, line)
 
     def _give_back(self, line: Base) -> None:
         with self._lock:

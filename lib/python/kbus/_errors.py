@@ -166,8 +166,8 @@ _TABLE: Final[dict[str, dict[int, str]]] = {
         _e.EADDRNOTAVAIL: "the requester has gone",
         _e.ECONNREFUSED: "this socket does not owe it a reply: it has been answered or given up",
         _e.EMSGSIZE: (
-            "the reply is longer than the requester has room for: it is still owed,"
-            " send a shorter one or ignore the request"
+            "it is longer than the requester has room for, or than this bus allows"
+            " (KBUS_MAX_MSG_SIZE): it is still owed, send a shorter one or ignore the request"
         ),
     },
     "ignore": {
@@ -181,9 +181,6 @@ _TABLE: Final[dict[str, dict[int, str]]] = {
         _e.EINVAL: "the value is out of range",
         _e.EOPNOTSUPP: "the mode of a bus at a path is that of its file: use chmod",
         _e.ENOBUFS: "the queue has no room for the events that this begins with",
-    },
-    "look up the replier for": {
-        _e.EBADMSG: _BAD_NAME,
     },
 }
 

@@ -245,8 +245,8 @@ class Socket(Base):
         kbus.NoReplier: cannot request $.Nobody.Home: nobody is replier for it
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        line = self._borrow()
-        settled = False
+        line = self._borrow(lambda sock: Socket(sock=sock))
+        pending = False
         try:
             number = line.request(
                 name,
@@ -260,10 +260,11 @@ class Socket(Base):
                 reply_max=reply_max or self.reply_max,
                 timeout=timeout,
             )
+            pending = True
             while True:
                 message = line._receive_now()
                 if message is not None:
-                    settled = True
+                    pending = False
                     reply = self._answer(message, number, name)
                     if reply is not None:
                         return reply
@@ -271,10 +272,10 @@ class Socket(Base):
                     raise late("get a reply to", name, timeout)
         finally:
             # A request without an answer goes with its socket.
-            if settled:
-                self._give_back(line)
-            else:
+            if pending:
                 line.close()
+            else:
+                self._give_back(line)
 
     # Receiving.
 

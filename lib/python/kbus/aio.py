@@ -245,8 +245,8 @@ class Socket(Base):
         reply_max: int = 0,
     ) -> Reply:
         """As :meth:`kbus.Socket.call`. Calls of several tasks go on at the same time."""
-        line = self._borrow()
-        settled = False
+        line = self._borrow(lambda sock: Socket(sock=sock))
+        pending = False
         try:
             async with asyncio.timeout(timeout):
                 number = await line.request(
@@ -260,9 +260,10 @@ class Socket(Base):
                     user=user,
                     reply_max=reply_max or self.reply_max,
                 )
+                pending = True
                 while True:
                     message = await line.receive()
-                    settled = True
+                    pending = False
                     reply = self._answer(message, number, name)
                     if reply is not None:
                         return reply
@@ -270,10 +271,10 @@ class Socket(Base):
             raise late("get a reply to", name, timeout) from None
         finally:
             # A request without an answer goes with its socket.
-            if settled:
-                self._give_back(line)
-            else:
+            if pending:
                 await line.close()
+            else:
+                self._give_back(line)
 
     # Receiving.
 

@@ -1,0 +1,689 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The blocking socket. Each test names the rule that it checks."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+
+import kbus
+from support import LIMIT, BusCase, child, fresh, outcome
+
+LONG = "$." + ".".join(["Long"] * 180)
+LONGEST = "$." + "a" * 998
+
+
+class Announcements(BusCase):
+    def test_reaches_those_who_listen_to_name_or_wildcard(self) -> None:
+        exact, star, percent, sender = (self.join() for _ in range(4))
+        exact.listen("$.A.B")
+        star.listen("$.*")
+        percent.listen("$.%")
+        sender.announce("$.A.B", b"one")
+        sender.announce("$.A", b"two")
+        for listener, want in ((exact, [b"one"]), (star, [b"one", b"two"]), (percent, [b"two"])):
+            got = [self.next(listener) for _ in want]
+            self.assertEqual([message.data for message in got], want)
+            self.assertEqual(listener.unread, 0)
+            self.assertTrue(all(message.sender == sender.peer_id for message in got))
+            self.assertTrue(all(type(message) is kbus.Announcement for message in got))
+
+    def test_unlisten_removes_what_only_that_binding_let_in(self) -> None:
+        bus = self.join()
+        bus.listen("$.A")
+        bus.announce("$.A")
+        bus.unlisten("$.A")
+        self.assertEqual((bus.unread, bus.next_len), (0, None))
+        with self.fails(errno.EINVAL, "$.A", "no such binding"):
+            bus.unlisten("$.A")
+
+    def test_once_is_one_copy(self) -> None:
+        bus = self.join()
+        bus.listen("$.A")
+        bus.listen("$.*")
+        bus.announce("$.A")
+        self.assertEqual(bus.unread, 2)
+        bus.once = True
+        bus.announce("$.A")
+        self.assertEqual(bus.unread, 3)
+
+    def test_urgent_comes_first(self) -> None:
+        bus = self.join()
+        bus.listen("$.*")
+        for number in range(3):
+            bus.announce("$.A", str(number))
+        bus.announce("$.A", "first", urgent=True)
+        got = [self.next(bus) for _ in range(4)]
+        self.assertEqual([message.text for message in got], ["first", "0", "1", "2"])
+        self.assertEqual([message.urgent for message in got], [True, False, False, False])
+
+    def test_longer_urgent_one_does_not_cut_or_lose_anything(self) -> None:
+        bus = self.join()
+        bus.listen("$.*")
+        bus.announce("$.A", b"short")
+        bus.announce("$.A", bytes(60000), urgent=True)
+        self.assertEqual([len(self.next(bus).data) for _ in range(2)], [60000, 5])
+
+    def test_all_or_fail_is_ebusy_and_nobody_gets_it(self) -> None:
+        full, other = self.join(), self.join()
+        full.queue_len = 1
+        full.listen("$.A")
+        other.listen("$.A")
+        other.announce("$.A")
+        with self.fails(errno.EBUSY, "announce $.A", "queue", "full"):
+            other.announce("$.A", all_or_fail=True)
+        self.assertEqual((full.unread, other.unread), (1, 1))
+
+    def test_all_or_wait_ends_with_the_time_or_with_room(self) -> None:
+        full = self.join()
+        sender = self.join()
+        full.queue_len = 1
+        full.listen("$.A")
+        sender.announce("$.A", "1")
+        with self.assertRaisesRegex(TimeoutError, r"cannot announce \$.A: the 0 seconds are over"):
+            sender.announce("$.A", "2", all_or_wait=True, timeout=0)
+        thread = threading.Thread(
+            target=lambda: sender.announce("$.A", "3", all_or_wait=True, timeout=LIMIT)
+        )
+        thread.start()
+        self.assertEqual([self.next(full).text for _ in range(2)], ["1", "3"])
+        thread.join()
+
+    def test_what_is_missed_is_counted_and_told(self) -> None:
+        bus = self.join()
+        bus.queue_len = 1
+        bus.listen("$.A")
+        for _ in range(4):
+            bus.announce("$.A")
+        self.assertEqual(self.next(bus).lost, 0)
+        bus.announce("$.A")
+        self.assertEqual((self.next(bus).lost, bus.lost), (3, 3))
+        bus.report_lost = True
+        bus.announce("$.A")
+        bus.announce("$.A")
+        self.next(bus)
+        told = self.next(bus)
+        self.assertIsInstance(told, kbus.Lost)
+        self.assertEqual((told.name, told.lost), ("$.KBUS.Lost", 1))
+
+    def test_user_bits_via_and_time_go_through(self) -> None:
+        bus = self.join()
+        bus.pass_time = True
+        bus.listen("$.A")
+        via = kbus.Via(1, 2, 3, 1 << 63)
+        bus.announce("$.A", user=0xBEEF, via=via)
+        message = self.next(bus)
+        self.assertEqual((message.user, message.via), (0xBEEF, via))
+        assert message.time_ns is not None
+        self.assertLess(abs(message.time_ns), 1 << 63)
+        with self.assertRaises(ValueError):
+            bus.announce("$.A", user=1 << 16)
+
+    def test_payload_of_a_mebibyte_where_the_owner_allows(self) -> None:
+        bus = self.join()
+        bus.listen("$.A")
+        data = os.urandom(1 << 20)
+        with self.fails(errno.EMSGSIZE, "larger than this bus allows"):
+            bus.announce("$.A", data)
+        bus.max_msg_size = 1 << 20
+        bus.announce("$.A", data)
+        self.assertEqual(bus.next_len, 1 << 20)
+        # Allowed when it was sent: it is received whole.
+        bus.max_msg_size = 100
+        self.assertEqual(self.next(bus).data, data)
+
+    def test_text_is_utf8(self) -> None:
+        bus = self.join()
+        bus.listen("$.A")
+        bus.announce("$.A", "21 °C")
+        bus.announce("$.A", memoryview(b"\xff"))
+        self.assertEqual([self.next(bus).text for _ in range(2)], ["21 °C", "\ufffd"])
+
+
+class Requests(BusCase):
+    def pair(self, name: str = "$.Echo") -> tuple[kbus.Socket, kbus.Socket]:
+        server, client = self.join(), self.join()
+        server.become_replier(name)
+        return server, client
+
+    def test_request_and_reply(self) -> None:
+        server, client = self.pair()
+        number = client.request("$.Echo", "hello", cookie=7)
+        request = self.request(server)
+        self.assertEqual((request.id, request.sender), (number, client.peer_id))
+        self.assertFalse(request.answered)
+        request.reply(request.data + b"!")
+        self.assertTrue(request.answered)
+        reply = self.reply(client)
+        self.assertEqual((reply.text, reply.in_reply_to, reply.cookie), ("hello!", number, 7))
+        self.assertEqual((reply.sender, reply.name), (server.peer_id, "$.Echo"))
+        with self.fails(errno.ECONNREFUSED, "reply to $.Echo", "answered or given up"):
+            request.reply()
+
+    def test_request_dropped_is_ignored(self) -> None:
+        server, client = self.pair()
+        for drop in range(3):
+            client.request("$.Echo")
+            if drop == 0:
+                with self.request(server):
+                    pass
+            elif drop == 1:
+                self.request(server).ignore()
+            else:
+                with warnings.catch_warnings(record=True) as told:
+                    warnings.simplefilter("always")
+                    self.request(server)
+                    gc.collect()
+                self.assertIs(told[0].category, ResourceWarning)
+            status = self.status(client)
+            self.assertIsInstance(status.exception(), kbus.Ignored)
+            self.assertEqual(server.unreplied, 0)
+
+    def test_statuses_are_exceptions_of_a_call(self) -> None:
+        def closes(server: kbus.Socket) -> None:
+            server.close()
+
+        def gives_up(server: kbus.Socket) -> None:
+            self.request(server).ignore()
+
+        def unbinds(server: kbus.Socket) -> None:
+            server.stop_replying("$.Echo")
+
+        for act, kind, number, words in (
+            (closes, kbus.GoneAway, errno.ECONNRESET, "closed or died"),
+            (gives_up, kbus.Ignored, errno.ECANCELED, "gave it up"),
+            (unbinds, kbus.Unbound, errno.ECONNABORTED, "stopped replying"),
+        ):
+            server = self.join()
+            server.become_replier("$.Echo")
+            caught: list[kbus.StatusError] = []
+
+            def call() -> None:
+                try:
+                    self.join().call("$.Echo", timeout=LIMIT)
+                except kbus.StatusError as error:
+                    caught.append(error)
+
+            thread = threading.Thread(target=call)
+            thread.start()
+            server._wait(1, None)
+            peer = server.peer_id
+            act(server)
+            thread.join()
+            server.close()
+            self.assertIs(type(caught[0]), kind)
+            self.assertEqual((caught[0].errno, caught[0].peer), (number, peer))
+            self.assertIn(words, str(caught[0]))
+            self.assertTrue(str(caught[0]).startswith("no reply to $.Echo: "))
+
+    def test_replier_that_is_killed_is_gone_away_or_ignored(self) -> None:
+        for read, kind in ((False, kbus.GoneAway), (True, kbus.Ignored)):
+            gate = os.pipe()
+
+            def serve() -> None:
+                server = kbus.Socket(self.bus)
+                server.become_replier("$.Echo")
+                if not read:
+                    os.write(gate[1], b"x")
+                    signal.pause()
+                held = server.receive()
+                os.write(gate[1], b"x")
+                signal.pause()
+                del held
+
+            client = self.join()
+            pid = child(serve)
+            if not read:
+                os.read(gate[0], 1)
+            number = self.ask(client, "$.Echo")
+            if read:
+                os.read(gate[0], 1)
+            os.kill(pid, signal.SIGKILL)
+            outcome(pid)
+            status = self.status(client)
+            self.assertEqual(status.in_reply_to, number)
+            self.assertIsInstance(status.exception(), kind)
+
+    def ask(self, client: kbus.Socket, name: str) -> int:
+        """A request as soon as there is a replier."""
+        while client.replier(name) is None:
+            os.sched_yield()
+        return client.request(name)
+
+    def test_nobody_is_replier(self) -> None:
+        with self.assertRaises(kbus.NoReplier) as caught:
+            self.join().call("$.Nobody")
+        self.assertEqual(caught.exception.errno, errno.EADDRNOTAVAIL)
+        self.assertEqual(str(caught.exception), "cannot request $.Nobody: nobody is replier for it")
+        self.assertIsNone(self.join().replier("$.Nobody"))
+
+    def test_call_that_takes_too_long_leaves_nothing_behind(self) -> None:
+        server, client = self.pair()
+        with self.assertRaisesRegex(TimeoutError, r"cannot get a reply to \$.Echo: the 0.05"):
+            client.call("$.Echo", timeout=0.05)
+        request = self.request(server)
+        with self.fails(errno.EADDRNOTAVAIL, "requester has gone"):
+            request.reply("late")
+        self.assertTrue(request.answered)
+        thread = threading.Thread(target=lambda: server.serve(lambda _: "new", count=1))
+        thread.start()
+        self.assertEqual(client.call("$.Echo", timeout=LIMIT).text, "new")
+        thread.join()
+        self.assertEqual(client.unread, 0)
+
+    def test_call_takes_no_message_away(self) -> None:
+        server, client = self.pair()
+        client.listen("$.News")
+        client.announce("$.News", "before")
+        thread = threading.Thread(target=lambda: server.serve(lambda request: request.data, count=2))
+        thread.start()
+        self.assertEqual(client.call("$.Echo", "1", timeout=LIMIT).text, "1")
+        self.assertEqual(client.unread, 1)
+        client.announce("$.News", "between")
+        self.assertEqual(client.call("$.Echo", "2", timeout=LIMIT).text, "2")
+        thread.join()
+        self.assertEqual([self.next(client).text for _ in range(2)], ["before", "between"])
+
+    def test_calls_of_several_threads_do_not_mix(self) -> None:
+        server, client = self.pair()
+        serving = threading.Thread(target=lambda: server.serve(lambda request: request.data))
+        serving.start()
+        wrong: list[str] = []
+
+        def calls(name: str) -> None:
+            for number in range(20):
+                text = f"{name}{number}"
+                if client.call("$.Echo", text, timeout=LIMIT).text != text:
+                    wrong.append(text)
+
+        threads = [threading.Thread(target=calls, args=(name,)) for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        server.shutdown()
+        serving.join()
+        self.assertEqual(wrong, [])
+
+    def test_child_after_fork_calls_through_sockets_of_its_own(self) -> None:
+        server, client = self.pair()
+        serving = threading.Thread(target=lambda: server.serve(lambda request: request.data))
+        serving.start()
+        client.call("$.Echo", timeout=LIMIT)
+        pid = child(lambda: self.assertEqual(client.call("$.Echo", "c", timeout=LIMIT).text, "c"))
+        self.assertEqual(outcome(pid), 0)
+        self.assertEqual(client.call("$.Echo", "p", timeout=LIMIT).text, "p")
+        server.shutdown()
+        serving.join()
+
+    def test_reply_too_long_is_still_owed(self) -> None:
+        server, client = self.pair()
+        client.request("$.Echo", reply_max=10)
+        # What waits in the requester's queue leaves no room for more than was reserved.
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.listen("$.Fill")
+        server.announce("$.Fill", bytes(8192))
+        request = self.request(server)
+        with self.fails(errno.EMSGSIZE, "reply to $.Echo", "still owed"):
+            request.reply(bytes(100))
+        self.assertFalse(request.answered)
+        request.reply(bytes(10))
+        self.assertEqual(len(self.next(client).data), 8192)
+        self.assertEqual(self.reply(client).data, bytes(10))
+
+    def test_stateful_request_after_a_restart_is_epipe(self) -> None:
+        server, client = self.pair()
+        client.request("$.Echo")
+        self.request(server).reply()
+        peer = self.reply(client).sender
+        client.request("$.Echo", to=peer)
+        request = self.request(server)
+        self.assertEqual(request.to, peer)
+        request.reply()
+        server.close()
+        again = self.join()
+        again.become_replier("$.Echo")
+        with self.fails(errno.EPIPE, "request $.Echo", "another socket"):
+            client.request("$.Echo", to=peer)
+        with self.fails(errno.EPIPE):
+            client.call("$.Echo", to=peer)
+        self.assertEqual(again.unread, 0)
+
+    def test_listeners_get_copies(self) -> None:
+        server, client = self.pair()
+        listener = self.join()
+        listener.listen("$.*")
+        number = client.request("$.Echo", "q")
+        self.request(server).reply("a")
+        asked, told = self.next(listener), self.next(listener)
+        assert isinstance(asked, kbus.Copy) and isinstance(told, kbus.Copy)
+        self.assertEqual((asked.id, asked.text, asked.in_reply_to), (number, "q", 0))
+        self.assertEqual((told.in_reply_to, told.text, told.to), (number, "a", client.peer_id))
+
+    def test_second_replier_is_eexist(self) -> None:
+        server, client = self.pair()
+        with self.fails(errno.EEXIST, "become replier for $.Echo", "replier already"):
+            client.become_replier("$.Echo")
+        self.assertEqual(client.replier("$.Echo"), server.peer_id)
+        server.stop_replying("$.Echo")
+        client.become_replier("$.Echo")
+
+    def test_serve_tells_the_requester_of_each_outcome(self) -> None:
+        server, client = self.pair()
+
+        def handler(request: kbus.Request) -> str | None:
+            if request.text == "raise":
+                raise RuntimeError("as it should")
+            if request.text == "none":
+                return None
+            if request.text == "self":
+                request.reply("done")
+                return None
+            return "returned"
+
+        others: list[kbus.Message] = []
+        server.listen("$.News")
+        thread = threading.Thread(
+            target=lambda: server.serve(handler, others=others.append), daemon=True
+        )
+        thread.start()
+        client.announce("$.News")
+        with self.assertLogs("kbus", "ERROR"):
+            with self.assertRaises(kbus.Ignored):
+                client.call("$.Echo", "raise", timeout=LIMIT)
+        with self.assertRaises(kbus.Ignored):
+            client.call("$.Echo", "none", timeout=LIMIT)
+        self.assertEqual(client.call("$.Echo", "self", timeout=LIMIT).text, "done")
+        self.assertEqual(client.call("$.Echo", "", timeout=LIMIT).text, "returned")
+        server.shutdown()
+        thread.join()
+        self.assertEqual([message.name for message in others], ["$.News"])
+        with self.assertRaises(kbus.Closed):
+            server.receive()
+
+    def test_bind_events(self) -> None:
+        watcher = self.join()
+        watcher.listen("$.KBUS.ReplierBindEvent")
+        watcher.report_binds = True
+        server = self.join()
+        server.become_replier("$.Echo")
+        server.close()
+        for is_bind in (True, False):
+            event = self.next(watcher)
+            assert isinstance(event, kbus.BindEvent)
+            self.assertEqual((event.is_bind, event.bound), (is_bind, "$.Echo"))
+            self.assertEqual(event.peer, server.peer_id)
+
+
+class Passed(BusCase):
+    def test_long_names_both_ways(self) -> None:
+        for name in (LONG, LONGEST, "$." + "b" * 71, "$." + "b" * 72):
+            server, client = self.join(fresh()), None
+            server.become_replier(name)
+            server.listen(name)
+            client = self.join(server.bus)
+            client.announce(name, "said")
+            self.assertEqual(self.next(server).name, name)
+            number = client.request(name, to=server.peer_id)
+            request = self.request(server)
+            self.assertEqual((request.name, request.to), (name, server.peer_id))
+            request.reply("r")
+            reply = self.reply(client)
+            self.assertEqual((reply.name, reply.in_reply_to), (name, number))
+
+    def test_descriptors_both_ways(self) -> None:
+        server, client = self.join(), self.join()
+        server.become_replier("$.File")
+        server.pass_fds = client.pass_fds = True
+        with tempfile.TemporaryFile() as there, tempfile.TemporaryFile() as back:
+            there.write(b"there")
+            there.flush()
+            back.write(b"back")
+            back.flush()
+            client.request("$.File", fds=[there.fileno()])
+            request = self.request(server)
+            self.assertEqual(os.pread(request.fds[0], 10, 0), b"there")
+            self.assertFalse(os.get_inheritable(request.fds[0]))
+            request.reply(fds=[back.fileno(), there.fileno()])
+            reply = self.reply(client)
+            self.assertEqual([os.pread(fd, 10, 0) for fd in reply.fds], [b"back", b"there"])
+            mine, closed = reply.fds.take(), reply.fds[0]
+            reply.fds.close()
+            with self.assertRaises(OSError):
+                os.fstat(closed)
+            os.close(mine)
+
+    def test_copy_without_descriptors_says_so(self) -> None:
+        bus = self.join()
+        bus.listen("$.A")
+        bus.announce("$.A", fds=[0])
+        message = self.next(bus)
+        self.assertEqual((list(message.fds), message.had_fds), ([], True))
+
+    def test_sockets_cannot_be_passed(self) -> None:
+        bus = self.join()
+        with self.fails(errno.EOPNOTSUPP, "cannot be passed"):
+            bus.announce("$.A", fds=[bus.fileno()])
+
+    def test_call_passes_descriptors(self) -> None:
+        server, client = self.join(), self.join()
+        server.become_replier("$.File")
+        client.pass_fds = client.pass_credentials = True
+        with open("/dev/null") as file:
+
+            def handler(request: kbus.Request) -> None:
+                request.reply("here", fds=[file.fileno()])
+
+            thread = threading.Thread(target=lambda: server.serve(handler, count=1))
+            thread.start()
+            reply = client.call("$.File", timeout=LIMIT)
+            thread.join()
+        self.assertEqual((len(reply.fds), reply.text), (1, "here"))
+        assert reply.credentials is not None
+        self.assertEqual(reply.credentials.pid, os.getpid())
+
+    def test_credentials_are_those_of_the_sender(self) -> None:
+        bus = self.join()
+        bus.pass_credentials = True
+        bus.listen("$.Who")
+
+        def says() -> None:
+            os.setresgid(1234, 1234, 1234)
+            os.setresuid(4321, 4321, 4321)
+            kbus.Socket(self.bus).announce("$.Who")
+
+        pid = child(says)
+        self.assertEqual(outcome(pid), 0)
+        self.assertEqual(self.next(bus).credentials, kbus.Credentials(pid, 4321, 1234))
+
+
+class Refused(BusCase):
+    def test_malformed_names_are_told_in_a_sentence(self) -> None:
+        bus = self.join()
+        for name in ("", "$", "$.", "A", "$.A.", "$..A", "$.A-B", "$.A@1", "$.A#1", "$.A\0B", "$.Ä"):
+            for act in (bus.listen, bus.become_replier, bus.announce, bus.request, bus.replier):
+                with self.fails(errno.EBADMSG, "the name is malformed", "letters and digits"):
+                    act(name)
+        for name in ("$.*", "$.A.%"):
+            with self.fails(errno.EBADMSG, "announce", "no wildcard"):
+                bus.announce(name)
+        with self.fails(errno.ENAMETOOLONG, "1000"):
+            bus.announce("$." + "a" * 999)
+        self.assertEqual(bus.bus_info.bindings, 0)
+
+    def test_names_of_the_bus_are_its_own(self) -> None:
+        with self.fails(errno.EPERM, "belong to the bus"):
+            self.join().announce("$.KBUS.Mine")
+
+    def test_no_permission(self) -> None:
+        with kbus.Socket(self.bus, mode=0o600) as bus:
+            self.assertEqual(bus.bus_mode, 0o600)
+
+            def joins() -> None:
+                os.setresuid(4321, 4321, 4321)
+                with self.fails(errno.EACCES, f"join the bus {self.bus}", "may not write"):
+                    kbus.Socket(self.bus)
+
+            self.assertEqual(outcome(child(joins)), 0)
+
+    def test_only_the_owner_sets_the_bus_up(self) -> None:
+        self.join()
+
+        def sets() -> None:
+            os.setresuid(4321, 4321, 4321)
+            bus = kbus.Socket(self.bus)
+            with self.fails(errno.EPERM, "set max_msg_size", "only the owner"):
+                bus.max_msg_size = 1000
+
+        self.assertEqual(outcome(child(sets)), 0)
+
+    def test_refused_program_is_told_both_causes(self) -> None:
+        program = f"""if True:
+            import kbus
+            try:
+                kbus.Socket({self.bus!r})
+            except kbus.KbusError as error:
+                print(error.errno, error)
+        """
+        # What a sandbox sets before it starts a program.
+        command = ["setpriv", "--nnp", sys.executable, "-c", program]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        self.assertTrue(told.startswith(f"{errno.EPROTONOSUPPORT} cannot open a socket: "), told)
+        self.assertIn("modprobe kbus", told)
+        self.assertIn("net.kbus.literal", told)
+
+    def test_what_is_no_bus(self) -> None:
+        for bus in ("kbus-0", "@", ""):
+            with self.assertRaisesRegex(ValueError, "is no bus: write"):
+                kbus.Socket(bus or "\0")
+        with self.fails(errno.ENAMETOOLONG, "107"):
+            kbus.Socket("@" + "x" * 108)
+        with self.fails(errno.ENOENT, "join the bus /none/bus"):
+            kbus.Socket("/none/bus")
+        with tempfile.NamedTemporaryFile() as file:
+            with self.fails(errno.ECONNREFUSED, "no socket"):
+                kbus.Socket(file.name)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            with self.assertRaisesRegex(ValueError, "0x6b62"):
+                kbus.Socket(sock=other)
+
+    def test_queue_len_above_the_most(self) -> None:
+        bus = self.join()
+        with self.fails(errno.EPERM):
+            bus.queue_len = 1 << 20
+        with self.fails(errno.EINVAL, "out of range"):
+            bus.queue_len = 0
+
+    def test_no_room_for_the_reply(self) -> None:
+        server, client = self.join(), self.join()
+        server.become_replier("$.Echo")
+        client.queue_len = 1
+        client.request("$.Echo")
+        with self.fails(errno.ENOBUFS, "reserved"):
+            client.request("$.Echo")
+
+
+class Joining(BusCase):
+    def test_a_path_is_a_bus(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = folder + "/bus"
+            one, two = self.join(path), self.join(path)
+            self.assertEqual(one.bus, path)
+            two.listen("$.A")
+            one.announce("$.A")
+            self.assertEqual(self.next(two).sender, one.peer_id)
+            two.become_replier("$.Echo")
+            thread = threading.Thread(target=lambda: two.serve(lambda _: "path", count=1))
+            thread.start()
+            self.assertEqual(one.call("$.Echo", timeout=LIMIT).text, "path")
+            thread.join()
+
+    def test_bus_of_the_environment(self) -> None:
+        os.environ["KBUS_BUS"] = self.bus
+        self.addCleanup(os.environ.pop, "KBUS_BUS")
+        with kbus.Socket() as bus:
+            self.assertEqual(bus.bus, self.bus)
+        del os.environ["KBUS_BUS"]
+        with kbus.Socket() as bus:
+            self.assertEqual(bus.bus, "@kbus-0")
+        os.environ["KBUS_BUS"] = self.bus
+
+    def test_socket_of_ones_own(self) -> None:
+        raw = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM, 0x6B62)
+        with kbus.Socket(self.bus, sock=raw) as bus:
+            self.assertEqual((bus.fileno(), bus.bus), (raw.fileno(), self.bus))
+            number = bus.fileno()
+            back = bus.detach()
+        with back:
+            self.assertEqual(back.fileno(), number)
+            self.assertEqual(kbus.Socket(sock=back).bus, self.bus)
+
+    def test_closed_socket_says_so(self) -> None:
+        bus = self.join()
+        bus.close()
+        bus.close()
+        for timeout in (None, 1.0):
+            with self.assertRaises(kbus.Closed):
+                bus.receive(timeout)
+        with self.fails(errno.EBADF, "closed"):
+            bus.announce("$.A")
+        self.assertIn("closed", repr(bus))
+
+    def test_receive_in_no_time(self) -> None:
+        with self.assertRaisesRegex(TimeoutError, "cannot receive: the 0 seconds are over"):
+            self.join().receive(timeout=0)
+
+    def test_iteration_ends_with_shutdown(self) -> None:
+        bus = self.join()
+        bus.listen("$.A")
+        bus.announce("$.A", "1")
+        names = []
+        for message in bus:
+            names.append(message.text)
+            bus.shutdown()
+        self.assertEqual(names, ["1"])
+
+
+class Merging(BusCase):
+    def test_three_buses_in_one_order(self) -> None:
+        buses = [self.join(fresh()) for _ in range(3)]
+        for bus in buses:
+            bus.listen("$.*")
+            bus.queue_len = 1000
+        merge = kbus.Merge(*buses)
+
+        def speaks() -> None:
+            senders = [kbus.Socket(bus.bus) for bus in buses]
+            for number in range(300):
+                senders[(number * number + number // 7) % 3].announce("$.N", str(number))
+
+        pid = child(speaks)
+        got = [merge.receive(timeout=LIMIT)[1] for _ in range(300)]
+        self.assertEqual([int(message.text) for message in got], list(range(300)))
+        self.assertEqual(outcome(pid), 0)
+        ids = [message.id for message in got]
+        self.assertEqual(ids, sorted(ids))
+
+    def test_urgent_is_delivered_when_it_is_met(self) -> None:
+        one, two = self.join(fresh()), self.join(fresh())
+        one.listen("$.*")
+        two.listen("$.*")
+        merge = kbus.Merge(one, two)
+        two.announce("$.A", "1")
+        one.announce("$.A", "2")
+        one.announce("$.A", "now", urgent=True)
+        self.assertEqual([merge.receive(LIMIT)[1].text for _ in range(3)], ["now", "1", "2"])
+        with self.assertRaises(TimeoutError):
+            merge.receive(timeout=0)
+        one.announce("$.A", "3")
+        one.shutdown()
+        two.shutdown()
+        self.assertEqual([(bus, message.text) for bus, message in merge], [(one, "3")])
