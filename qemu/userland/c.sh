@@ -22,3 +22,4 @@ for example in listener replier requester; do
 done
 gcc-14 -Wall -Wextra -Werror -std=c11 -O2 -static -pthread -Ilib/c -Iuapi -o "$out/c.test" lib/c/tests/test.c \
 	"$build/libkbus.a"
+gcc-14 -Wall -Wextra -Werror -std=c11 -O2 -static -Ilib/c -Iuapi -o "$out/peer-c" lib/c/tests/peer.c "$build/libkbus.a"

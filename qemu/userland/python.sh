@@ -15,4 +15,8 @@ cat >"$out/python.test" <<-END
 	#!/bin/sh
 	PYTHONPATH=/userland/python exec python3 /userland/python/tests/run.py
 END
-chmod +x "$out/python.test"
+cat >"$out/peer-python" <<-END
+	#!/bin/sh
+	PYTHONPATH=/userland/python exec python3 /userland/python/tests/peer.py "\$@"
+END
+chmod +x "$out/python.test" "$out/peer-python"
