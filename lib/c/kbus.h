@@ -226,8 +226,8 @@ int kbus_request(int fd, const char *name, const void *data, size_t len,
  *
  * Return: 0, or -1 with errno: ETIMEDOUT; for a status, which @msg is then:
  * ECONNRESET (the replier has gone), ECANCELED (it ignored the request),
- * ECONNABORTED (it stopped being replier); those of kbus_request() and of
- * kbus_open().
+ * ECONNABORTED (it stopped being replier); EINTR; those of kbus_request() and
+ * of kbus_open().
  */
 int kbus_call(int fd, const char *name, const void *data, size_t len,
 	      const struct kbus_opts *opts, struct kbus_msg *msg, int timeout);

@@ -8,6 +8,7 @@ out=$1 target=$2
 mkdir -p "$out/python" "$target"
 cp -r lib/python/kbus "$out/python/"
 cp -r lib/python/tests "$out/python/tests"
+cp lib/python/README.md "$out/python/"
 find "$out/python" -name __pycache__ -prune -exec rm -r {} +
 (cd lib/python && MYPYPATH=tests mypy --strict --cache-dir "$target/mypy" --no-error-summary kbus tests)
 python3 -m compileall -q --invalidation-mode unchecked-hash -s "$out" -p /userland "$out/python"

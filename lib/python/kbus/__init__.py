@@ -18,7 +18,7 @@ be none.
 :class:`Socket` blocks; :class:`kbus.aio.Socket` is the same for asyncio.
 """
 
-from kbus._base import BusInfo
+from kbus._bus import BusInfo
 from kbus._errors import (
     Closed,
     GoneAway,
@@ -69,3 +69,8 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# Tracebacks name them as users do.
+for _error in (KbusError, NoReplier, Closed, StatusError, GoneAway, Ignored, Unbound):
+    _error.__module__ = __name__
+del _error

@@ -10,9 +10,10 @@ import struct
 import threading
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from kbus import _uapi as k
+from kbus._bus import Bus, BusInfo, bus_address, bus_text, open_bus
 from kbus._errors import KbusError, explain, failure
 from kbus._messages import (
     Announcement,
@@ -31,7 +32,6 @@ from kbus._messages import (
     encode,
 )
 
-Bus: TypeAlias = str | os.PathLike[str]
 _L = TypeVar("_L", bound="Base")
 
 # Room for the ancillary data of a message: name, info (which may grow), via, credentials,
@@ -42,62 +42,6 @@ _ANCILLARY = sum(
 )
 # Sockets for calls that are kept for the next ones.
 _SPARE = 8
-
-
-class BusInfo(NamedTuple):
-    """The state of a bus; ids of messages compare between buses of the same ``domain``.
-
-    ``bytes`` of payload are alive on it, of at most ``bytes_max``. ``uid`` and ``gid`` own it,
-    ``mode`` says who may join. It has ``members`` sockets and ``bindings``, and payloads of at
-    most ``max_msg`` bytes.
-    """
-
-    domain: int
-    bytes: int
-    bytes_max: int
-    uid: int
-    gid: int
-    mode: int
-    members: int
-    bindings: int
-    max_msg: int
-
-
-def bus_address(bus: Bus | None) -> bytes | str:
-    """The address to bind to for ``"@kbus-0"`` or a path, which has a slash in it."""
-    text = os.fspath(bus) if bus is not None else os.environ.get("KBUS_BUS") or "@kbus-0"
-    if text.startswith("@") and len(text) > 1:
-        return b"\0" + text[1:].encode()
-    if "/" in text and "\0" not in text:
-        return text
-    raise ValueError(
-        f'"{text}" is no bus: write an abstract one as @NAME, and one at a path with a slash'
-    )
-
-
-def bus_text(address: bytes | str) -> str:
-    """A bus as people write it, for an address that ``getsockname()`` gave."""
-    if isinstance(address, bytes):
-        return "@" + address[1:].decode(errors="backslashreplace") if address else ""
-    return address
-
-
-def _open(operation_mode: int | None, address: bytes | str, text: str) -> socket.socket:
-    try:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM, k.PROTO_KBUS)
-    except OSError as error:
-        raise failure("open a socket", error) from None
-    try:
-        if operation_mode is not None:
-            sock.setsockopt(k.SOL_KBUS, k.BUS_MODE, k.U32.pack(operation_mode))
-        sock.bind(address)
-    except OSError as error:
-        sock.close()
-        # An address that is too long has no errno: socket refuses it itself.
-        if error.errno is None:
-            error.errno = errno.ENAMETOOLONG
-        raise failure("join the bus", error, text) from None
-    return sock
 
 
 class Base:
@@ -117,7 +61,7 @@ class Base:
         self._reading = threading.Lock()
         if sock is None:
             address = bus_address(bus)
-            sock = _open(mode, address, bus_text(address))
+            sock = open_bus(mode, address, bus_text(address))
         else:
             if sock.family != socket.AF_UNIX or sock.proto != k.PROTO_KBUS:
                 raise ValueError(
@@ -564,7 +508,7 @@ class Base:
             line = self._spare.pop() if self._spare else None
         if line is None:
             address = self._sock.getsockname()
-            line = make(_open(None, address, bus_text(address)))
+            line = make(open_bus(None, address, bus_text(address)))
         if line._mask != self._mask:
             line._set(k.PASS, k.U32.pack(self._mask))
             line._mask = self._mask

@@ -177,7 +177,9 @@ _TABLE: Final[dict[str, dict[int, str]]] = {
         _e.ESHUTDOWN: "the socket was shut down, and nothing waits in it any more",
     },
     "set": {
-        _e.EPERM: "only the owner of the bus may do so, or the value is above what the system allows",
+        _e.EPERM: (
+            "only the owner of the bus may do so, or the value is above what the system allows"
+        ),
         _e.EINVAL: "the value is out of range",
         _e.EOPNOTSUPP: "the mode of a bus at a path is that of its file: use chmod",
         _e.ENOBUFS: "the queue has no room for the events that this begins with",

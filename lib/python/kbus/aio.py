@@ -26,7 +26,8 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from kbus import _uapi as k
-from kbus._base import Base, Bus, late
+from kbus._base import Base, late
+from kbus._bus import Bus
 from kbus._errors import Closed, KbusError, explain
 from kbus._messages import Data, Message, Reply, Request, Via, _flags
 from kbus._socket import finish, give_up

@@ -18,13 +18,19 @@ def flat(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
             yield test
 
 
-def run(title: str, tests: list[ModuleType], documented: list[ModuleType]) -> int:
-    """Runs all, and returns the exit status: no test is no success."""
+def run(title: str, tests: list[ModuleType], documented: list[ModuleType], page: str) -> int:
+    """Runs all, the examples of a page among them. The exit status: no test is no success."""
     loader = unittest.TestLoader()
     suite = unittest.TestSuite(loader.loadTestsFromModule(module) for module in tests)
     cases = list(flat(suite))
     for module in documented:
-        cases += flat(doctest.DocTestSuite(module, optionflags=doctest.IGNORE_EXCEPTION_DETAIL))
+        # A module without examples is a fault of the list.
+        found = list(
+            flat(doctest.DocTestSuite(module, optionflags=doctest.IGNORE_EXCEPTION_DETAIL))
+        )
+        assert found, f"{module} has no example"
+        cases += found
+    cases += flat(doctest.DocFileSuite(page, module_relative=False))
     print("KTAP version 1")
     print(f"1..{len(cases)}")
     failed = 0
