@@ -26,6 +26,6 @@ awk -v to="$build/readme" '/^```c$/ { n++; on = 1; next } /^```$/ { on = 0 } on 
 for program in "$build"/readme*.c; do
 	gcc-14 -Wall -Wextra -pedantic -std=c11 -Werror -fsyntax-only -Ilib/c -Iuapi "$program"
 done
-gcc-14 -Wall -Wextra -Werror -std=c11 -O2 -static -pthread -Ilib/c -Iuapi -o "$out/c.test" \
+gcc-14 -Wall -Wextra -Werror -std=c11 -O2 -static -pthread -Wl,--wrap=recvmsg -Ilib/c -Iuapi -o "$out/c.test" \
 	lib/c/tests/test.c lib/c/tests/requests.c "$build/libkbus.a"
 gcc-14 -Wall -Wextra -Werror -std=c11 -O2 -static -Ilib/c -Iuapi -o "$out/peer-c" lib/c/tests/peer.c "$build/libkbus.a"

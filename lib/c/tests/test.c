@@ -212,6 +212,44 @@ static int urgent_comes_first(void)
 	return 1;
 }
 
+/* What is to happen just before the library reads, once: the linker puts this before recvmsg(). */
+static void (*before_reading)(void);
+ssize_t __real_recvmsg(int fd, struct msghdr *msg, int flags);
+ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags);
+
+ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	void (*act)(void) = before_reading;
+
+	before_reading = NULL;
+	if (act)
+		act();
+	return __real_recvmsg(fd, msg, flags);
+}
+
+static void send_urgent(void)
+{
+	static const char large[60000];
+	struct kbus_opts urgent = { .flags = KBUS_URGENT };
+
+	kbus_send(join(), "$.A", large, sizeof(large), &urgent);
+}
+
+static int urgent_one_that_overtakes_is_not_cut(void)
+{
+	int fd = join();
+	char small[8];
+	struct kbus_msg m;
+
+	CHECK(!kbus_listen(fd, "$.A"));
+	CHECK(!kbus_send(fd, "$.A", "1", 1, NULL));
+	before_reading = send_urgent;
+	CHECK(!kbus_recv(fd, &m, small, sizeof(small), 0) && m.len == 60000);
+	kbus_msg_free(&m);
+	CHECK(!kbus_recv(fd, &m, small, sizeof(small), 0) && text_is(&m, "1"));
+	return 1;
+}
+
 static int full_queue_fails_waits_or_loses(void)
 {
 	int full = join(), sender = kbus_open(bus, SOCK_NONBLOCK);
@@ -370,6 +408,7 @@ static const struct {
 	TEST(descriptors_both_ways),
 	TEST(credentials_and_time_of_sending),
 	TEST(urgent_comes_first),
+	TEST(urgent_one_that_overtakes_is_not_cut),
 	TEST(full_queue_fails_waits_or_loses),
 	TEST(stateful_request_after_a_restart),
 	TEST(reply_too_long_is_still_owed),

@@ -182,12 +182,15 @@ class Requests(BusCase):
 
     def test_child_after_fork_calls_through_sockets_of_its_own(self) -> None:
         server, client = self.pair()
-        serving = threading.Thread(target=lambda: server.serve(lambda request: request.data))
+        serving = threading.Thread(target=lambda: server.serve(lambda asked: f"{asked.sender:x}"))
         serving.start()
-        client.call("$.Echo", timeout=LIMIT)
-        pid = child(lambda: self.assertEqual(client.call("$.Echo", "c", timeout=LIMIT).text, "c"))
-        self.assertEqual(outcome(pid), 0)
-        self.assertEqual(client.call("$.Echo", "p", timeout=LIMIT).text, "p")
+        first = client.call("$.Echo", timeout=LIMIT).text
+
+        def calls() -> None:
+            self.assertNotEqual(client.call("$.Echo", timeout=LIMIT).text, first)
+
+        self.assertEqual(outcome(child(calls)), 0)
+        self.assertEqual(client.call("$.Echo", timeout=LIMIT).text, first)
         server.shutdown()
         serving.join()
 

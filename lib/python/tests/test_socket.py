@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import kbus
 from support import LIMIT, BusCase, child, fresh, outcome
@@ -68,6 +70,27 @@ class Announcements(BusCase):
         bus.announce("$.A", b"short")
         bus.announce("$.A", bytes(60000), urgent=True)
         self.assertEqual([len(self.next(bus).data) for _ in range(2)], [60000, 5])
+
+    def test_urgent_one_that_overtakes_is_not_cut(self) -> None:
+        class Late:
+            """The socket, on which an urgent message comes just before each read."""
+
+            def __init__(self, real: socket.socket, say: Callable[[], None]) -> None:
+                self.real, self.say = real, say
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self.real, name)
+
+            def recvmsg(self, *args: int) -> Any:
+                self.say()
+                return self.real.recvmsg(*args)
+
+        bus, sender = self.join(), self.join()
+        bus.listen("$.*")
+        bus.announce("$.A", b"short")
+        late = Late(bus.sock, lambda: sender.announce("$.A", bytes(60000), urgent=True))
+        setattr(bus, "_sock", late)
+        self.assertEqual(len(self.next(bus).data), 60000)
 
     def test_all_or_fail_is_ebusy_and_nobody_gets_it(self) -> None:
         full, other = self.join(), self.join()
@@ -393,6 +416,24 @@ class Merging(BusCase):
         self.assertEqual(outcome(pid), 0)
         ids = [message.id for message in got]
         self.assertEqual(ids, sorted(ids))
+
+    def test_older_message_of_a_bus_that_was_empty_comes_first(self) -> None:
+        first, second = self.join(fresh()), self.join(fresh())
+        senders = [self.join(bus.bus) for bus in (first, second)]
+        first.listen("$.*")
+        second.listen("$.*")
+        real = second._receive_now
+
+        def after_two_were_sent() -> kbus.Message | None:
+            # The first bus has been found empty by now.
+            setattr(second, "_receive_now", real)
+            senders[0].announce("$.A", "older")
+            senders[1].announce("$.A", "newer")
+            return real()
+
+        setattr(second, "_receive_now", after_two_were_sent)
+        merge = kbus.Merge(first, second)
+        self.assertEqual([merge.receive(LIMIT)[1].text for _ in range(2)], ["older", "newer"])
 
     def test_urgent_is_delivered_when_it_is_met(self) -> None:
         one, two = self.join(fresh()), self.join(fresh())
