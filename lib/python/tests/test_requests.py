@@ -54,6 +54,14 @@ class Requests(BusCase):
             self.assertIsInstance(status.exception(), kbus.Ignored)
             self.assertEqual(server.unreplied, 0)
 
+    def test_request_of_a_requester_that_has_gone_can_be_ignored(self) -> None:
+        server, client = self.pair()
+        client.request("$.Echo")
+        client.close()
+        with self.request(server):
+            pass
+        self.assertEqual(server.unreplied, 0)
+
     def test_statuses_are_exceptions_of_a_call(self) -> None:
         def closes(server: kbus.Socket) -> None:
             server.close()
