@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# The C library, its examples and its tests, statically. Runs inside the build root.
+# Usage: c.sh OUTPUT TARGET-DIRECTORY
+set -euo pipefail
+out=$1 target=$2
+build=$target/c
+make=(make -s -C lib/c CC=gcc-14 CFLAGS="-O2 -Werror" O="$build")
+
+"${make[@]}" all examples check-man
+# It can be installed as it says, and a program finds it there.
+rm -rf "$build/installed"
+"${make[@]}" install DESTDIR="$build/installed" PREFIX=/usr
+[ "$(readelf -d "$build/installed/usr/lib/libkbus.so" | grep -o 'soname: \[.*\]')" = "soname: [libkbus.so.0]" ]
+# What the header declares is exported, and nothing else.
+diff <(grep -oE '\bkbus_[a-z_]+\(int fd|\bkbus_(open|msg_free|strerror)\((const|struct|enum)' lib/c/kbus.h | sed 's/(.*//' | sort -u) \
+	<(nm -D --defined-only "$build/libkbus.so" | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | sort)
+gcc-14 -Wall -Wextra -pedantic -std=c11 -Werror -I"$build/installed/usr/include" -o "$build/against-installed" \
+	lib/c/examples/requester.c -L"$build/installed/usr/lib" -lkbus
+for example in listener replier requester; do
+	gcc-14 -Wall -Wextra -pedantic -std=c11 -Werror -O2 -static -Ilib/c -Iuapi -o "$out/c-$example" \
+		"lib/c/examples/$example.c" "$build/libkbus.a"
+done
+# The programs of the README.
+awk -v to="$build/readme" '/^```c$/ { n++; on = 1; next } /^```$/ { on = 0 } on { print > (to n ".c") }' lib/c/README.md
+for program in "$build"/readme*.c; do
+	gcc-14 -Wall -Wextra -pedantic -std=c11 -Werror -fsyntax-only -Ilib/c -Iuapi "$program"
+done
+gcc-14 -Wall -Wextra -Werror -std=c11 -O2 -static -pthread -Wl,--wrap=recvmsg -Ilib/c -Iuapi -o "$out/c.test" \
+	lib/c/tests/test.c lib/c/tests/requests.c "$build/libkbus.a"
+gcc-14 -Wall -Wextra -Werror -std=c11 -O2 -static -Ilib/c -Iuapi -o "$out/peer-c" lib/c/tests/peer.c "$build/libkbus.a"
