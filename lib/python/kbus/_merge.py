@@ -40,6 +40,8 @@ class Merge:
             )
         self._sources = [_Source(socket) for socket in sockets]
         self._urgent: deque[tuple[Socket, Message]] = deque()
+        # The one whose message was delivered last.
+        self._last: _Source | None = None
 
     def receive(self, timeout: float | None = None) -> tuple[Socket, Message]:
         """The next message of all sockets, and its socket.
@@ -71,8 +73,11 @@ class Merge:
                 return
 
     def _next(self) -> tuple[Socket, Message] | None:
-        for source in self._sources:
-            source.fill(self._urgent)
+        if self._last is not None:
+            self._last.fill(self._urgent)
+        if not any(source.held for source in self._sources):
+            for source in self._sources:
+                source.fill(self._urgent)
         if self._urgent:
             return self._urgent.popleft()
         held = [source.held.id for source in self._sources if source.held is not None]
@@ -95,6 +100,7 @@ class Merge:
             key=lambda source: source.held.id if source.held is not None else 0,
         )
         message, first.held = first.held, None
+        self._last = first
         assert message is not None
         return first.socket, message
 
