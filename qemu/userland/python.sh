@@ -12,7 +12,7 @@ cp -r lib/python/tests "$out/python/tests"
 cp lib/python/README.md "$out/python/"
 find "$out/python" -name __pycache__ -prune -exec rm -r {} +
 (cd lib/python && MYPYPATH=tests mypy --strict --cache-dir "$target/mypy" --no-error-summary kbus tests)
-# The programs of the README; its sessions are run in the machine.
+# The programs of the README. Its examples with prompts are run in the machine.
 rm -rf "$target/readme"
 mkdir -p "$target/readme"
 awk -v to="$target/readme/example" '/^```python$/ { n++; on = 1; next } /^```$/ { on = 0 } on { print > (to n ".py") }' \
