@@ -29,3 +29,21 @@ done
 gcc-14 -Wall -Wextra -Werror -std=c11 -O2 -static -pthread -Wl,--wrap=recvmsg -Ilib/c -Iuapi -o "$out/c.test" \
 	lib/c/tests/test.c lib/c/tests/requests.c "$build/libkbus.a"
 gcc-14 -Wall -Wextra -Werror -std=c11 -O2 -static -Ilib/c -Iuapi -o "$out/peer-c" lib/c/tests/peer.c "$build/libkbus.a"
+# The examples do what they say.
+cat >"$out/c-examples.test" <<-'END'
+	#!/bin/sh
+	printf 'KTAP version 1\n1..2\n'
+	./c-replier '$.Echo' @examples &
+	./c-listener '$.*' @examples 2 >/tmp/c-listener.out &
+	listener=$!
+	# Both are there when the bus says so.
+	until [ "$(grep -c '^@examples ' /proc/net/kbus_bindings)" = 2 ]; do sleep 0.1; done
+	got=$(./c-requester '$.Echo' 'hello there' @examples)
+	[ "$got" = 'hello there' ] || printf 'not '
+	echo 'ok 1 c::examples::requester_gets_what_the_replier_sends'
+	wait "$listener"
+	[ "$(sed 's/ from [0-9a-f]*/ from N/' /tmp/c-listener.out | uniq -c | xargs)" = '2 $.Echo from N: hello there' ] || printf 'not '
+	echo 'ok 2 c::examples::listener_shows_both_messages'
+	kill %1
+END
+chmod +x "$out/c-examples.test"

@@ -145,7 +145,7 @@ class _Debt:
             )
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Message:
     """What all messages have.
 
@@ -177,12 +177,12 @@ class Message:
         return self.data.decode(errors="replace")
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Announcement(Message):
     """Sent to everybody who listens."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class BindEvent(Announcement):
     """``$.KBUS.ReplierBindEvent``: ``peer`` became replier for ``bound``, or stopped."""
 
@@ -191,12 +191,12 @@ class BindEvent(Announcement):
     bound: str
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Lost(Message):
     """``$.KBUS.Lost``: here ``lost`` messages were missed (see ``Socket.report_lost``)."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Copy(Message):
     """A listener's copy of a request that another binding answers, or of somebody's reply.
 
@@ -208,7 +208,7 @@ class Copy(Message):
     to: int = 0
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Request(Message):
     """A request that this socket must answer, once: by :meth:`reply` or :meth:`ignore`.
 
@@ -266,7 +266,7 @@ class Request(Message):
             self.ignore()
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Reply(Message):
     """The answer to this socket's own request ``in_reply_to``, with the cookie of that."""
 
@@ -274,7 +274,7 @@ class Reply(Message):
     cookie: int = 0
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Status(Message):
     """In place of a reply: there will be none to the request ``in_reply_to``.
 

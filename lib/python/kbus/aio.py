@@ -29,10 +29,11 @@ from kbus import _uapi as k
 from kbus._base import Base, late
 from kbus._bus import Bus
 from kbus._errors import Closed, KbusError, explain
+from kbus._merge import Order
 from kbus._messages import Data, Message, Reply, Request, Via, _flags
 from kbus._socket import finish, give_up
 
-__all__ = ["Socket"]
+__all__ = ["Merge", "Socket"]
 
 _log = logging.getLogger("kbus")
 _T = TypeVar("_T")
@@ -326,6 +327,41 @@ class Socket(Base):
                 elif others is not None:
                     others(message)
                 del message
+
+
+class Merge(Order[Socket]):
+    """As :class:`kbus.Merge`, of sockets of this module. One task receives from it."""
+
+    async def receive(self, timeout: float | None = None) -> tuple[Socket, Message]:
+        """As :meth:`kbus.Merge.receive`."""
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    found = self._next()
+                    if found is not None:
+                        return found
+                    tasks = [
+                        asyncio.ensure_future(source.socket._ready(write=False))
+                        for source in self._sources
+                        if not source.closed
+                    ]
+                    try:
+                        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        for task in tasks:
+                            task.cancel()
+                        # What they say of a closed socket is said by the next read.
+                        await asyncio.gather(*tasks, return_exceptions=True)
+        except TimeoutError:
+            raise late("receive", "", timeout) from None
+
+    async def __aiter__(self) -> AsyncIterator[tuple[Socket, Message]]:
+        """Messages with their sockets, until all sockets are shut down."""
+        while True:
+            try:
+                yield await self.receive()
+            except Closed:
+                return
 
 
 async def _answer(

@@ -10,7 +10,7 @@ from typing import Any
 
 import kbus
 import kbus.aio
-from support import LIMIT, BusCase
+from support import LIMIT, BusCase, fresh
 
 
 class Asyncio(BusCase):
@@ -141,5 +141,32 @@ class Asyncio(BusCase):
             await bus.close()
             with self.assertRaises(kbus.Closed):
                 await task
+
+        self.run_it(main())
+
+    def test_three_buses_in_one_order(self) -> None:
+        async def main() -> None:
+            buses = [kbus.aio.Socket(fresh()) for _ in range(3)]
+            for bus in buses:
+                await bus.listen("$.*")
+            merge = kbus.aio.Merge(*buses)
+
+            async def speak() -> None:
+                for number in range(60):
+                    await buses[number * number % 7 % 3].announce("$.N", str(number))
+                    if number % 5 == 0:
+                        await asyncio.sleep(0)
+
+            with self.assertRaisesRegex(TimeoutError, "cannot receive"):
+                await merge.receive(timeout=0.01)
+            speaking = asyncio.create_task(speak())
+            got = [(await merge.receive(timeout=LIMIT))[1].text for _ in range(60)]
+            self.assertEqual([int(text) for text in got], list(range(60)))
+            await speaking
+            for bus in buses:
+                bus.shutdown()
+            self.assertEqual([message async for message in merge], [])
+            for bus in buses:
+                await bus.close()
 
         self.run_it(main())

@@ -450,3 +450,14 @@ class Merging(BusCase):
         one.shutdown()
         two.shutdown()
         self.assertEqual([(bus, message.text) for bus, message in merge], [(one, "3")])
+
+    def test_socket_that_is_closed_leaves_the_others(self) -> None:
+        one, two = self.join(fresh()), self.join(fresh())
+        one.listen("$.*")
+        merge = kbus.Merge(one, two)
+        one.announce("$.A", "1")
+        two.close()
+        self.assertEqual(merge.receive(LIMIT)[1].text, "1")
+        one.close()
+        with self.assertRaises(kbus.Closed):
+            merge.receive(LIMIT)
