@@ -9,6 +9,9 @@ choose_kernel
 kver=$(<"$KERNELDIR/version")-$FLAVOUR
 version=$(sed -n '/^\[workspace.package\]/,/^$/s/^version = "\(.*\)"/\1/p' "$TOP/Cargo.toml")
 [ -n "$version" ] || die "Cargo.toml has no version"
+for place in "lib/c/Makefile" "lib/python/kbus/__init__.py"; do
+	grep -qE "^(VERSION|__version__) :?= \"?$version\"?\$" "$TOP/$place" || die "$place has another version than Cargo.toml, which says $version"
+done
 dir=$WORK/packages
 source=$dir/kbus-$version
 
