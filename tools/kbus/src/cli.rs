@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What can be typed.
+
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+use clap::ValueEnum;
+
+use crate::commands;
+use crate::context::Context;
+use crate::failure::Outcome;
+
+/// Send, listen, call and serve on a KBUS message bus, and look inside.
+#[derive(Debug, Parser)]
+#[command(name = "kbus", version, propagate_version = true, infer_subcommands = true)]
+#[command(max_term_width = 100)]
+pub struct Cli {
+    /// What every subcommand has.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every subcommand.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// The bus: @NAME, or the path of one [default: $KBUS_BUS, then @kbus-0]
+    #[arg(short, long, global = true, value_name = "BUS", help_heading = "Common options")]
+    pub bus: Option<std::ffi::OsString>,
+    /// Print JSON, one object a line
+    #[arg(long, global = true, help_heading = "Common options")]
+    pub json: bool,
+    /// When to use colours: auto is on a terminal, unless $NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Common options")]
+    pub color: ColorChoice,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+macro_rules! commands {
+    ($($(#[$doc:meta])* $variant:ident = $module:ident;)*) => {
+        /// The subcommands, in the order of the help.
+        #[derive(Debug, Subcommand)]
+        pub enum Command {
+            $($(#[$doc])* $variant(commands::$module::Args),)*
+        }
+
+        impl Command {
+            /// Does it.
+            pub fn run(self, context: &Context) -> Outcome {
+                match self {
+                    $(Command::$variant(args) => commands::$module::run(args, context),)*
+                }
+            }
+        }
+    };
+}
+
+// A line for each file in commands/. The first line of the documentation is the help.
+commands! {
+    /// Print each message that matches a pattern
+    Listen = listen;
+    /// Announce messages
+    Send = send;
+    /// Ask, and print the reply
+    Call = call;
+    /// Answer requests by running a command
+    Serve = serve;
+    /// Wait until somebody is replier for a name
+    Wait = wait;
+    /// List buses, sockets and bindings
+    List = list;
+    /// Show the names as a tree, with who listens and who replies
+    Tree = tree;
+    /// Write man pages or completions
+    #[command(hide = true)]
+    Generate = generate;
+}
