@@ -23,10 +23,10 @@ copy() {
 	mkdir -p "$source"
 	(cd "$TOP" && git ls-files -z | tar --null -cf - --files-from=-) | tar -C "$source" -xf -
 	cp -r "$TOP/packaging/debian" "$source/debian"
-	sed "s/@KVER@/$kver/" "$source/debian/control.modules" >>"$source/debian/control"
+	sed "s/@KVER@/$kver/g" "$source/debian/control.modules" >>"$source/debian/control"
 	rm "$source/debian/control.modules"
 	for script in postinst postrm; do
-		sed "s/@KVER@/$kver/" "$source/debian/modules.$script" >"$source/debian/kbus-modules-$kver.$script"
+		sed "s/@KVER@/$kver/g" "$source/debian/modules.$script" >"$source/debian/kbus-modules-$kver.$script"
 		rm "$source/debian/modules.$script"
 	done
 	cat >"$source/debian/changelog" <<-END
