@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Measures in the machine, on one processor whose clock counts instructions, and prints the tables; how far it is goes to the
 # standard error. Usage: bench.sh [WHAT,OPTION,...] for kbus-bench, as in "bindings" or "--help".
-# UPDATE=1 puts the tables of a whole run in docs/performance.md. Fails when a figure that must be flat is not.
+# UPDATE=1 puts the tables of a whole run in docs/performance.md, and plots in docs/plots/. Fails when a figure that must be flat is not.
 . "$(dirname "$0")/lib.sh"
 
 args=${1:-}
@@ -20,8 +20,5 @@ bash "$TOP/qemu/boot.sh" "$result" bench "$args" | { grep --line-buffered '^# ' 
 cat "$result.md"
 grep -q '^# exit 0$' "$result" || die "see the tables: something is not as it must be"
 if [ -n "${UPDATE:-}" ]; then
-	page=$TOP/docs/performance.md
-	sed -e "/^<!-- make bench -->\$/r $result.md" -e '/^<!-- make bench -->$/,/^<!-- end -->$/{/^<!--/!d}' "$page" >"$page.new"
-	mv "$page.new" "$page"
-	say "docs/performance.md has these tables now"
+	bash "$TOP/qemu/page.sh" bench "$result.md"
 fi

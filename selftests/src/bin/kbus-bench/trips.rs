@@ -22,7 +22,7 @@ use crate::report::ratio;
 use crate::report::size;
 use crate::report::Table;
 
-const SIZES: [usize; 3] = [64, 1 << 10, 64 << 10];
+const SIZES: [usize; 6] = [64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10];
 /// Measurements of a kind in one turn, after a tenth of them that do not count.
 const TIMES: usize = 500;
 
