@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! One message to one receiver, and a request with its reply.
 
+use kbus_selftests::attack::die_with_parent;
 use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
 use kbus_selftests::sys::fresh_bus;
@@ -68,28 +69,34 @@ pub struct Pair {
 impl Pair {
     /// Starts the one that answers messages of this length.
     pub fn new(kind: Kind, len: usize) -> Pair {
+        Pair::on(kind, len, &fresh_bus(), "$.Bench")
+    }
+
+    /// As [`Pair::new`], on this bus and by this name; as `AF_UNIX` sockets they need neither.
+    pub fn on(kind: Kind, len: usize, bus: &str, name: &str) -> Pair {
         let ready = Gate::new();
         let (server, sock, to);
         match kind {
             Kind::Unix => {
                 let (there, address) = plain::unix();
                 server = Child::fork(|| {
+                    die_with_parent();
                     ready.open(1);
                     serve(&there);
                 });
                 (sock, to) = (plain::unix().0, address);
             }
             Kind::Kbus => {
-                let bus = fresh_bus();
                 server = Child::fork(|| {
-                    let sock = plain::on_bus(&bus);
-                    sock.replier("$.Bench").expect("become the replier");
+                    die_with_parent();
+                    let sock = plain::on_bus(bus);
+                    sock.replier(name).expect("become the replier");
                     ready.open(1);
                     serve(&sock);
                 });
                 ready.pass();
                 ready.open(1);
-                (sock, to) = (plain::on_bus(&bus), message_address("$.Bench"));
+                (sock, to) = (plain::on_bus(bus), message_address(name));
                 let set = |option, value| sock.set_u32(option, value).expect("set an option");
                 set(uapi::KBUS_SEND_FLAGS, uapi::KBUS_REQUEST);
                 set(uapi::KBUS_REPLY_MAX, len as u32);
