@@ -10,8 +10,8 @@ import sys
 from html import escape
 from pathlib import Path
 
-WIDTH, HEIGHT = 860, 470
-LEFT, RIGHT, TOP, BOTTOM = 84, 230, 64, 62
+WIDTH, HEIGHT = 870, 470
+LEFT, RIGHT, TOP, BOTTOM = 84, 242, 64, 62
 # Between two names at the right.
 LINE = 19
 
@@ -103,7 +103,7 @@ def style():
     return (
         "text{font:14px system-ui,'DejaVu Sans',Helvetica,Arial,sans-serif}\n"
         ".title{font-size:18px;font-weight:600} .grid,.axis{fill:none;stroke-width:1} .minor{stroke-opacity:.5}\n"
-        ".line{fill:none;stroke-width:2;stroke-linejoin:round} .bold{stroke-width:3.5} .bold+*{font-weight:600}\n"
+        ".line{fill:none;stroke-width:2;stroke-linejoin:round} .bold{stroke-width:3.5}\n"
         ".leader{fill:none;stroke-width:1;stroke-opacity:.55} .dashed{stroke-dasharray:7 4} .mark{stroke-width:1}\n"
         f"{rules(False)}\n@media (prefers-color-scheme:dark){{\n{rules(True)}\n}}"
     )
@@ -115,6 +115,8 @@ class Plot:
     def __init__(self, title, x_label, y_label, series, x_ticks, x_text=short, y_log=True):
         self.title, self.x_label, self.y_label, self.series = title, x_label, y_label, series
         self.x_ticks, self.x_text, self.y_log = x_ticks, x_text, y_log
+        # Wider names would not be on the picture.
+        assert all(len(line.name) <= 22 for line in series), [line.name for line in series]
         values = [y for line in series for _, y in line.points]
         self.low, self.high = (min(values) * 0.8, max(values) * 1.25) if y_log else (0, max(values) * 1.1)
 
@@ -150,18 +152,19 @@ class Plot:
         right = WIDTH - RIGHT
         ends = [self.y(line.points[-1][1]) for line in self.series]
         names = spread(ends, LINE, TOP, HEIGHT - BOTTOM)
-        for line, end, name in reversed(list(zip(self.series, ends, names))):
+        # Thin lines lie upon bold ones, and are seen where both are in one place.
+        for line, end, name in sorted(zip(self.series, ends, names), key=lambda parts: not parts[0].bold):
             places = [(self.x(x), self.y(y)) for x, y in line.points]
             path = "M" + " ".join(f"{x:.1f} {y:.1f}" for x, y in places)
             mark = MARKS[line.mark]
             extra = (" dashed" if line.dashed else "") + (" bold" if line.bold else "")
             yield f'<g class="{line.colour}">'
-            yield f'<path class="leader" d="M{right + 6} {end:.1f}L{right + 24} {name:.1f}"/>'
-            yield f'<path class="line{extra}" d="{path}"/><path class="line{extra}" d="M{right + 24} {name:.1f}h24"/>'
-            for x, y in places + [(right + 36, name)]:
+            yield f'<path class="leader" d="M{right + 6} {end:.1f}L{right + 20} {name:.1f}"/>'
+            yield f'<path class="line{extra}" d="{path}"/><path class="line{extra}" d="M{right + 20} {name:.1f}h36"/>'
+            for x, y in places + [(right + 38, name)]:
                 yield f'<g class="mark" transform="translate({x:.1f} {y:.1f})">{mark}</g>'
             weight = ' font-weight="600"' if line.bold else ""
-            yield f'<text x="{right + 55}" y="{name + 5:.1f}" stroke="none"{weight}>{escape(line.name)}</text></g>'
+            yield f'<text x="{right + 64}" y="{name + 5:.1f}" stroke="none"{weight}>{escape(line.name)}</text></g>'
 
     def write(self, path):
         """Writes the file."""
@@ -212,10 +215,10 @@ def bench(of):
         "receivers",
         "instructions",
         [
-            Series("kbus, with all reads", column(rows, 5), "blue", "circle", bold=True),
-            Series("AF_UNIX, with all reads", column(rows, 4), "vermilion", "square"),
-            Series("kbus, the sender's call", column(rows, 2), "blue", "circle", dashed=True, bold=True),
-            Series("AF_UNIX, the sender's calls", column(rows, 1), "vermilion", "square", dashed=True),
+            Series("kbus, with reads", column(rows, 5), "blue", "circle", bold=True),
+            Series("AF_UNIX, with reads", column(rows, 4), "vermilion", "square"),
+            Series("kbus, the call", column(rows, 2), "blue", "circle", dashed=True, bold=True),
+            Series("AF_UNIX, the calls", column(rows, 1), "vermilion", "square", dashed=True),
         ],
         [int(row[0]) for row in rows],
     )
