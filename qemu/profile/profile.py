@@ -79,6 +79,7 @@ class Symbols:
         # Of several names of one function the first.
         found.sort(key=lambda symbol: symbol[0])
         self.starts = [symbol[0] for symbol in found]
+        self.entries = set(self.starts)
         self.found = found
         self.known = {}
 
@@ -201,6 +202,24 @@ def tree_of(blocks, symbols):
     return stack[0]
 
 
+def holds(blocks, symbols):
+    """Instructions of each stretch in which at least one mutex is held; most of one is the bus's, in which others nest."""
+    stretches, depth, length = [], 0, 0
+    for _, places in blocks:
+        if places[0] in symbols.entries:
+            name = symbols.name(places[0])
+            if name == "mutex_lock":
+                depth += 1
+            elif name == "mutex_unlock" and depth > 0:
+                depth -= 1
+                if depth == 0:
+                    stretches.append(length)
+                    length = 0
+        if depth > 0:
+            length += len(places)
+    return sorted(stretches, reverse=True)
+
+
 def write_tree(node, names, out, depth=0):
     """The call tree, indented, with what each takes in all and itself."""
     total = node.total()
@@ -263,6 +282,9 @@ def main():
                     ours[inner[0]] += 1
                     rows[inner[1][inner[1].rindex("/net/") + 1:].split(" ")[0]] += 1
         print(f"\n=== {tags[tag]}: {total}")
+        held = holds(blocks, symbols)
+        if held:
+            print(f"\nWith a mutex held: {sum(held)}, in {len(held)} stretches: {', '.join(map(str, held[:8]))}")
         table("What for", parts, total, {})
         table("Functions", functions, total, names)
         if ours:

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! One message to one receiver, and a request with its reply.
 
+use std::thread;
+use std::time::Duration;
+
 use kbus_selftests::attack::die_with_parent;
 use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
@@ -26,6 +29,11 @@ use crate::report::Table;
 const SIZES: [usize; 6] = [64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10];
 /// Measurements of a kind in one turn, after a tenth of them that do not count.
 const TIMES: usize = 500;
+/// Two processes that wake each other can do so in several ways, with more switches or fewer, and
+/// what they did before decides how they go on. After so many requests the asker rests, and then
+/// they begin anew.
+const REST_AFTER: usize = 50;
+const REST: Duration = Duration::from_millis(7);
 
 /// Measures one kind with payloads of this length.
 type Way = fn(Kind, usize) -> u64;
@@ -124,11 +132,16 @@ impl Pair {
 /// A request to another process and its reply.
 pub fn round_trip(kind: Kind, len: usize) -> u64 {
     let mut pair = Pair::new(kind, len);
-    let mut once = || ticks(|| pair.turn());
     for _ in 0..TIMES / 10 {
-        once();
+        pair.turn();
     }
-    median_of(TIMES, once)
+    let turns = (0..TIMES).map(|turn| {
+        if turn % REST_AFTER == 0 {
+            thread::sleep(REST);
+        }
+        ticks(|| pair.turn())
+    });
+    median(turns.collect())
 }
 
 /// Measures both for each size, the two kinds taking turns.
