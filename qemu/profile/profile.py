@@ -18,6 +18,8 @@ import sys
 
 # How much of a list is printed.
 TOP = 40
+# How many of the longest holds of locks are.
+LONGEST = 6
 # Subtrees of less than that are left out of the call tree.
 SMALL = 25
 
@@ -202,21 +204,28 @@ def tree_of(blocks, symbols):
     return stack[0]
 
 
+TAKEN = re.compile(r"mutex_lock|_raw_(spin|read|write)_lock(_bh|_irq|_irqsave)?")
+GIVEN = re.compile(r"mutex_unlock|_raw_(spin|read|write)_unlock(_bh|_irq|_irqrestore)?")
+
+
 def holds(blocks, symbols):
-    """Instructions of each stretch in which at least one mutex is held; most of one is the bus's, in which others nest."""
-    stretches, depth, length = [], 0, 0
+    """Each stretch in which at least one lock is held: its instructions, and the function that took the first."""
+    stretches, depth, length, taker, before = [], 0, 0, "", ""
     for _, places in blocks:
         if places[0] in symbols.entries:
             name = symbols.name(places[0])
-            if name == "mutex_lock":
+            if TAKEN.fullmatch(name):
+                if depth == 0:
+                    length, taker = 0, before
                 depth += 1
-            elif name == "mutex_unlock" and depth > 0:
+            elif GIVEN.fullmatch(name) and depth > 0:
                 depth -= 1
                 if depth == 0:
-                    stretches.append(length)
-                    length = 0
-        if depth > 0:
-            length += len(places)
+                    stretches.append((length, taker))
+        length += len(places)
+        # The helpers of Rust are on the way only.
+        if not symbols.name(places[-1]).startswith("rust_helper_"):
+            before = symbols.name(places[-1])
     return sorted(stretches, reverse=True)
 
 
@@ -282,9 +291,9 @@ def main():
                     ours[inner[0]] += 1
                     rows[inner[1][inner[1].rindex("/net/") + 1:].split(" ")[0]] += 1
         print(f"\n=== {tags[tag]}: {total}")
-        held = holds(blocks, symbols)
-        if held:
-            print(f"\nWith a mutex held: {sum(held)}, in {len(held)} stretches: {', '.join(map(str, held[:8]))}")
+        print("\nLongest with a lock held, and where that was taken")
+        for length, taker in holds(blocks, symbols)[:LONGEST]:
+            print(f"{length:7} {names.get(taker, taker)[:140]}")
         table("What for", parts, total, {})
         table("Functions", functions, total, names)
         if ours:
