@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Measures one way to pass messages, and prints a line for each figure, with tabs between the fields:
+ * Measures one way to pass messages, and prints a line for each figure, with tabs between fields:
  *
  *	peer	NAME	GUARANTEES
  *	trip	NAME	BYTES	INSTRUCTIONS
- *	fan	NAME	SUBSCRIBERS	INSTRUCTIONS OF THE CALL	INSTRUCTIONS UNTIL ALL HAVE READ
+ *	fan	NAME	SUBSCRIBERS	INSTRUCTIONS OF THE CALL	AND UNTIL ALL HAVE READ
  *
- * The clock is the time-stamp counter, which in the machine of "make bench" goes up by one with each instruction of any
- * process and of the kernel. Usage: PROGRAM NAME [PLACE]
+ * The clock is the time-stamp counter, which in the machine of "make bench" goes up by one with
+ * each instruction of any process and of the kernel. Usage: PROGRAM NAME [PLACE]
  */
 #include "bench.h"
 
@@ -24,8 +24,9 @@
 #define TRIPS 500
 #define ANNOUNCEMENTS 200
 /*
- * Two processes that wake each other can do so in several ways, with more switches or fewer, and what they did before decides
- * for how they go on. The asker rests so many microseconds after so many requests: then it begins anew.
+ * Two processes that wake each other can do so in several ways, with more switches or fewer, and
+ * what they did before decides how they go on. After so many requests the asker rests for so many
+ * microseconds, and then they begin anew.
  */
 #define REST 7000
 #define REST_AFTER 50

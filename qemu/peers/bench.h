@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What one way to pass messages must be able to do, to be measured by bench.c. Each file beside it is one way. The process
- * that answers is one of its own, so is a broker; the asker, the announcer and all subscribers are one process, whose
- * subscribers read one after the other.
+ * What one way to pass messages must be able to do, to be measured by bench.c. Each file beside it
+ * is one way. The process that answers is one of its own, so is a broker; the asker, the announcer
+ * and all subscribers are one process, whose subscribers read one after the other.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -18,13 +18,13 @@
 struct peer {
 	/* What it guarantees less or more than a bus: a cell of a table. */
 	const char *guarantees;
-	/* Becomes the one that answers requests with what they hold, says ready() and never returns. */
+	/* Becomes the one that sends requests back as they are, says ready(), never returns. */
 	void (*answer)(void);
 	/* Becomes the one that asks and announces. */
 	void (*start)(void);
 	/* Asks with so many bytes of payload[] and reads the reply. */
 	void (*ask)(size_t len);
-	/* Makes one more subscriber, number n from 0 on, which gets all announcements that follow. */
+	/* Makes one more subscriber, number n from 0 on, of all announcements that follow. */
 	void (*subscribe)(int n);
 	/* Announces ANNOUNCED bytes of payload[] to so many subscribers. */
 	void (*announce)(int subscribers);

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A bus: sendto() and recvfrom(), as in kbus-bench. */
-#include "bench.h"
+#include "datagram.h"
 
 #include <linux/kbus.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 
 static const char bus[] = "\0bench";
@@ -46,15 +45,7 @@ static void answer(void)
 	int fd = on_bus();
 
 	set(fd, KBUS_REPLIER, "$.Bench.Ask", 11);
-	ready();
-	for (;;) {
-		struct sockaddr_un from;
-		socklen_t from_len = sizeof(from);
-		ssize_t len = recvfrom(fd, inbox, sizeof(inbox), 0, (struct sockaddr *)&from, &from_len);
-
-		CHECK("recvfrom", len >= 0);
-		CHECK("sendto", sendto(fd, inbox, len, 0, (struct sockaddr *)&from, from_len) == len);
-	}
+	answer_datagrams(fd);
 }
 
 static void start(void)
@@ -62,20 +53,12 @@ static void start(void)
 	asker = on_bus();
 }
 
-static void receive_from(int fd, size_t len)
-{
-	struct sockaddr_un from;
-	socklen_t from_len = sizeof(from);
-
-	CHECK("recvfrom", recvfrom(fd, inbox, sizeof(inbox), 0, (struct sockaddr *)&from, &from_len) == (ssize_t)len);
-}
-
 static void send_to(const char *name, size_t len)
 {
 	struct sockaddr_un to;
 	socklen_t to_len = fill(&to, name, strlen(name));
 
-	CHECK("sendto", sendto(asker, payload, len, 0, (struct sockaddr *)&to, to_len) == (ssize_t)len);
+	send_datagram(asker, &to, to_len, len);
 }
 
 static void ask(size_t len)
@@ -88,7 +71,7 @@ static void ask(size_t len)
 		last = len;
 	}
 	send_to("$.Bench.Ask", len);
-	receive_from(asker, len);
+	receive_datagram(asker, len);
 }
 
 static void subscribe(int n)
@@ -106,11 +89,13 @@ static void announce(int count)
 
 static void receive(int n)
 {
-	receive_from(subscribers[n], ANNOUNCED);
+	receive_datagram(subscribers[n], ANNOUNCED);
 }
 
 const struct peer peer = {
-	.guarantees = "what the manual says: one order for all, an answer to each request whoever dies, losses counted",
+	.guarantees =
+		"what the manual says: one order for all, an answer to each request whoever "
+		"dies, losses counted",
 	.answer = answer,
 	.start = start,
 	.ask = ask,

@@ -21,7 +21,7 @@ static DBusConnection *connection(void)
 {
 	DBusConnection *made = dbus_connection_open_private(place, &error);
 
-	good(made != NULL);
+	good(!!made);
 	good(dbus_bus_register(made, &error));
 	return made;
 }
@@ -30,7 +30,8 @@ static void append(DBusMessage *message, size_t len)
 {
 	const unsigned char *bytes = payload;
 
-	good(dbus_message_append_args(message, DBUS_TYPE_ARRAY, DBUS_TYPE_BYTE, &bytes, (int)len, DBUS_TYPE_INVALID));
+	good(dbus_message_append_args(message, DBUS_TYPE_ARRAY, DBUS_TYPE_BYTE, &bytes, (int)len,
+				      DBUS_TYPE_INVALID));
 }
 
 static size_t payload_len(DBusMessage *message)
@@ -38,7 +39,8 @@ static size_t payload_len(DBusMessage *message)
 	const unsigned char *bytes;
 	int len;
 
-	good(dbus_message_get_args(message, &error, DBUS_TYPE_ARRAY, DBUS_TYPE_BYTE, &bytes, &len, DBUS_TYPE_INVALID));
+	good(dbus_message_get_args(message, &error, DBUS_TYPE_ARRAY, DBUS_TYPE_BYTE, &bytes, &len,
+				   DBUS_TYPE_INVALID));
 	return len;
 }
 
@@ -86,11 +88,13 @@ static void start(void)
 
 static void ask(size_t len)
 {
-	DBusMessage *request = dbus_message_new_method_call(interface, object, interface, "Ask"), *reply;
+	DBusMessage *request, *reply;
 
+	request = dbus_message_new_method_call(interface, object, interface, "Ask");
 	append(request, len);
-	reply = dbus_connection_send_with_reply_and_block(asker, request, DBUS_TIMEOUT_INFINITE, &error);
-	good(reply != NULL);
+	reply = dbus_connection_send_with_reply_and_block(asker, request, DBUS_TIMEOUT_INFINITE,
+							  &error);
+	good(!!reply);
 	if (payload_len(reply) != len)
 		fail("a reply of another length");
 	dbus_message_unref(request);
@@ -130,8 +134,10 @@ static void receive(int n)
 }
 
 const struct peer peer = {
-	.guarantees = "as a bus: one order, an answer or an error. Less: who does not read is thrown off (dbus-broker) or misses "
-		      "messages untold (dbus-daemon). More: typed data, policies, services started on demand",
+	.guarantees =
+		"as a bus: one order, an answer or an error. Less: who does not read is thrown "
+		"off (dbus-broker) or misses messages untold (dbus-daemon). More: typed data, "
+		"policies, services started on demand",
 	.answer = answer,
 	.start = start,
 	.ask = ask,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * MQTT 3.1.1 by libmosquitto, QoS 0. PLACE is the path of the broker's socket. MQTT 3 knows no requests: one topic is asked
- * on, another one answered on.
+ * MQTT 3.1.1 by libmosquitto, QoS 0. PLACE is the path of the broker's socket. MQTT 3 knows no
+ * requests: one topic is asked on, another one answered on.
  */
 #include "bench.h"
 
@@ -66,15 +66,16 @@ static void until(struct mosquitto *on, const int *count, int wanted)
 		good(mosquitto_loop(on, -1, 1));
 }
 
-static struct mosquitto *subscribed(const char *topic,
-				    void (*handler)(struct mosquitto *, void *, const struct mosquitto_message *))
+typedef void (*handler)(struct mosquitto *by, void *data, const struct mosquitto_message *message);
+
+static struct mosquitto *subscribed(const char *topic, handler on_each)
 {
 	struct mosquitto *made = mosquitto_new(NULL, true, NULL);
 
 	CHECK("mosquitto_new", made);
 	mosquitto_connect_callback_set(made, on_connect);
 	mosquitto_subscribe_callback_set(made, on_subscribe);
-	mosquitto_message_callback_set(made, handler);
+	mosquitto_message_callback_set(made, on_each);
 	acks = 0;
 	/* Port 0: the host is the path of a socket. */
 	good(mosquitto_connect(made, place, 0, 3600));
@@ -130,8 +131,9 @@ static void receive(int n)
 }
 
 const struct peer peer = {
-	.guarantees = "less: no requests, no answer if the other side dies, at QoS 0 losses untold. More: the same over TCP, "
-		      "kept messages; at QoS 1 and 2, at a price, no losses",
+	.guarantees =
+		"less: no requests, no answer if the other side dies, at QoS 0 losses untold. "
+		"More: the same over TCP, kept messages; at QoS 1 and 2, at a price, no losses",
 	.answer = answer,
 	.start = start,
 	.ask = ask,

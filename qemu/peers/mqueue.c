@@ -61,11 +61,15 @@ static void announce(int count)
 
 static void receive(int n)
 {
-	CHECK("mq_receive", mq_receive(subscribers[n], (char *)inbox, ANNOUNCED, NULL) == ANNOUNCED);
+	ssize_t len = mq_receive(subscribers[n], (char *)inbox, ANNOUNCED, NULL);
+
+	CHECK("mq_receive", len == ANNOUNCED);
 }
 
 const struct peer peer = {
-	.guarantees = "less: one reader for each message, the sender unknown, no answer if the other side dies. More: priorities",
+	.guarantees =
+		"less: one reader for each message, the sender unknown, no answer if the other "
+		"side dies. More: priorities",
 	.answer = answer,
 	.start = open_both,
 	.ask = ask,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Netlink from program to program, which only NETLINK_USERSOCK has: in generic netlink a multicast group belongs to a
- * family of the kernel, and only that sends to it. What the kernel does for the copies is the same.
+ * Netlink from program to program, which only NETLINK_USERSOCK has: in generic netlink a
+ * multicast group belongs to a family of the kernel, and only that sends to it. What the kernel
+ * does for the copies is the same.
  */
-#include "bench.h"
+#include "datagram.h"
 
 #include <linux/netlink.h>
 #include <string.h>
-#include <sys/socket.h>
 
 /* The group that subscribers join, as a mask. */
 #define GROUP 1
@@ -35,15 +35,7 @@ static void answer(void)
 {
 	int fd = bound(PORT, 0);
 
-	ready();
-	for (;;) {
-		struct sockaddr_nl from;
-		socklen_t from_len = sizeof(from);
-		ssize_t len = recvfrom(fd, inbox, sizeof(inbox), 0, (struct sockaddr *)&from, &from_len);
-
-		CHECK("recvfrom", len >= 0);
-		CHECK("sendto", sendto(fd, inbox, len, 0, (struct sockaddr *)&from, from_len) == len);
-	}
+	answer_datagrams(fd);
 }
 
 static void start(void)
@@ -55,21 +47,13 @@ static void send_to(unsigned int port, unsigned int groups, size_t len)
 {
 	struct sockaddr_nl to = address(port, groups);
 
-	CHECK("sendto", sendto(asker, payload, len, 0, (struct sockaddr *)&to, sizeof(to)) == (ssize_t)len);
-}
-
-static void receive_from(int fd, size_t len)
-{
-	struct sockaddr_nl from;
-	socklen_t from_len = sizeof(from);
-
-	CHECK("recvfrom", recvfrom(fd, inbox, sizeof(inbox), 0, (struct sockaddr *)&from, &from_len) == (ssize_t)len);
+	send_datagram(asker, &to, sizeof(to), len);
 }
 
 static void ask(size_t len)
 {
 	send_to(PORT, 0, len);
-	receive_from(asker, len);
+	receive_datagram(asker, len);
 }
 
 static void subscribe(int n)
@@ -80,17 +64,19 @@ static void subscribe(int n)
 static void announce(int count)
 {
 	(void)count;
-	/* To the first subscriber by its port, and to all others in the group: without a port the call fails. */
+	/* To the first by its port, to all others by the group: without a port the call fails. */
 	send_to(PORT + 1, GROUP, ANNOUNCED);
 }
 
 static void receive(int n)
 {
-	receive_from(subscribers[n], ANNOUNCED);
+	receive_datagram(subscribers[n], ANNOUNCED);
 }
 
 const struct peer peer = {
-	.guarantees = "less: 32 groups in place of names, only root may join one, anybody may send; no answer if the other side dies",
+	.guarantees =
+		"less: 32 groups in place of names, only root may join one, anybody may send; "
+		"no answer if the other side dies",
 	.answer = answer,
 	.start = start,
 	.ask = ask,

@@ -79,7 +79,7 @@ static int read_one(int n, int flags)
 	return 1;
 }
 
-/* A subscriber is there some time later: waits for it, and lets nothing wait anywhere when it is. */
+/* A subscriber is there some time later: waits for it, then reads all that is still there. */
 static void subscribe(int n)
 {
 	nng_socket *here = &subscribers[n];
@@ -104,8 +104,9 @@ static void receive(int n)
 }
 
 const struct peer peer = {
-	.guarantees = "less: a slow subscriber loses messages untold, no order across senders. More: the same over TCP; "
-		      "a request is asked again until it is answered",
+	.guarantees =
+		"less: a slow subscriber loses messages untold, no order across senders. More: "
+		"the same over TCP; a request is asked again until it is answered",
 	.answer = answer,
 	.start = start,
 	.ask = ask,

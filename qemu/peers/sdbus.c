@@ -39,7 +39,8 @@ static sd_bus *connection(void)
 
 static void append(sd_bus_message *message, size_t len)
 {
-	good("sd_bus_message_append_array", sd_bus_message_append_array(message, 'y', payload, len));
+	good("sd_bus_message_append_array",
+	     sd_bus_message_append_array(message, 'y', payload, len));
 }
 
 static size_t payload_len(sd_bus_message *message)
@@ -125,7 +126,8 @@ static void announce(int count)
 	sd_bus_message *signal;
 
 	(void)count;
-	good("sd_bus_message_new_signal", sd_bus_message_new_signal(asker, &signal, object, interface, "Hit"));
+	good("sd_bus_message_new_signal",
+	     sd_bus_message_new_signal(asker, &signal, object, interface, "Hit"));
 	append(signal, ANNOUNCED);
 	good("sd_bus_send", sd_bus_send(asker, signal, NULL));
 	sd_bus_message_unref(signal);
@@ -138,8 +140,10 @@ static void receive(int n)
 }
 
 const struct peer peer = {
-	.guarantees = "as a bus: one order, an answer or an error. Less: who does not read is thrown off (dbus-broker) or misses "
-		      "messages untold (dbus-daemon). More: typed data, policies, services started on demand",
+	.guarantees =
+		"as a bus: one order, an answer or an error. Less: who does not read is thrown "
+		"off (dbus-broker) or misses messages untold (dbus-daemon). More: typed data, "
+		"policies, services started on demand",
 	.answer = answer,
 	.start = start,
 	.ask = ask,

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* TIPC within one node: datagrams that are not dropped on the way, and its multicast. */
-#include "bench.h"
+#include "datagram.h"
 
 #include <linux/tipc.h>
 #include <string.h>
-#include <sys/socket.h>
 
 /* Service types: who answers, and who subscribes. */
 #define ASK 18888
@@ -21,7 +20,8 @@ static struct sockaddr_tipc service_address(unsigned char kind, unsigned int typ
 		at.addr.name.name.instance = 1;
 	} else {
 		at.addr.nameseq.type = type;
-		at.addr.nameseq.lower = at.addr.nameseq.upper = 1;
+		at.addr.nameseq.lower = 1;
+		at.addr.nameseq.upper = 1;
 		at.scope = TIPC_NODE_SCOPE;
 	}
 	return at;
@@ -48,15 +48,7 @@ static void answer(void)
 {
 	int fd = bound(ASK);
 
-	ready();
-	for (;;) {
-		struct sockaddr_tipc from;
-		socklen_t from_len = sizeof(from);
-		ssize_t len = recvfrom(fd, inbox, sizeof(inbox), 0, (struct sockaddr *)&from, &from_len);
-
-		CHECK("recvfrom", len >= 0);
-		CHECK("sendto", sendto(fd, inbox, len, 0, (struct sockaddr *)&from, sizeof(from)) == len);
-	}
+	answer_datagrams(fd);
 }
 
 static void start(void)
@@ -68,21 +60,13 @@ static void send_to(unsigned char kind, unsigned int type, size_t len)
 {
 	struct sockaddr_tipc to = service_address(kind, type);
 
-	CHECK("sendto", sendto(asker, payload, len, 0, (struct sockaddr *)&to, sizeof(to)) == (ssize_t)len);
-}
-
-static void receive_from(int fd, size_t len)
-{
-	struct sockaddr_tipc from;
-	socklen_t from_len = sizeof(from);
-
-	CHECK("recvfrom", recvfrom(fd, inbox, sizeof(inbox), 0, (struct sockaddr *)&from, &from_len) == (ssize_t)len);
+	send_datagram(asker, &to, sizeof(to), len);
 }
 
 static void ask(size_t len)
 {
 	send_to(TIPC_SERVICE_ADDR, ASK, len);
-	receive_from(asker, len);
+	receive_datagram(asker, len);
 }
 
 static void subscribe(int n)
@@ -98,12 +82,14 @@ static void announce(int count)
 
 static void receive(int n)
 {
-	receive_from(subscribers[n], ANNOUNCED);
+	receive_datagram(subscribers[n], ANNOUNCED);
 }
 
 const struct peer peer = {
-	.guarantees = "less: numbers in place of names, no permissions within a node, no answer if the other side dies. "
-		      "More: clusters of nodes; a request that cannot be delivered comes back",
+	.guarantees =
+		"less: numbers in place of names, no permissions within a node, no answer if "
+		"the other side dies. More: clusters of nodes; a request that cannot be "
+		"delivered comes back",
 	.answer = answer,
 	.start = start,
 	.ask = ask,

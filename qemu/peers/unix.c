@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* AF_UNIX datagrams: one to each subscriber, as nobody else copies them. */
-#include "bench.h"
+#include "datagram.h"
 
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 
 /* An address and its length. */
@@ -23,7 +22,8 @@ static void fill(struct address *at, const char *what, int n)
 	at->name.sun_family = AF_UNIX;
 	/* The first byte is zero: an abstract name. */
 	at->len = offsetof(struct sockaddr_un, sun_path) + 1;
-	at->len += snprintf(at->name.sun_path + 1, sizeof(at->name.sun_path) - 1, "bench-%s-%d", what, n);
+	at->len += snprintf(at->name.sun_path + 1, sizeof(at->name.sun_path) - 1, "bench-%s-%d",
+			    what, n);
 }
 
 static int bound(struct address *at, const char *what, int n)
@@ -41,15 +41,7 @@ static void answer(void)
 	struct address at;
 	int fd = bound(&at, "answerer", 0);
 
-	ready();
-	for (;;) {
-		struct sockaddr_un from;
-		socklen_t from_len = sizeof(from);
-		ssize_t len = recvfrom(fd, inbox, sizeof(inbox), 0, (struct sockaddr *)&from, &from_len);
-
-		CHECK("recvfrom", len >= 0);
-		CHECK("sendto", sendto(fd, inbox, len, 0, (struct sockaddr *)&from, from_len) == len);
-	}
+	answer_datagrams(fd);
 }
 
 static void start(void)
@@ -62,21 +54,13 @@ static void start(void)
 
 static void send_to(const struct address *to, size_t len)
 {
-	CHECK("sendto", sendto(asker, payload, len, 0, (struct sockaddr *)&to->name, to->len) == (ssize_t)len);
-}
-
-static void receive_from(int fd, size_t len)
-{
-	struct sockaddr_un from;
-	socklen_t from_len = sizeof(from);
-
-	CHECK("recvfrom", recvfrom(fd, inbox, sizeof(inbox), 0, (struct sockaddr *)&from, &from_len) == (ssize_t)len);
+	send_datagram(asker, &to->name, to->len, len);
 }
 
 static void ask(size_t len)
 {
 	send_to(&answerer, len);
-	receive_from(asker, len);
+	receive_datagram(asker, len);
 }
 
 static void subscribe(int n)
@@ -92,11 +76,13 @@ static void announce(int count)
 
 static void receive(int n)
 {
-	receive_from(subscribers[n], ANNOUNCED);
+	receive_datagram(subscribers[n], ANNOUNCED);
 }
 
 const struct peer peer = {
-	.guarantees = "less: no names with many listeners, no order across receivers, no answer if the other side dies",
+	.guarantees =
+		"less: no names with many listeners, no order across receivers, no answer if "
+		"the other side dies",
 	.answer = answer,
 	.start = start,
 	.ask = ask,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Starts a broker as systemd does: with a socket that listens as descriptor 3, and with a journal to log to. What is logged
- * there nobody reads. Usage: with-socket PATH PROGRAM [ARGUMENT]...
+ * Starts a broker as systemd does: with a socket that listens as descriptor 3, and with a journal
+ * to log to. What is logged there nobody reads. Usage: with-socket PATH PROGRAM [ARGUMENT]...
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,8 @@ static int bound(const char *path, int type)
 
 	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
 	unlink(path);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) || (type == SOCK_STREAM && listen(fd, 128))) {
+	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) ||
+	    (type == SOCK_STREAM && listen(fd, 128))) {
 		perror(path);
 		exit(1);
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ZeroMQ: REQ and REP, PUB and SUB, over ipc://. Each subscriber has a context, and so a thread, of its own, as it would in
- * a process of its own.
+ * ZeroMQ: REQ and REP, PUB and SUB, over ipc://. Each subscriber has a context, and so a thread,
+ * of its own, as it would in a process of its own.
  */
 #include "bench.h"
 
@@ -18,16 +18,15 @@ static void *asker, *publisher, *subscribers[MOST];
 
 static void good(const char *what, int condition)
 {
-	if (!condition) {
+	if (!condition)
 		fail(zmq_errno() ? zmq_strerror(zmq_errno()) : what);
-	}
 }
 
 static void *made(int type)
 {
 	void *socket = zmq_socket(zmq_ctx_new(), type);
 
-	good("zmq_socket", socket != NULL);
+	good("zmq_socket", !!socket);
 	return socket;
 }
 
@@ -74,7 +73,7 @@ static int read_one(int n, int flags)
 	return zmq_recv(subscribers[n], inbox, sizeof(inbox), flags) == TOPIC_LEN + ANNOUNCED;
 }
 
-/* A subscription takes effect some time later: waits for it, and lets nothing wait anywhere when it has. */
+/* A subscription takes effect some time later: waits for it, then reads all that is still there. */
 static void subscribe(int n)
 {
 	void *here = subscribers[n] = made(ZMQ_SUB);
@@ -97,8 +96,9 @@ static void receive(int n)
 }
 
 const struct peer peer = {
-	.guarantees = "less: no answer if the other side dies, a slow subscriber loses messages untold, no order across senders. "
-		      "More: the same over TCP, reconnects by itself",
+	.guarantees =
+		"less: no answer if the other side dies, a slow subscriber loses messages "
+		"untold, no order across senders. More: the same over TCP, reconnects by itself",
 	.answer = answer,
 	.start = start,
 	.ask = ask,

@@ -103,12 +103,22 @@ pub fn run() {
             ratio(one, each),
         ]);
     }
+    let what = match tick > 1.0 {
+        true => "Instructions of the whole machine",
+        false => "Ticks of the time-stamp counter",
+    };
+    let clock = match tick > 1.0 {
+        true => format!(
+            " The processors take turns, and the clock goes on by\n{tick} with each instruction of either: see above for what \
+             this cannot show."
+        ),
+        false => String::new(),
+    };
     table.print(
         "Two processors",
         &format!(
-            "Instructions of the whole machine for each request of {LEN} bytes and its reply, where pairs of an asker and its replier\n\
-             ask as fast as they can. Both of a pair stay on one processor. The processors take turns, and the clock goes on by\n\
-             {tick} with each instruction of either: see above for what this cannot show."
+            "{what} for each request of {LEN} bytes and its reply, where pairs of an asker and its replier\n\
+             ask as fast as they can. Both of a pair stay on one processor.{clock}"
         ),
     );
 }
