@@ -2,12 +2,12 @@
 # The front door. 'make help' says what there is.
 
 MAKEFLAGS += --no-print-directory
-# T=name runs one test, S=seconds says how long to fuzz, B=subject measures one, KERNEL=7.2 chooses another line of qemu/kernels, KDIR= a kernel build directory of one's own.
+# T=name runs one test, S=seconds says how long to fuzz, B=subject measures one (of bench-peers: B=program,program), KERNEL=7.2 chooses another line of qemu/kernels, KDIR= a kernel build directory of one's own.
 T ?=
 B ?=
 export KERNEL KBUS_CACHE UPDATE
 
-.PHONY: help demo test test-deep fuzz fuzz-core shell bench bench-quick profile packages mutants module lint fmt clean clean-cache bootstrap
+.PHONY: help demo test test-deep fuzz fuzz-core shell bench bench-quick bench-peers profile packages mutants module lint fmt clean clean-cache bootstrap
 
 help:
 	@echo 'KBUS: a message bus in the kernel, as sockets'
@@ -18,8 +18,9 @@ help:
 	@echo '  make fuzz-core    fuzz the parsers and the bus on the host for S=60 seconds each; T=core for one target'
 	@echo '  make shell        a machine with the module loaded, and a prompt'
 	@echo '  make bench        instructions that a bus takes, next to AF_UNIX; B=bindings for one subject, B=--help for all;'
-	@echo '                    UPDATE=1 puts the tables in docs/performance.md'
+	@echo '                    UPDATE=1 puts the tables in docs/performance.md, plots in docs/plots/'
 	@echo '  make bench-quick  some of its figures against recorded ones, as make test does; UPDATE=1 records them anew'
+	@echo '  make bench-peers  D-Bus, ZeroMQ, MQTT and others beside a bus; B=libdbus for one of qemu/peers/; UPDATE=1 as above'
 	@echo '  make profile      where the instructions of a send, a receive and a round trip go, with call trees and flame graphs'
 	@echo '  make fuzz         fuzz the sockets on the kernel with sanitizers, MINUTES=10; keeps what reaches something new'
 	@echo '  make mutants      break net/core/ in each small way, and see that a test fails; T=queue.rs for one file (an hour)'
@@ -55,6 +56,9 @@ bench: bootstrap
 
 bench-quick: bootstrap
 	@bash qemu/bench-quick.sh
+
+bench-peers: bootstrap
+	@bash qemu/bench-peers.sh '$(B)'
 
 profile: bootstrap
 	@bash qemu/profile.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
 # Boots the stock kernel with the module and runs one thing in it.
-# Usage: boot.sh RESULT RUN [ARG,ARG...], where RUN is test, userland, timing, reload, cycles, demo, bench, shell, sanitize or leaks. Results go to the file RESULT and, as they
+# Usage: boot.sh RESULT RUN [ARG,ARG...], where RUN is test, userland, timing, reload, cycles, demo, bench, processors, peers, shell, sanitize or leaks. Results go to the file RESULT and, as they
 # come, to the standard output; the console to RESULT.console. Exit status: 0 when the run reached its end and the
 # kernel had no complaint, whatever the results say.
 . "$(dirname "$0")/lib.sh"
@@ -18,17 +18,19 @@ boot_limit=600
 console=$result.console
 
 cpus=2
-if [ "$run" = bench ]; then
+if [ "$run" = bench ] || [ "$run" = peers ]; then
 	# Time goes on by a nanosecond with each instruction, on one processor. A string instruction counts once for each
 	# turn: without these features copies are made eight bytes a turn and not one.
 	accel=(-accel tcg,thread=single -icount shift=0,sleep=off -cpu max,-erms,-fsrm,-fsrs)
 	cpus=1
 	# What runs between two marks of a program is written down (qemu/profile.sh).
 	[ -z "${KBUS_TRACE:-}" ] || accel+=(-plugin "$KBUS_TRACE/trace.so,to=$KBUS_TRACE/trace")
-elif [ "$run" = timing ]; then
+elif [ "$run" = timing ] || [ "$run" = processors ]; then
 	# Two processors take turns on one thread of the host. Each instruction of either moves the clock on by eight
 	# nanoseconds, and while both sleep the clock jumps: what else the host does changes no time that the machine sees.
 	accel=(-accel tcg,thread=single -icount shift=3,sleep=off -cpu max,-erms,-fsrm,-fsrs)
+	# An idle processor is to take no turns: it must halt, where the emulator would have it go round in mwait.
+	[ "$run" != processors ] || accel[-1]+=,-monitor
 # /dev/kvm may be there where it is only a slow emulator: the processor must have the feature itself.
 elif [ -w /dev/kvm ] && grep -qE '^flags.* (vmx|svm)( |$)' /proc/cpuinfo; then
 	accel=(-accel kvm -cpu host)
@@ -39,8 +41,14 @@ else
 	[[ $run != @(reload|cycles) ]] || thread=single
 	accel=(-accel tcg,thread=$thread -cpu max)
 fi
+# Peers come in a further initramfs, whose files are added to those of the first (qemu/bench-peers.sh).
+initramfs=$OUT/initramfs.cpio
+if [ "$run" = peers ]; then
+	cat "$initramfs" "$OUT/peers.cpio" >"$OUT/initramfs-peers.cpio"
+	initramfs=$OUT/initramfs-peers.cpio
+fi
 qemu=("${EMULATOR[@]}" -M q35 "${accel[@]}" -smp $cpus -m $memory -nodefaults -no-reboot -display none
-	-kernel "$KERNELDIR/vmlinuz" -initrd "$OUT/initramfs.cpio")
+	-kernel "$KERNELDIR/vmlinuz" -initrd "$initramfs")
 # The memory of a machine that is fuzzed is a file: if it crashes, the program that ran is looked for in it.
 if [ "$run" = fuzz ] || [ "$run" = sanitize ]; then
 	qemu+=(-object "memory-backend-file,id=ram,size=${memory}M,mem-path=$result.memory,share=on" -machine memory-backend=ram)
@@ -53,6 +61,9 @@ if [ "$SANITIZER" = kcsan ]; then
 else
 	append="$append panic_on_warn=1"
 fi
+# The kernel tests its ciphers in the background, for minutes where instructions are counted: others would share the processor
+# with that.
+[[ $run != @(bench|processors|peers) ]] || append="$append cryptomgr.notests=1"
 # The long forms of tests, and what repeats a run of random ones.
 append="$append kbus.n=${N:-} kbus.seed=${SEED:-}"
 # Only where nothing but the module's own base is looked for.

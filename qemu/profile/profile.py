@@ -18,6 +18,8 @@ import sys
 
 # How much of a list is printed.
 TOP = 40
+# How many of the longest holds of locks are.
+LONGEST = 6
 # Subtrees of less than that are left out of the call tree.
 SMALL = 25
 
@@ -79,6 +81,7 @@ class Symbols:
         # Of several names of one function the first.
         found.sort(key=lambda symbol: symbol[0])
         self.starts = [symbol[0] for symbol in found]
+        self.entries = set(self.starts)
         self.found = found
         self.known = {}
 
@@ -201,6 +204,31 @@ def tree_of(blocks, symbols):
     return stack[0]
 
 
+TAKEN = re.compile(r"mutex_lock|_raw_(spin|read|write)_lock(_bh|_irq|_irqsave)?")
+GIVEN = re.compile(r"mutex_unlock|_raw_(spin|read|write)_unlock(_bh|_irq|_irqrestore)?")
+
+
+def holds(blocks, symbols):
+    """Each stretch in which at least one lock is held: its instructions, and the function that took the first."""
+    stretches, depth, length, taker, before = [], 0, 0, "", ""
+    for _, places in blocks:
+        if places[0] in symbols.entries:
+            name = symbols.name(places[0])
+            if TAKEN.fullmatch(name):
+                if depth == 0:
+                    length, taker = 0, before
+                depth += 1
+            elif GIVEN.fullmatch(name) and depth > 0:
+                depth -= 1
+                if depth == 0:
+                    stretches.append((length, taker))
+        length += len(places)
+        # The helpers of Rust are on the way only.
+        if not symbols.name(places[-1]).startswith("rust_helper_"):
+            before = symbols.name(places[-1])
+    return sorted(stretches, reverse=True)
+
+
 def write_tree(node, names, out, depth=0):
     """The call tree, indented, with what each takes in all and itself."""
     total = node.total()
@@ -263,6 +291,9 @@ def main():
                     ours[inner[0]] += 1
                     rows[inner[1][inner[1].rindex("/net/") + 1:].split(" ")[0]] += 1
         print(f"\n=== {tags[tag]}: {total}")
+        print("\nLongest with a lock held, and where that was taken")
+        for length, taker in holds(blocks, symbols)[:LONGEST]:
+            print(f"{length:7} {names.get(taker, taker)[:140]}")
         table("What for", parts, total, {})
         table("Functions", functions, total, names)
         if ours:

@@ -10,8 +10,10 @@ mod clock;
 mod fanout;
 mod matching;
 mod memory;
+mod percentiles;
 mod place;
 mod plain;
+mod processors;
 mod profile;
 mod quick;
 mod report;
@@ -52,6 +54,10 @@ enum Subject {
     Matching,
     /// Bytes of a message that waits and of a binding.
     Memory,
+    /// What half, 99 of 100 and all requests take at most, and so announcements to 64 processes.
+    Percentiles,
+    /// No part of a whole run: pairs on two processors, with one bus or several.
+    Processors,
     /// No measurement: the calls that `make profile` records.
     Profile,
     /// No table: the figures that `make test` holds against recorded ones.
@@ -64,6 +70,10 @@ fn main() -> ExitCode {
     let wanted = |subject| args.what.is_empty() || args.what.contains(&subject);
     Form::Literal.choose();
     plain::equal_queues();
+    if args.what == [Subject::Processors] {
+        processors::run();
+        return ExitCode::SUCCESS;
+    }
     if clock::counts_instructions() {
         println!("Figures are instructions of the machine, the kernel's included.\n");
     } else {
@@ -86,6 +96,9 @@ fn main() -> ExitCode {
     }
     if wanted(Subject::Memory) {
         memory::run();
+    }
+    if wanted(Subject::Percentiles) {
+        percentiles::run();
     }
     if args.what.contains(&Subject::Quick) {
         quick::run();

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! One message to one receiver, and a request with its reply.
 
+use std::thread;
+use std::time::Duration;
+
+use kbus_selftests::attack::die_with_parent;
 use kbus_selftests::process::Child;
 use kbus_selftests::process::Gate;
 use kbus_selftests::sys::fresh_bus;
@@ -22,9 +26,14 @@ use crate::report::ratio;
 use crate::report::size;
 use crate::report::Table;
 
-const SIZES: [usize; 3] = [64, 1 << 10, 64 << 10];
+const SIZES: [usize; 6] = [64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10];
 /// Measurements of a kind in one turn, after a tenth of them that do not count.
 const TIMES: usize = 500;
+/// Two processes that wake each other can do so in several ways, with more switches or fewer, and
+/// what they did before decides how they go on. After so many requests the asker rests, and then
+/// they begin anew.
+const REST_AFTER: usize = 50;
+const REST: Duration = Duration::from_millis(7);
 
 /// Measures one kind with payloads of this length.
 type Way = fn(Kind, usize) -> u64;
@@ -68,28 +77,34 @@ pub struct Pair {
 impl Pair {
     /// Starts the one that answers messages of this length.
     pub fn new(kind: Kind, len: usize) -> Pair {
+        Pair::on(kind, len, &fresh_bus(), "$.Bench")
+    }
+
+    /// As [`Pair::new`], on this bus and by this name; as `AF_UNIX` sockets they need neither.
+    pub fn on(kind: Kind, len: usize, bus: &str, name: &str) -> Pair {
         let ready = Gate::new();
         let (server, sock, to);
         match kind {
             Kind::Unix => {
                 let (there, address) = plain::unix();
                 server = Child::fork(|| {
+                    die_with_parent();
                     ready.open(1);
                     serve(&there);
                 });
                 (sock, to) = (plain::unix().0, address);
             }
             Kind::Kbus => {
-                let bus = fresh_bus();
                 server = Child::fork(|| {
-                    let sock = plain::on_bus(&bus);
-                    sock.replier("$.Bench").expect("become the replier");
+                    die_with_parent();
+                    let sock = plain::on_bus(bus);
+                    sock.replier(name).expect("become the replier");
                     ready.open(1);
                     serve(&sock);
                 });
                 ready.pass();
                 ready.open(1);
-                (sock, to) = (plain::on_bus(&bus), message_address("$.Bench"));
+                (sock, to) = (plain::on_bus(bus), message_address(name));
                 let set = |option, value| sock.set_u32(option, value).expect("set an option");
                 set(uapi::KBUS_SEND_FLAGS, uapi::KBUS_REQUEST);
                 set(uapi::KBUS_REPLY_MAX, len as u32);
@@ -117,11 +132,16 @@ impl Pair {
 /// A request to another process and its reply.
 pub fn round_trip(kind: Kind, len: usize) -> u64 {
     let mut pair = Pair::new(kind, len);
-    let mut once = || ticks(|| pair.turn());
     for _ in 0..TIMES / 10 {
-        once();
+        pair.turn();
     }
-    median_of(TIMES, once)
+    let turns = (0..TIMES).map(|turn| {
+        if turn % REST_AFTER == 0 {
+            thread::sleep(REST);
+        }
+        ticks(|| pair.turn())
+    });
+    median(turns.collect())
 }
 
 /// Measures both for each size, the two kinds taking turns.
