@@ -83,6 +83,16 @@ commands! {
     List = list;
     /// Show the names as a tree, with who listens and who replies
     Tree = tree;
+    /// Show all traffic, replies joined to their requests
+    Monitor = monitor;
+    /// Keep traffic in a file
+    Record = record;
+    /// Send again what is in a file
+    Replay = replay;
+    /// Say what is wrong here, and how to mend it
+    Doctor = doctor;
+    /// Explain why a send fails or a message is missed
+    Why = why;
     /// Write man pages or completions
     #[command(hide = true)]
     Generate = generate;

@@ -86,6 +86,11 @@ impl Failure {
         self
     }
 
+    /// The sentence.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Its exit code.
     pub fn code(&self) -> Code {
         self.code

@@ -4,11 +4,16 @@
 //! Each subcommand is a file in `commands/`, with a type `Args` and a function
 //! `run(Args, &Context) -> Outcome`.
 
+mod capture;
 mod cli;
 mod commands;
 mod context;
 mod failure;
+mod inspect;
 mod output;
+mod show;
+mod snoop;
+mod stop;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `kbus monitor`.
+
+use std::fs::File;
+use std::io;
+use std::io::BufReader;
+use std::io::BufWriter;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::capture::pcapng;
+use crate::capture::Packet;
+use crate::capture::Reader;
+use crate::context::Context;
+use crate::failure::Code;
+use crate::failure::Failure;
+use crate::failure::Outcome;
+use crate::output::Output;
+use crate::show;
+use crate::show::Commands;
+use crate::show::Requests;
+use crate::snoop::Snoop;
+
+/// What it is told.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A bus is not confidential: its members can see all traffic, as this does. \
+    A status, which says that a request will have no reply, goes to its requester alone, and a \
+    monitor does not see it. As root, the tracepoint kbus:status shows them. Times of day are UTC."
+)]
+pub struct Args {
+    /// Names or wildcards; without any, all traffic
+    #[arg(value_name = "PATTERN")]
+    patterns: Vec<String>,
+    /// Write a pcapng file as well, for Wireshark with tools/wireshark/kbus.lua
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
+    /// Show what is in a file of monitor --pcap or of record, in place of a bus
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["patterns", "pcap", "binds", "timeout"])]
+    read: Option<PathBuf>,
+    /// Have the bus tell of repliers that come and go (for its owner only)
+    #[arg(long)]
+    binds: bool,
+    /// Show payloads whole
+    #[arg(long)]
+    full: bool,
+    /// End after so many messages
+    #[arg(short = 'n', long, value_name = "N")]
+    count: Option<u64>,
+    /// End after so many seconds
+    #[arg(short, long, value_name = "SECONDS", value_parser = super::seconds)]
+    timeout: Option<Duration>,
+    /// Say on the standard error when all that follows will be seen
+    #[arg(long, hide = true)]
+    ready: bool,
+}
+
+/// A file that is written.
+pub fn create(path: &Path) -> Result<BufWriter<File>, Failure> {
+    let file = File::create(path);
+    let file = file.map_err(|error| cannot("write", path, &error))?;
+    Ok(BufWriter::new(file))
+}
+
+/// That a file cannot be used.
+pub fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::io(format_args!("cannot {what} {}", path.display()), error)
+}
+
+/// Shows messages, and counts.
+struct Screen<'a> {
+    out: Output,
+    context: &'a Context,
+    full: bool,
+    requests: Requests,
+    commands: Commands,
+    messages: u64,
+    missed: u64,
+}
+
+impl<'a> Screen<'a> {
+    fn new(context: &'a Context, full: bool) -> Screen<'a> {
+        Screen {
+            out: context.output(),
+            context,
+            full,
+            requests: Requests::default(),
+            commands: Commands::default(),
+            messages: 0,
+            missed: 0,
+        }
+    }
+
+    fn packet(&mut self, packet: &Packet) -> Outcome {
+        self.missed += u64::from(packet.lost);
+        self.messages += u64::from(packet.kind != crate::capture::Kind::Lost);
+        let after = self.requests.note(packet);
+        let (out, json) = (&mut self.out, self.context.json);
+        show::show(out, json, packet, after, &mut self.commands, self.full)
+    }
+
+    fn end(&mut self) -> Outcome {
+        let unanswered = self.requests.unanswered();
+        if self.context.json {
+            return self.out.json(&json!({
+                "kind": "summary",
+                "messages": self.messages,
+                "missed": self.missed,
+                "requests": self.requests.seen,
+                "without_reply": unanswered,
+            }));
+        }
+        let mut text = format!("{} messages, {} missed", self.messages, self.missed);
+        if unanswered > 0 {
+            text += &format!(
+                "; {unanswered} of {} requests had no reply meanwhile (that there will be none is \
+                 told to the requester alone)",
+                self.requests.seen
+            );
+            for (id, name, peer) in self.requests.oldest(5) {
+                text += &format!("\n  without a reply: #{id:x} {name} of peer {peer:x}");
+            }
+        }
+        // If nobody reads it there is nobody to tell.
+        let _ = writeln!(io::stderr(), "{text}");
+        Ok(())
+    }
+}
+
+fn read(path: &Path, args: &Args, context: &Context) -> Outcome {
+    let file = File::open(path).map_err(|error| cannot("read", path, &error))?;
+    let bad = |error| {
+        let text = format!("cannot read {} to its end: {error}", path.display());
+        Failure::new(Code::Error, text)
+    };
+    let mut reader = Reader::new(BufReader::new(file)).map_err(bad)?;
+    let mut screen = Screen::new(context, args.full);
+    while args.count.is_none_or(|count| screen.messages < count) {
+        match reader.next_packet().map_err(bad)? {
+            Some(packet) => screen.packet(&packet)?,
+            None => break,
+        }
+    }
+    screen.end()
+}
+
+/// Does it.
+pub fn run(args: Args, context: &Context) -> Outcome {
+    if let Some(path) = &args.read {
+        return read(path, &args, context);
+    }
+    let snoop = Snoop::open(context, &args.patterns)?;
+    if args.binds {
+        if !args.patterns.is_empty() {
+            snoop.socket().listen(kbus::BindEvent::NAME)?;
+        }
+        snoop.socket().set_report_binds(true)?;
+    }
+    let mut capture = match &args.pcap {
+        Some(path) => {
+            let writer = pcapng::Writer::new(create(path)?, &context.bus.to_string());
+            Some((path, writer.map_err(|error| cannot("write", path, &error))?))
+        }
+        None => None,
+    };
+    if args.ready {
+        let _ = writeln!(io::stderr(), "ready");
+    }
+    let mut screen = Screen::new(context, args.full);
+    let deadline = args.timeout.map(|time| Instant::now() + time);
+    let mut result = Ok(());
+    while result.is_ok() && args.count.is_none_or(|count| screen.messages < count) {
+        let Some(packet) = snoop.next(deadline)? else {
+            break;
+        };
+        if let Some((path, writer)) = &mut capture {
+            let written = writer.packet(&packet).and_then(|()| writer.flush());
+            written.map_err(|error| cannot("write", path, &error))?;
+        }
+        result = screen.packet(&packet);
+    }
+    // The file is whole also where nobody reads the standard output any more.
+    if let Some((path, writer)) = capture {
+        let written = writer.finish();
+        written.map_err(|error| cannot("write", path, &error))?;
+    }
+    result?;
+    screen.end()
+}
