@@ -3,6 +3,7 @@
 --
 -- Put it into the folder that "Help > About Wireshark > Folders > Personal Lua Plugins" names, or
 -- give it for one run: wireshark -X lua_script:kbus.lua FILE
+-- (Neither loads it for root.)
 --
 -- The link type is LINKTYPE_USER0, which is for everybody's own use: if another of your plugins
 -- takes it, only one of them can. The layout of a packet is described in
@@ -146,7 +147,7 @@ function kbus.dissector(tvb, pinfo, root)
 
 	-- Joins each reply to its request.
 	if kind == 1 and not requests[id] then
-		requests[id] = { frame = pinfo.number, time = pinfo.abs_ts }
+		requests[id] = { frame = pinfo.number, time = pinfo.rel_ts }
 	elseif kind == 2 and not replies[answers] then
 		replies[answers] = pinfo.number
 	end
@@ -156,7 +157,7 @@ function kbus.dissector(tvb, pinfo, root)
 	elseif (kind == 2 or kind == 3) and requests[answers] then
 		local request = requests[answers]
 		tree:add(f.request_in, request.frame):set_generated()
-		local seconds = pinfo.abs_ts - request.time
+		local seconds = pinfo.rel_ts - request.time
 		local whole = math.floor(seconds)
 		local rest = math.floor((seconds - whole) * 1e9 + 0.5)
 		tree:add(f.time, NSTime.new(whole, rest)):set_generated()

@@ -93,6 +93,8 @@ commands! {
     Doctor = doctor;
     /// Explain why a send fails or a message is missed
     Why = why;
+    /// Measure what a bus costs on this machine, next to AF_UNIX
+    Bench = bench;
     /// Write man pages or completions
     #[command(hide = true)]
     Generate = generate;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The subcommands: each has a type `Args` and a function `run`.
 
+pub mod bench;
 pub mod call;
 pub mod doctor;
 pub mod generate;

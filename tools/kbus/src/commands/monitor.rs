@@ -37,11 +37,12 @@ pub struct Args {
     /// Names or wildcards; without any, all traffic
     #[arg(value_name = "PATTERN")]
     patterns: Vec<String>,
-    /// Write a pcapng file as well, for Wireshark with tools/wireshark/kbus.lua
+    /// Write a pcapng file as well, for Wireshark with the dissector kbus.lua; - writes it to the
+    /// standard output, in place of lines
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
     /// Show what is in a file of monitor --pcap or of record, in place of a bus
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["patterns", "pcap", "binds", "timeout"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["patterns", "binds", "timeout"])]
     read: Option<PathBuf>,
     /// Have the bus tell of repliers that come and go (for its owner only)
     #[arg(long)]
@@ -72,11 +73,64 @@ pub fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::io(format_args!("cannot {what} {}", path.display()), error)
 }
 
+/// Whether it stands for the standard output.
+fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// That what is captured cannot be written. A closed pipe is no error.
+fn unwritten(path: &Path, error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe if is_stdout(path) => Failure::silent(Code::Success),
+        _ => cannot("write", path, error),
+    }
+}
+
+/// The pcapng file that is written, if one is.
+struct Capture<'a>(Option<(&'a Path, pcapng::Writer<Box<dyn Write>>)>);
+
+impl<'a> Capture<'a> {
+    fn new(path: Option<&'a Path>, bus: &str) -> Result<Capture<'a>, Failure> {
+        let Some(path) = path else {
+            return Ok(Capture(None));
+        };
+        let to: Box<dyn Write> = match is_stdout(path) {
+            true => Box::new(BufWriter::new(io::stdout())),
+            false => Box::new(create(path)?),
+        };
+        let writer = pcapng::Writer::new(to, bus).map_err(|error| unwritten(path, &error))?;
+        Ok(Capture(Some((path, writer))))
+    }
+
+    /// Whether lines would come between what is captured.
+    fn takes_stdout(&self) -> bool {
+        self.0.as_ref().is_some_and(|(path, _)| is_stdout(path))
+    }
+
+    fn packet(&mut self, packet: &Packet) -> Outcome {
+        let Some((path, writer)) = &mut self.0 else {
+            return Ok(());
+        };
+        // Whoever looks at the file meanwhile sees all.
+        let written = writer.packet(packet).and_then(|()| writer.flush());
+        written.map_err(|error| unwritten(path, &error))
+    }
+
+    fn end(self) -> Outcome {
+        let Some((path, writer)) = self.0 else {
+            return Ok(());
+        };
+        let written = writer.finish().map(drop);
+        written.map_err(|error| unwritten(path, &error))
+    }
+}
+
 /// Shows messages, and counts.
 struct Screen<'a> {
     out: Output,
     context: &'a Context,
     full: bool,
+    silent: bool,
     requests: Requests,
     commands: Commands,
     messages: u64,
@@ -84,11 +138,12 @@ struct Screen<'a> {
 }
 
 impl<'a> Screen<'a> {
-    fn new(context: &'a Context, full: bool) -> Screen<'a> {
+    fn new(context: &'a Context, full: bool, capture: &Capture<'_>) -> Screen<'a> {
         Screen {
             out: context.output(),
             context,
             full,
+            silent: capture.takes_stdout(),
             requests: Requests::default(),
             commands: Commands::default(),
             messages: 0,
@@ -100,13 +155,16 @@ impl<'a> Screen<'a> {
         self.missed += u64::from(packet.lost);
         self.messages += u64::from(packet.kind != crate::capture::Kind::Lost);
         let after = self.requests.note(packet);
+        if self.silent {
+            return Ok(());
+        }
         let (out, json) = (&mut self.out, self.context.json);
         show::show(out, json, packet, after, &mut self.commands, self.full)
     }
 
     fn end(&mut self) -> Outcome {
         let unanswered = self.requests.unanswered();
-        if self.context.json {
+        if self.context.json && !self.silent {
             return self.out.json(&json!({
                 "kind": "summary",
                 "messages": self.messages,
@@ -139,13 +197,20 @@ fn read(path: &Path, args: &Args, context: &Context) -> Outcome {
         Failure::new(Code::Error, text)
     };
     let mut reader = Reader::new(BufReader::new(file)).map_err(bad)?;
-    let mut screen = Screen::new(context, args.full);
+    let mut first = reader.next_packet().map_err(bad)?;
+    let bus = reader.bus().unwrap_or_default().to_owned();
+    let mut capture = Capture::new(args.pcap.as_deref(), &bus)?;
+    let mut screen = Screen::new(context, args.full, &capture);
     while args.count.is_none_or(|count| screen.messages < count) {
-        match reader.next_packet().map_err(bad)? {
-            Some(packet) => screen.packet(&packet)?,
-            None => break,
-        }
+        let next = match first.take() {
+            Some(packet) => Some(packet),
+            None => reader.next_packet().map_err(bad)?,
+        };
+        let Some(packet) = next else { break };
+        capture.packet(&packet)?;
+        screen.packet(&packet)?;
     }
+    capture.end()?;
     screen.end()
 }
 
@@ -161,34 +226,23 @@ pub fn run(args: Args, context: &Context) -> Outcome {
         }
         snoop.socket().set_report_binds(true)?;
     }
-    let mut capture = match &args.pcap {
-        Some(path) => {
-            let writer = pcapng::Writer::new(create(path)?, &context.bus.to_string());
-            Some((path, writer.map_err(|error| cannot("write", path, &error))?))
-        }
-        None => None,
-    };
+    let bus = context.bus.to_string();
+    let mut capture = Capture::new(args.pcap.as_deref(), &bus)?;
     if args.ready {
         let _ = writeln!(io::stderr(), "ready");
     }
-    let mut screen = Screen::new(context, args.full);
+    let mut screen = Screen::new(context, args.full, &capture);
     let deadline = args.timeout.map(|time| Instant::now() + time);
     let mut result = Ok(());
     while result.is_ok() && args.count.is_none_or(|count| screen.messages < count) {
         let Some(packet) = snoop.next(deadline)? else {
             break;
         };
-        if let Some((path, writer)) = &mut capture {
-            let written = writer.packet(&packet).and_then(|()| writer.flush());
-            written.map_err(|error| cannot("write", path, &error))?;
-        }
+        capture.packet(&packet)?;
         result = screen.packet(&packet);
     }
     // The file is whole also where nobody reads the standard output any more.
-    if let Some((path, writer)) = capture {
-        let written = writer.finish();
-        written.map_err(|error| cannot("write", path, &error))?;
-    }
+    capture.end()?;
     result?;
     screen.end()
 }
