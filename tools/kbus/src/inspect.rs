@@ -6,12 +6,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 
-use kbus::Bus;
 use kbus::Name;
 use kbus::Pattern;
 
-use crate::failure::Code;
 use crate::failure::Failure;
+use crate::proc;
 
 /// Bytes with which a queue is full, unless its socket has set `SO_RCVBUF`.
 pub const QUEUE_BYTES: u64 = 8 << 20;
@@ -88,29 +87,42 @@ pub enum Fullness {
     UserBytes,
 }
 
-impl SocketLine {
-    fn parse(line: &str) -> Option<SocketLine> {
-        let mut words = line.split(' ');
-        let mut word = || words.next();
-        Some(SocketLine {
-            bus: word()?.to_owned(),
-            peer: u64::from_str_radix(word()?, 16).ok()?,
-            pid: word()?.parse().ok(),
-            uid: word()?.parse().ok(),
-            unread: word()?.parse().ok()?,
-            limit: word()?.parse().ok()?,
-            bytes: word()?.parse().ok()?,
-            reserved: word()?.parse().ok()?,
-            owed: word()?.parse().ok()?,
-            lost: word()?.parse().ok()?,
-            path: match word() {
+impl From<proc::SocketLine> for SocketLine {
+    fn from(line: proc::SocketLine) -> SocketLine {
+        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        SocketLine {
+            bus: line.owner.bus.unwrap_or_else(|| "-".to_owned()),
+            peer: line.owner.peer.get(),
+            pid: line.owner.pid.and_then(|pid| u32::try_from(pid).ok()),
+            uid: line.owner.uid,
+            unread: small(line.unread),
+            limit: small(line.limit),
+            bytes: line.bytes,
+            reserved: small(line.reserved),
+            owed: small(line.owed),
+            lost: line.lost,
+            path: match line.path.as_deref() {
                 Some("linked") => PathState::Linked,
                 Some("deleted") => PathState::Deleted,
                 _ => PathState::None,
             },
-        })
+        }
     }
+}
 
+impl From<proc::BindingLine> for BindingLine {
+    fn from(line: proc::BindingLine) -> BindingLine {
+        BindingLine {
+            bus: line.owner.bus.unwrap_or_else(|| "-".to_owned()),
+            peer: line.owner.peer.get(),
+            uid: line.owner.uid,
+            replier: line.replier,
+            name: line.pattern,
+        }
+    }
+}
+
+impl SocketLine {
     /// Places taken: messages waiting and replies to come.
     pub fn taken(&self) -> u32 {
         self.unread.saturating_add(self.reserved)
@@ -143,24 +155,6 @@ impl SocketLine {
 }
 
 impl BindingLine {
-    fn parse(line: &str) -> Option<BindingLine> {
-        let mut words = line.split(' ');
-        let mut word = || words.next();
-        let (bus, peer) = (word()?.to_owned(), word()?);
-        word()?;
-        Some(BindingLine {
-            bus,
-            peer: u64::from_str_radix(peer, 16).ok()?,
-            uid: word()?.parse().ok(),
-            replier: match word()? {
-                "R" => true,
-                "L" => false,
-                _ => return None,
-            },
-            name: word()?.to_owned(),
-        })
-    }
-
     /// Whether it lets messages of that name in.
     pub fn matches(&self, name: &Name) -> bool {
         Pattern::new(&self.name).is_ok_and(|pattern| pattern.matches(name))
@@ -179,8 +173,6 @@ impl BindingLine {
 /// The sockets and bindings that there are.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
-    /// The number of the family.
-    pub family: Option<u16>,
     /// All sockets of the network namespace.
     pub sockets: Vec<SocketLine>,
     /// All bindings.
@@ -188,52 +180,16 @@ pub struct Files {
 }
 
 impl Files {
-    /// Reads both files; none if there is no KBUS.
+    /// Reads both files.
     ///
     /// # Errors
     ///
-    /// They cannot be read.
-    pub fn read() -> io::Result<Option<Files>> {
-        let sockets = match fs::read("/proc/net/kbus") {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            result => result?,
-        };
-        let bindings = fs::read("/proc/net/kbus_bindings")?;
-        let (sockets, bindings) = (
-            String::from_utf8_lossy(&sockets),
-            String::from_utf8_lossy(&bindings),
-        );
-        Ok(Some(Files::parse(&sockets, &bindings)))
-    }
-
-    /// The same, where there must be a KBUS.
-    ///
-    /// # Errors
-    ///
-    /// There is none, or the files cannot be read.
-    pub fn get() -> Result<Files, Failure> {
-        match Files::read() {
-            Ok(Some(files)) => Ok(files),
-            Ok(None) => {
-                let text = "there is no KBUS here: the module kbus is not loaded";
-                let hint = "`kbus doctor` says what to do";
-                Err(Failure::new(Code::Unavailable, text).hint(hint))
-            }
-            Err(error) => Err(Failure::io("cannot read /proc/net/kbus", &error)),
-        }
-    }
-
-    fn parse(sockets: &str, bindings: &str) -> Files {
-        let family = sockets
-            .lines()
-            .find_map(|line| line.strip_prefix("# family "))
-            .and_then(|number| number.trim().parse().ok());
-        Files {
-            family,
-            // Both the comment and the names of the columns are no sockets.
-            sockets: sockets.lines().filter_map(SocketLine::parse).collect(),
-            bindings: bindings.lines().filter_map(BindingLine::parse).collect(),
-        }
+    /// There is no KBUS, or the files cannot be read.
+    pub fn read() -> Result<Files, Failure> {
+        Ok(Files {
+            sockets: proc::sockets()?.into_iter().map(SocketLine::from).collect(),
+            bindings: proc::bindings()?.into_iter().map(BindingLine::from).collect(),
+        })
     }
 
     /// The socket of that id.
@@ -274,21 +230,11 @@ impl Files {
     }
 }
 
-/// A bus as the files have it.
-pub fn bus_text(bus: &Bus) -> String {
-    let (mut text, rest) = match bus.path() {
-        Some(path) => (String::new(), path.to_string_lossy().into_owned()),
-        None => ("@".to_owned(), bus.to_string().split_off(1)),
-    };
-    for c in rest.chars() {
-        match c {
-            '\0' => text.push('@'),
-            '@' | '-' if text.is_empty() => text += &format!("\\{:03o}", c as u32),
-            '\\' | '\0'..=' ' | '\x7f' => text += &format!("\\{:03o}", c as u32),
-            c => text.push(c),
-        }
-    }
-    text
+/// The number of the family `AF_KBUS`.
+pub fn family() -> Option<u16> {
+    let text = fs::read("/proc/net/kbus").ok()?;
+    let text = String::from_utf8_lossy(&text);
+    text.lines().find_map(|line| line.strip_prefix("# family "))?.trim().parse().ok()
 }
 
 /// `net.kbus.*`. What cannot be read is none.
@@ -476,7 +422,7 @@ impl Holders {
 /// The command name of a process, with its number.
 pub fn process(pid: u32) -> String {
     match fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(name) => format!("{}[{pid}]", crate::show::printable(name.trim_end())),
+        Ok(name) => format!("{}[{pid}]", crate::text::one_line(name.trim_end())),
         Err(_) => format!("process {pid}"),
     }
 }
@@ -508,11 +454,17 @@ mod tests {
         @kbus-0 2 42 1000 R $.A.%\n\
         @kbus-0 1 41 1000 R $.A.B\n";
 
+    fn parse(sockets: &str, bindings: &str) -> Files {
+        Files {
+            sockets: sockets.lines().filter_map(proc::socket).map(SocketLine::from).collect(),
+            bindings: bindings.lines().filter_map(proc::binding).map(BindingLine::from).collect(),
+        }
+    }
+
     /// Each column of both files is where `kbus(7)` says.
     #[test]
     fn files_are_read() {
-        let files = Files::parse(SOCKETS, BINDINGS);
-        assert_eq!(files.family, Some(18));
+        let files = parse(SOCKETS, BINDINGS);
         assert_eq!(files.sockets.len(), 4);
         let third = files.socket(0x1f).unwrap();
         assert_eq!(
@@ -529,7 +481,7 @@ mod tests {
     /// An exact name is preferred to `%`, that to `*`, and the longer `*` to the shorter one.
     #[test]
     fn the_replier_is_the_nearest_one() {
-        let mut files = Files::parse(SOCKETS, BINDINGS);
+        let mut files = parse(SOCKETS, BINDINGS);
         let name = |text: &str| Name::new(text).unwrap();
         let answers = |files: &Files, text: &str| {
             files
@@ -549,7 +501,7 @@ mod tests {
     /// A queue is full by its places, its user's budget, or for others' share, in this order.
     #[test]
     fn full_queues_are_told() {
-        let files = Files::parse(SOCKETS, BINDINGS);
+        let files = parse(SOCKETS, BINDINGS);
         let usage = Usage::of(&files);
         let mut limits = Limits::default();
         let full = |peer, limits: &Limits| files.socket(peer).unwrap().fullness(&usage, limits);
@@ -567,17 +519,5 @@ mod tests {
         assert_eq!(line.fullness(&usage, &limits), Fullness::UserBytes);
         line.bytes = QUEUE_BYTES;
         assert_eq!(line.fullness(&usage, &limits), Fullness::Bytes);
-    }
-
-    /// A bus is looked for as the files write it.
-    #[test]
-    fn buses_are_written_as_in_the_files() {
-        let text = |address: &str| bus_text(&Bus::new(address).unwrap());
-        assert_eq!(text("@kbus-0"), "@kbus-0");
-        assert_eq!(text("@a b\\"), "@a\\040b\\134");
-        assert_eq!(text("/run/kbus/a b"), "/run/kbus/a\\040b");
-        assert_eq!(bus_text(&Bus::at_path("@a").unwrap()), "\\100a");
-        assert_eq!(bus_text(&Bus::abstract_bytes(b"a\0").unwrap()), "@a@");
-        assert_eq!(bus_text(&Bus::abstract_bytes(b"@").unwrap()), "@@");
     }
 }

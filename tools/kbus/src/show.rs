@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::fmt::Write;
-use std::fs;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use serde_json::json;
 use serde_json::Value;
@@ -14,6 +16,8 @@ use crate::capture::Packet;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::output::Style;
+use crate::text;
+use crate::who::Names;
 
 /// How many requests are remembered until their replies come.
 const REMEMBERED: usize = 65536;
@@ -89,71 +93,25 @@ impl Requests {
     }
 }
 
-/// The names of processes, asked once each.
-#[derive(Default)]
-pub struct Commands {
-    known: HashMap<u32, Option<String>>,
-}
-
-impl Commands {
-    /// The command name of that process, if it can be seen.
-    pub fn of(&mut self, pid: u32) -> Option<&str> {
-        // A number can be of another process later; this is asked soon after the message.
-        if self.known.len() > 4096 {
-            self.known.clear();
-        }
-        let command = self.known.entry(pid).or_insert_with(|| {
-            let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-            Some(printable(name.trim_end_matches('\n')))
-        });
-        command.as_deref()
-    }
-}
-
-/// Text in which nothing changes the terminal.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
-}
-
-/// A payload as text in quotes if it is text, as hexadecimal digits otherwise.
+/// A payload as text if it can be printed, as hexadecimal digits otherwise.
 pub fn payload(bytes: &[u8], all: bool) -> String {
     if bytes.is_empty() {
         return String::new();
     }
     let limit = if all { usize::MAX } else { SHOWN };
-    let is_text = |text: &str| {
-        !text
-            .chars()
-            .any(|c| c.is_control() && !matches!(c, '\n' | '\t' | '\r'))
-    };
-    if let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| is_text(text)) {
+    if let Some(text) = text::printable(bytes) {
         let shown: String = text.chars().take(limit).collect();
         let more = if shown.len() < text.len() { "…" } else { "" };
-        return format!("{shown:?}{more}");
+        return shown + more;
     }
-    let mut out = String::from("0x");
-    for byte in bytes.iter().take(limit) {
-        let _ = write!(out, "{byte:02x}");
-    }
-    if bytes.len() > limit {
-        out.push('…');
-    }
-    out
+    let shown = bytes.get(..limit).unwrap_or(bytes);
+    let more = if shown.len() < bytes.len() { "…" } else { "" };
+    format!("hex {}{more}", text::hex(shown))
 }
 
-/// Time of day in UTC, to the microsecond.
-pub fn clock(nanos: u64) -> String {
-    let micros = nanos / 1000;
-    let seconds = micros / 1_000_000 % 86_400;
-    format!(
-        "{:02}:{:02}:{:02}.{:06}",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60,
-        micros % 1_000_000
-    )
+/// The time that a file has, as the system has it.
+fn system(nanos: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(nanos)
 }
 
 /// A time span in the unit that suits it.
@@ -184,7 +142,7 @@ fn bind_event(packet: &Packet) -> Option<BindEvent> {
     Some(BindEvent {
         peer: u64::from_ne_bytes(*peer),
         is_bind: u32::from_ne_bytes(*is_bind) != 0,
-        pattern: printable(&String::from_utf8_lossy(name)),
+        pattern: text::one_line(&String::from_utf8_lossy(name)),
     })
 }
 
@@ -193,18 +151,18 @@ pub fn line(
     out: &Output,
     packet: &Packet,
     after: Option<u64>,
-    commands: &mut Commands,
+    names: &Names,
     all: bool,
 ) -> String {
-    let mut text = out.paint(Style::Dim, clock(packet.time)).to_string();
+    let mut line = out.paint(Style::Dim, text::time_of_day(system(packet.time))).to_string();
     if packet.kind == Kind::Lost {
         let missed = format!("{} messages were missed here", packet.lost);
-        let _ = write!(text, "  {}", out.paint(Style::Red, missed));
-        return text;
+        let _ = write!(line, "  {}", out.paint(Style::Red, missed));
+        return line;
     }
     if packet.lost > 0 {
         let missed = format!("({} missed before this)", packet.lost);
-        let _ = write!(text, "  {}", out.paint(Style::Red, missed));
+        let _ = write!(line, "  {}", out.paint(Style::Red, missed));
     }
     let (word, style) = match packet.kind {
         Kind::Announcement => ("announce", Style::Green),
@@ -213,25 +171,23 @@ pub fn line(
         Kind::Status => ("status", Style::Red),
         Kind::Lost | Kind::Event => ("event", Style::Magenta),
     };
-    let _ = write!(text, "  {}", out.paint(style, format!("{word:<8}")));
+    let _ = write!(line, "  {}", out.paint(style, format!("{word:<8}")));
     let id = format!("#{:<6}", format!("{:x}", packet.id));
-    let _ = write!(text, " {} {:x}", out.paint(Style::Dim, id), packet.peer);
-    if let Some(sender) = packet.sender.filter(|sender| sender.pid != 0) {
-        let who = match commands.of(sender.pid) {
-            Some(command) => format!("({command}[{}])", sender.pid),
-            None => format!("([{}])", sender.pid),
-        };
-        let _ = write!(text, " {}", out.paint(Style::Dim, who));
+    let _ = write!(line, " {} {:x}", out.paint(Style::Dim, id), packet.peer);
+    if let Some(sender) = packet.sender {
+        let pid = i32::try_from(sender.pid).ok();
+        let who = format!("({})", names.sender(pid, Some(sender.uid)));
+        let _ = write!(line, " {}", out.paint(Style::Dim, who));
     }
     if packet.to != 0 {
-        let _ = write!(text, " → {:x}", packet.to);
+        let _ = write!(line, " → {:x}", packet.to);
     }
-    let _ = write!(text, "  {}", out.paint(Style::Bold, &packet.name));
+    let _ = write!(line, "  {}", out.paint(Style::Bold, &packet.name));
     if packet.flags & 2 != 0 {
-        let _ = write!(text, " {}", out.paint(Style::Red, "urgent"));
+        let _ = write!(line, " {}", out.paint(Style::Red, "urgent"));
     }
     if packet.flags & 0x80 != 0 {
-        text.push_str(" +fds");
+        line.push_str(" +fds");
     }
     match bind_event(packet) {
         Some(event) => {
@@ -240,11 +196,12 @@ pub fn line(
             } else {
                 "is no more replier for"
             };
-            let _ = write!(text, "  peer {:x} {what} {}", event.peer, event.pattern);
+            let _ = write!(line, "  peer {:x} {what} {}", event.peer, event.pattern);
         }
         None => {
             let bytes = payload(&packet.payload, all);
-            let _ = write!(text, "  {} bytes {bytes}", packet.payload.len());
+            let bytes = if bytes.is_empty() { bytes } else { format!(": {bytes}") };
+            let _ = write!(line, "  {}{bytes}", text::count(packet.payload.len() as u64, "byte"));
         }
     }
     if packet.kind == Kind::Reply {
@@ -255,17 +212,17 @@ pub fn line(
             }
             None => answer.push_str(", which was not seen"),
         }
-        let _ = write!(text, "  {}", out.paint(Style::Cyan, answer));
+        let _ = write!(line, "  {}", out.paint(Style::Cyan, answer));
     }
-    text.trim_end().to_owned()
+    line.trim_end().to_owned()
 }
 
 /// The message as JSON. Ids are hexadecimal text, as in addresses: JSON's numbers do not hold 64
 /// bits.
-pub fn object(packet: &Packet, after: Option<u64>, commands: &mut Commands) -> Value {
+pub fn object(packet: &Packet, after: Option<u64>, names: &Names) -> Value {
     let hex = |id: u64| format!("{id:x}");
     let mut value = json!({
-        "time": packet.time as f64 / 1e9,
+        "time": text::timestamp(system(packet.time)),
         "time_ns": packet.time,
         "kind": packet.kind.as_str(),
         "id": hex(packet.id),
@@ -278,13 +235,10 @@ pub fn object(packet: &Packet, after: Option<u64>, commands: &mut Commands) -> V
     set("name", packet.name.as_str().into());
     set("sender", hex(packet.peer).into());
     if let Some(sender) = packet.sender {
-        set("pid", sender.pid.into());
-        set("uid", sender.uid.into());
         set("gid", sender.gid.into());
-        if let Some(command) = commands.of(sender.pid) {
-            set("command", command.into());
-        }
+        names.describe(&mut value, i32::try_from(sender.pid).ok(), Some(sender.uid));
     }
+    let mut set = |key: &str, to: Value| value[key] = to;
     if packet.to != 0 {
         set("to", hex(packet.to).into());
     }
@@ -296,9 +250,7 @@ pub fn object(packet: &Packet, after: Option<u64>, commands: &mut Commands) -> V
     }
     set("urgent", (packet.flags & 2 != 0).into());
     set("descriptors", (packet.flags & 0x80 != 0).into());
-    if packet.flags >> 16 != 0 {
-        set("user_bits", (packet.flags >> 16).into());
-    }
+    set("user_bits", (packet.flags >> 16).into());
     set("lost", packet.lost.into());
     if let Some(event) = bind_event(packet) {
         set("replier", hex(event.peer).into());
@@ -306,13 +258,7 @@ pub fn object(packet: &Packet, after: Option<u64>, commands: &mut Commands) -> V
         set("pattern", event.pattern.into());
     }
     set("len", packet.payload.len().into());
-    match std::str::from_utf8(&packet.payload) {
-        Ok(text) => set("text", text.into()),
-        Err(_) => {
-            let digits: Vec<String> = packet.payload.iter().map(|b| format!("{b:02x}")).collect();
-            set("hex", digits.concat().into());
-        }
-    }
+    crate::message::payload(&mut value, &packet.payload);
     value
 }
 
@@ -326,14 +272,14 @@ pub fn show(
     json: bool,
     packet: &Packet,
     after: Option<u64>,
-    commands: &mut Commands,
+    names: &Names,
     all: bool,
 ) -> Result<(), Failure> {
     if json {
-        let value = object(packet, after, commands);
+        let value = object(packet, after, names);
         return out.json(&value);
     }
-    let text = line(out, packet, after, commands, all);
+    let text = line(out, packet, after, names, all);
     out.line(text)
 }
 
@@ -344,14 +290,14 @@ mod tests {
     /// What could change the terminal, or break the line, is not printed as it is.
     #[test]
     fn payloads_are_harmless() {
-        assert_eq!(payload(b"21 C", false), r#""21 C""#);
-        assert_eq!(payload(b"a\n\"b", false), r#""a\n\"b""#);
-        assert_eq!(payload(b"\x1b[31m", false), "0x1b5b33316d");
+        assert_eq!(payload(b"21 C", false), "21 C");
+        assert_eq!(payload(b"a\nb", false), "a\\nb");
+        assert_eq!(payload(b"\x1b[31m", false), "hex 1b5b33316d");
         assert_eq!(
             payload(&[0xff; 81], false),
-            format!("0x{}…", "ff".repeat(80))
+            format!("hex {}…", "ff".repeat(80))
         );
-        assert_eq!(payload(&[0xff; 81], true), format!("0x{}", "ff".repeat(81)));
+        assert_eq!(payload(&[0xff; 81], true), format!("hex {}", "ff".repeat(81)));
         assert_eq!(payload(b"", false), "");
     }
 
@@ -387,7 +333,6 @@ mod tests {
     /// Times are shown in the unit that suits them.
     #[test]
     fn times_are_readable() {
-        assert_eq!(clock(1_700_000_000_123_456_789), "22:13:20.123456");
         assert_eq!(span(999), "999 ns");
         assert_eq!(span(1_234_567), "1.23 ms");
     }

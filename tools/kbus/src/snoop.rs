@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A socket that sees what is sent on a bus, and disturbs nobody.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -19,9 +20,9 @@ use crate::capture::Kind;
 use crate::capture::Packet;
 use crate::capture::Sender;
 use crate::context::Context;
+use crate::events::Events;
+use crate::events::Woken;
 use crate::failure::Failure;
-use crate::stop::Stop;
-use crate::stop::Wake;
 
 /// The longest queue that a socket may have unless the administrator has allowed less.
 const QUEUE_LEN: u32 = 16384;
@@ -31,7 +32,8 @@ const QUEUE_BYTES: u32 = 64 << 20;
 /// Such a socket, with what ends it.
 pub struct Snoop {
     socket: Socket,
-    stop: Stop,
+    events: Events,
+    closed: Cell<bool>,
 }
 
 /// The time as files have it.
@@ -55,7 +57,7 @@ impl Snoop {
     ///
     /// The bus does not admit this user, or a pattern is malformed.
     pub fn open(context: &Context, patterns: &[String]) -> Result<Snoop, Failure> {
-        let stop = Stop::new()?;
+        let events = Events::new(true)?;
         let patterns: Result<Vec<Pattern>, _> = patterns
             .iter()
             .map(|pattern| Pattern::new(pattern))
@@ -83,7 +85,11 @@ impl Snoop {
         for pattern in patterns {
             socket.listen(pattern)?;
         }
-        Ok(Snoop { socket, stop })
+        Ok(Snoop {
+            socket,
+            events,
+            closed: Cell::new(false),
+        })
     }
 
     /// The socket.
@@ -91,9 +97,9 @@ impl Snoop {
         &self.socket
     }
 
-    /// Whether Ctrl-C was pressed.
+    /// Whether Ctrl-C was pressed, or the standard output is read no more.
     pub fn stopped(&self) -> bool {
-        self.stop.requested()
+        self.events.interrupted() || self.closed.get()
     }
 
     /// The next message; none when Ctrl-C was pressed or the deadline is over.
@@ -103,7 +109,7 @@ impl Snoop {
     /// None that a user could mend.
     pub fn next(&self, deadline: Option<Instant>) -> Result<Option<Packet>, Failure> {
         loop {
-            if self.stop.requested() {
+            if self.events.interrupted() {
                 return Ok(None);
             }
             match self.socket.try_recv() {
@@ -112,9 +118,13 @@ impl Snoop {
                 Err(error) if error.kind() == ErrorKind::ShutDown => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
-            match self.stop.wait(Some(self.socket.as_fd()), deadline)? {
-                Wake::Ready => {}
-                Wake::Stop | Wake::Deadline => return Ok(None),
+            match self.events.wait(self.socket.as_fd(), deadline)? {
+                Woken::Ready => {}
+                Woken::OutputClosed => {
+                    self.closed.set(true);
+                    return Ok(None);
+                }
+                Woken::Interrupted | Woken::Timeout => return Ok(None),
             }
         }
     }
@@ -133,7 +143,7 @@ impl Snoop {
                 break;
             }
         }
-        Ok(!self.stop.requested())
+        Ok(!self.events.interrupted())
     }
 }
 

@@ -17,12 +17,12 @@ use kbus::Socket;
 use serde_json::json;
 
 use crate::context::Context;
+use crate::events::Events;
 use crate::failure::Code;
 use crate::failure::Failure;
 use crate::failure::Outcome;
 use crate::output::Style;
 use crate::show::span;
-use crate::stop::Stop;
 
 /// Measurements that are thrown away first, as caches are cold.
 const WARM_UP: usize = 100;
@@ -76,7 +76,7 @@ struct Bench<'a> {
     name: String,
     args: &'a Args,
     payload: Vec<u8>,
-    stop: Stop,
+    events: Events,
 }
 
 fn failed(error: io::Error) -> Failure {
@@ -125,7 +125,7 @@ impl Bench<'_> {
         let count = self.args.count as usize;
         let mut times = (Vec::with_capacity(count), Vec::with_capacity(count));
         for _ in 0..count {
-            if self.stop.requested() {
+            if self.events.interrupted() {
                 return Err(Failure::silent(Code::Interrupted));
             }
             times.0.push(time(&mut unix)?);
@@ -244,7 +244,7 @@ pub fn run(args: Args, context: &Context) -> Outcome {
         name: format!("$.Bench.P{pid}"),
         args: &args,
         payload: vec![b'x'; args.payload as usize],
-        stop: Stop::new()?,
+        events: Events::new(false)?,
     };
     let mut out = context.output();
     if !context.json {

@@ -172,8 +172,8 @@ impl Doctor {
     }
 
     /// Which forms of `socket()` work here, and why not.
-    fn forms(&mut self, files: &Files, limits: &Limits) {
-        let number = files.family.unwrap_or(18);
+    fn forms(&mut self, limits: &Limits) {
+        let number = inspect::family().unwrap_or(18);
         let family = can(number, 0);
         let literal = can(1, 0x6b62);
         match &family {
@@ -435,7 +435,7 @@ impl Doctor {
 
     /// The bus that the other commands use.
     fn bus(&mut self, context: &Context, files: &Files) {
-        let text = inspect::bus_text(&context.bus);
+        let text = crate::proc::shown(&context.bus);
         let there =
             files.buses().contains(&text.as_str()) || context.bus.path().is_some_and(Path::exists);
         // To join one that is not there would make it.
@@ -537,13 +537,16 @@ impl Doctor {
 
 /// Does it.
 pub fn run(args: Args, context: &Context) -> Outcome {
-    let files = Files::read();
-    let files = files.map_err(|error| Failure::io("cannot read /proc/net/kbus", &error))?;
+    let files = match Files::read() {
+        Ok(files) => Some(files),
+        Err(failure) if failure.code() == Code::Unavailable => None,
+        Err(failure) => return Err(failure),
+    };
     let mut doctor = Doctor::default();
     doctor.module(files.as_ref());
     if let Some(files) = files {
         let (limits, usage) = (Limits::read(), Usage::of(&files));
-        doctor.forms(&files, &limits);
+        doctor.forms(&limits);
         doctor.bus(context, &files);
         doctor.limits(&usage, &limits);
         doctor.sockets(&files, &usage, &limits);

@@ -22,9 +22,9 @@ use crate::failure::Failure;
 use crate::failure::Outcome;
 use crate::output::Output;
 use crate::show;
-use crate::show::Commands;
 use crate::show::Requests;
 use crate::snoop::Snoop;
+use crate::who::Names;
 
 /// What it is told.
 #[derive(Debug, clap::Args)]
@@ -53,8 +53,8 @@ pub struct Args {
     /// End after so many messages
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
-    /// End after so many seconds
-    #[arg(short, long, value_name = "SECONDS", value_parser = super::seconds)]
+    /// End after that time, such as 10s
+    #[arg(short, long, value_name = "TIME", value_parser = crate::text::duration)]
     timeout: Option<Duration>,
     /// Say on the standard error when all that follows will be seen
     #[arg(long, hide = true)]
@@ -132,7 +132,7 @@ struct Screen<'a> {
     full: bool,
     silent: bool,
     requests: Requests,
-    commands: Commands,
+    names: Names,
     messages: u64,
     missed: u64,
 }
@@ -145,7 +145,7 @@ impl<'a> Screen<'a> {
             full,
             silent: capture.takes_stdout(),
             requests: Requests::default(),
-            commands: Commands::default(),
+            names: Names::new(),
             messages: 0,
             missed: 0,
         }
@@ -159,7 +159,7 @@ impl<'a> Screen<'a> {
             return Ok(());
         }
         let (out, json) = (&mut self.out, self.context.json);
-        show::show(out, json, packet, after, &mut self.commands, self.full)
+        show::show(out, json, packet, after, &self.names, self.full)
     }
 
     fn end(&mut self) -> Outcome {

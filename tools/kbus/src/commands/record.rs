@@ -36,8 +36,8 @@ pub struct Args {
     /// End after so many messages
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
-    /// End after so many seconds
-    #[arg(short, long, value_name = "SECONDS", value_parser = super::seconds)]
+    /// End after that time, such as 10s
+    #[arg(short, long, value_name = "TIME", value_parser = crate::text::duration)]
     timeout: Option<Duration>,
     /// Say on the standard error when all that follows will be recorded
     #[arg(long, hide = true)]

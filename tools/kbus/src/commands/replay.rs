@@ -23,11 +23,11 @@ use crate::capture::Kind;
 use crate::capture::Packet;
 use crate::capture::Reader;
 use crate::context::Context;
+use crate::events::Events;
+use crate::events::Woken;
 use crate::failure::Code;
 use crate::failure::Failure;
 use crate::failure::Outcome;
-use crate::stop::Stop;
-use crate::stop::Wake;
 
 /// Replies that are awaited at the same time, at most.
 const AWAITED: u32 = 64;
@@ -155,10 +155,10 @@ impl Player<'_> {
     }
 
     /// Waits until fewer replies than that are awaited. False if they do not come.
-    fn until_below(&mut self, count: u32, stop: &Stop) -> Result<bool, Failure> {
+    fn until_below(&mut self, count: u32, events: &Events) -> Result<bool, Failure> {
         let deadline = Instant::now() + PATIENCE;
         while self.awaited >= count {
-            if stop.wait(Some(self.socket.as_fd()), Some(deadline))? != Wake::Ready {
+            if events.wait(self.socket.as_fd(), Some(deadline))? != Woken::Ready {
                 return Ok(false);
             }
             self.receive()?;
@@ -226,7 +226,7 @@ pub fn run(args: Args, context: &Context) -> Outcome {
             .output()
             .line(format_args!("{good} messages of {bus}, all good"));
     }
-    let stop = Stop::new()?;
+    let events = Events::new(false)?;
     let mut player = Player {
         args: &args,
         socket: context.open()?,
@@ -253,25 +253,24 @@ pub fn run(args: Args, context: &Context) -> Outcome {
             let offset = Duration::from_nanos(packet.time.saturating_sub(first));
             let offset = Duration::try_from_secs_f64(offset.as_secs_f64() / speed);
             let due = offset.ok().and_then(|offset| begun.checked_add(offset));
-            let left = due.map_or(Duration::MAX, |due| {
-                due.saturating_duration_since(Instant::now())
-            });
-            if !left.is_zero() && !stop.sleep(left)? {
+            // What is due in more years than the clock has is never due.
+            let due = due.unwrap_or(begun + Duration::from_secs(100 * 365 * 86400));
+            if due > Instant::now() && events.sleep(due)? == Woken::Interrupted {
                 ended = false;
                 break;
             }
         }
-        if stop.requested() {
+        if events.interrupted() {
             ended = false;
             break;
         }
         player.receive()?;
         if player.args.requests == Requests::Ask && player.awaited >= AWAITED && patient {
-            patient = player.until_below(AWAITED, &stop)?;
+            patient = player.until_below(AWAITED, &events)?;
         }
         player.send(&packet)?;
     }
-    player.until_below(1, &stop)?;
+    player.until_below(1, &events)?;
     finish(&player, context)?;
     match ended {
         true => Ok(()),

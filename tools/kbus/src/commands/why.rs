@@ -144,7 +144,7 @@ impl Why<'_> {
 
     /// What becomes of a send to that name.
     fn name(&mut self, name: &Name) {
-        let bus = inspect::bus_text(&self.context.bus);
+        let bus = crate::proc::shown(&self.context.bus);
         if name.is_of_the_bus() {
             let text = format!("{name} is the bus's own: nobody can send to it (EPERM)");
             self.trouble(Some("EPERM"), None, text);
@@ -508,7 +508,7 @@ impl Why<'_> {
 
 /// Does it.
 pub fn run(args: Args, context: &Context) -> Outcome {
-    let files = Files::get()?;
+    let files = Files::read()?;
     let mut why = Why {
         context,
         limits: Limits::read(),
