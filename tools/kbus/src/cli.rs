@@ -89,6 +89,8 @@ commands! {
     Record = record;
     /// Send again what is in a file
     Replay = replay;
+    /// Watch sockets and names: rates, queues, bytes, missed messages, owed replies
+    Top = top;
     /// Say what is wrong here, and how to mend it
     Doctor = doctor;
     /// Explain why a send fails or a message is missed

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -112,11 +112,8 @@ impl Snoop {
             if self.events.interrupted() {
                 return Ok(None);
             }
-            match self.socket.try_recv() {
-                Ok(Some(received)) => return Ok(Some(packet(&received))),
-                Ok(None) => {}
-                Err(error) if error.kind() == ErrorKind::ShutDown => return Ok(None),
-                Err(error) => return Err(error.into()),
+            if let Some(packet) = self.try_next()? {
+                return Ok(Some(packet));
             }
             match self.events.wait(self.socket.as_fd(), deadline)? {
                 Woken::Ready => {}
@@ -129,21 +126,28 @@ impl Snoop {
         }
     }
 
-    /// What waits now, and comes later up to that time. False when Ctrl-C was pressed.
+    /// The next message, if there is one already.
     ///
     /// # Errors
     ///
     /// As of [`next`](Snoop::next).
-    pub fn during(&self, time: Duration, mut each: impl FnMut(Packet)) -> Result<bool, Failure> {
-        let deadline = Instant::now() + time;
-        while let Some(packet) = self.next(Some(deadline))? {
-            each(packet);
-            // Where messages come faster than they are read, the time is over all the same.
-            if Instant::now() >= deadline {
-                break;
-            }
+    pub fn try_next(&self) -> Result<Option<Packet>, Failure> {
+        match self.socket.try_recv() {
+            Ok(received) => Ok(received.as_ref().map(packet)),
+            Err(error) if error.kind() == ErrorKind::ShutDown => Ok(None),
+            Err(error) => Err(error.into()),
         }
-        Ok(!self.events.interrupted())
+    }
+
+    /// Waits for a message, for something to read from the other file, and for the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As of [`next`](Snoop::next).
+    pub fn wait(&self, other: Option<BorrowedFd<'_>>, until: Instant) -> Result<Woken, Failure> {
+        let mut files = vec![self.socket.as_fd()];
+        files.extend(other);
+        self.events.wait_for(&files, Some(until))
     }
 }
 
