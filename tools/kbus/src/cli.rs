@@ -12,7 +12,7 @@ use crate::failure::Outcome;
 
 /// Send, listen, call and serve on a KBUS message bus, and look inside.
 #[derive(Debug, Parser)]
-#[command(name = "kbus", version, propagate_version = true, infer_subcommands = true)]
+#[command(name = "kbus", version, propagate_version = true)]
 #[command(max_term_width = 100)]
 pub struct Cli {
     /// What every subcommand has.
@@ -83,6 +83,20 @@ commands! {
     List = list;
     /// Show the names as a tree, with who listens and who replies
     Tree = tree;
+    /// Show all traffic, replies joined to their requests
+    Monitor = monitor;
+    /// Keep traffic in a file
+    Record = record;
+    /// Send again what is in a file
+    Replay = replay;
+    /// Watch sockets and names: rates, queues, bytes, missed messages, owed replies
+    Top = top;
+    /// Say what is wrong here, and how to mend it
+    Doctor = doctor;
+    /// Explain why a send fails or a message is missed
+    Why = why;
+    /// Measure what a bus costs on this machine, next to AF_UNIX
+    Bench = bench;
     /// Write man pages or completions
     #[command(hide = true)]
     Generate = generate;
