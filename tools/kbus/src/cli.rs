@@ -67,21 +67,14 @@ macro_rules! commands {
     };
 }
 
-// A line for each file in commands/. The first line of the documentation is the help.
+// A line for each file in commands/. Its help stands there at `Args`.
 commands! {
-    /// Print each message that matches a pattern
     Listen = listen;
-    /// Announce messages
     Send = send;
-    /// Ask, and print the reply
     Call = call;
-    /// Answer requests by running a command
     Serve = serve;
-    /// Wait until somebody is replier for a name
     Wait = wait;
-    /// List buses, sockets and bindings
     List = list;
-    /// Show the names as a tree, with who listens and who replies
     Tree = tree;
     /// Show all traffic, replies joined to their requests
     Monitor = monitor;
@@ -97,7 +90,6 @@ commands! {
     Why = why;
     /// Measure what a bus costs on this machine, next to AF_UNIX
     Bench = bench;
-    /// Write man pages or completions
     #[command(hide = true)]
     Generate = generate;
 }

@@ -183,7 +183,7 @@ impl From<kbus::Error> for Failure {
         let (code, hint) = match error.kind() {
             ErrorKind::Unavailable => (
                 Code::Unavailable,
-                "load the module with `sudo modprobe kbus`; `kbus doctor` says what else there can be",
+                "`kbus doctor` says what is missing, and what mends it",
             ),
             ErrorKind::PermissionDenied => (Code::Permission, "`kbus list` shows who owns a bus"),
             ErrorKind::InvalidInput | ErrorKind::Path => (Code::Usage, ""),

@@ -25,6 +25,7 @@ use crate::who::Names;
 /// What it is told.
 #[derive(Debug, clap::Args)]
 #[command(
+    about = "Ask, and print the reply",
     long_about = "Ask whoever is replier for a name, and print the reply as it is.\n\n\
         The bus answers each request: by the reply, or by a status that says why there will be none. A \
         status is an error with an exit code of its own. So is a reply that says that the request failed \

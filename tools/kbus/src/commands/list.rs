@@ -23,6 +23,7 @@ use crate::who::Names;
 /// What it is told.
 #[derive(Debug, clap::Args)]
 #[command(
+    about = "List buses, sockets and bindings",
     long_about = "List the buses of this network namespace, the sockets on them, and what those listen to and \
         reply for.\n\n\
         UNREAD is how many messages wait in the queue of a socket, and of how many it is full; BYTES their \

@@ -25,6 +25,7 @@ use crate::who::Names;
 /// What it is told.
 #[derive(Debug, clap::Args)]
 #[command(
+    about = "Print each message that matches a pattern",
     long_about = "Print each message that matches a pattern.\n\n\
         A line has the time (UTC), the name, the kind, the sender, the length and the payload. The kind is \
         announcement, request copy, reply copy or event. The sender is the id of its socket and, in \

@@ -28,6 +28,7 @@ use crate::text;
 /// What it is told.
 #[derive(Debug, clap::Args)]
 #[command(
+    about = "Announce messages",
     long_about = "Announce messages: each goes to everybody who listens to its name. It is no error if \
         nobody does.\n\n\
         A listener whose queue is full misses the message, unless --all-or-fail or --all-or-wait is given. \

@@ -28,6 +28,7 @@ use crate::text;
 /// What it is told.
 #[derive(Debug, clap::Args)]
 #[command(
+    about = "Answer requests by running a command",
     long_about = "Become replier for a name, and answer each request by running a command.\n\n\
         The payload of the request is the standard input of the command, and its standard output the \
         reply. In its environment are KBUS_NAME, the name of the request; KBUS_SENDER, the id of the \

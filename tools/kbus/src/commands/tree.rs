@@ -21,6 +21,7 @@ use crate::who::Names;
 /// What it is told.
 #[derive(Debug, clap::Args)]
 #[command(
+    about = "Show the names as a tree, with who listens and who replies",
     long_about = "Show the names that sockets on the bus listen to and reply for, as a tree.\n\n\
         At each name stands who replies and who listens: the id of the socket and, where it may be seen, \
         its process. * stands for all names below, % for those of one word more.",
