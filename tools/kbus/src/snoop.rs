@@ -34,6 +34,8 @@ pub struct Snoop {
     socket: Socket,
     events: Events,
     closed: Cell<bool>,
+    /// After Ctrl-C: the last id that was sent before.
+    last: Cell<Option<u64>>,
 }
 
 /// The time as files have it.
@@ -89,6 +91,7 @@ impl Snoop {
             socket,
             events,
             closed: Cell::new(false),
+            last: Cell::new(None),
         })
     }
 
@@ -102,7 +105,8 @@ impl Snoop {
         self.events.interrupted() || self.closed.get()
     }
 
-    /// The next message; none when Ctrl-C was pressed or the deadline is over.
+    /// The next message; none when the deadline is over, and when Ctrl-C was pressed and all that was
+    /// sent before is here.
     ///
     /// # Errors
     ///
@@ -110,20 +114,31 @@ impl Snoop {
     pub fn next(&self, deadline: Option<Instant>) -> Result<Option<Packet>, Failure> {
         loop {
             if self.events.interrupted() {
-                return Ok(None);
+                return self.sent_before();
             }
             if let Some(packet) = self.try_next()? {
                 return Ok(Some(packet));
             }
             match self.events.wait(self.socket.as_fd(), deadline)? {
-                Woken::Ready => {}
+                Woken::Ready | Woken::Interrupted => {}
                 Woken::OutputClosed => {
                     self.closed.set(true);
                     return Ok(None);
                 }
-                Woken::Interrupted | Woken::Timeout => return Ok(None),
+                Woken::Timeout => return Ok(None),
             }
         }
+    }
+
+    /// After Ctrl-C: what was sent before it is still of interest, what comes later is not.
+    fn sent_before(&self) -> Result<Option<Packet>, Failure> {
+        let last = match self.last.get() {
+            Some(last) => last,
+            None => self.socket.sync()?.get(),
+        };
+        self.last.set(Some(last));
+        let packet = self.try_next()?;
+        Ok(packet.filter(|packet| packet.id <= last))
     }
 
     /// The next message, if there is one already.

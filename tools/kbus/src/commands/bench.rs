@@ -108,6 +108,7 @@ impl Bench<'_> {
         let address = SocketAddr::from_abstract_name(name).map_err(failed)?;
         let socket = UnixDatagram::bind_addr(&address).map_err(failed)?;
         socket.set_read_timeout(Some(LIMIT)).map_err(failed)?;
+        socket.set_write_timeout(Some(LIMIT)).map_err(failed)?;
         Ok((socket, address))
     }
 
@@ -162,9 +163,11 @@ impl Bench<'_> {
     }
 
     fn fan_out(&self) -> Result<Measured, Failure> {
-        let sender = self.unix("sender")?.0;
+        // A sender for each, as one could have too few bytes for messages that are not read yet.
+        let mut senders = Vec::new();
         let (announcer, mut receivers, mut listeners) = (self.open()?, Vec::new(), Vec::new());
         for number in 0..self.args.listeners {
+            senders.push(self.unix(&format!("sender-{number}"))?.0);
             receivers.push(self.unix(&format!("receiver-{number}"))?);
             let listener = self.open()?;
             listener.listen(self.name.as_str())?;
@@ -176,7 +179,7 @@ impl Bench<'_> {
         self.measure(
             "fan-out",
             || {
-                for (_, address) in &receivers {
+                for (sender, (_, address)) in senders.iter().zip(&receivers) {
                     sender.send_to_addr(&self.payload, address).map_err(failed)?;
                 }
                 receivers.iter().try_for_each(|(receiver, _)| {
