@@ -137,8 +137,13 @@ impl Snoop {
             None => self.socket.sync()?.get(),
         };
         self.last.set(Some(last));
-        let packet = self.try_next()?;
-        Ok(packet.filter(|packet| packet.id <= last))
+        loop {
+            match self.try_next()? {
+                // What is urgent has passed by what was sent before it.
+                Some(packet) if packet.id > last && packet.flags & 2 != 0 => {}
+                packet => return Ok(packet.filter(|packet| packet.id <= last)),
+            }
+        }
     }
 
     /// The next message, if there is one already.
