@@ -27,13 +27,25 @@ pub struct Cli {
 #[derive(Args, Clone, Debug)]
 pub struct Common {
     /// The bus: @NAME, or the path of one [default: $KBUS_BUS, then @kbus-0]
-    #[arg(short, long, global = true, value_name = "BUS", help_heading = "Common options")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "BUS",
+        help_heading = "Common options"
+    )]
     pub bus: Option<std::ffi::OsString>,
     /// Print JSON, one object a line
     #[arg(long, global = true, help_heading = "Common options")]
     pub json: bool,
     /// When to use colours: auto is on a terminal, unless $NO_COLOR is set
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Common options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Common options"
+    )]
     pub color: ColorChoice,
 }
 

@@ -13,10 +13,10 @@ use kbus::Socket;
 use crate::context::Context;
 use crate::events::Events;
 use crate::events::Woken;
+use crate::failure::note;
 use crate::failure::Code;
 use crate::failure::Failure;
 use crate::failure::Outcome;
-use crate::failure::note;
 use crate::message;
 use crate::output::Output;
 use crate::text;
@@ -94,7 +94,11 @@ pub fn run(args: Args, context: &Context) -> Outcome {
     let mut printer = Printer {
         output: context.output(),
         names: Names::new(),
-        format: if context.json { Format::Json } else { args.format },
+        format: if context.json {
+            Format::Json
+        } else {
+            args.format
+        },
         messages: 0,
         lost: 0,
     };
@@ -156,7 +160,10 @@ impl Printer {
             Format::Raw => {
                 return match received {
                     Received::Lost(lost) => {
-                        note(format_args!("{} lost here", text::count(lost.count.into(), "message")));
+                        note(format_args!(
+                            "{} lost here",
+                            text::count(lost.count.into(), "message")
+                        ));
                         Ok(())
                     }
                     _ => {
