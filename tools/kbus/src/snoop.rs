@@ -233,10 +233,16 @@ pub fn lost_name() -> Name {
 }
 
 fn flags(message: &Message, kind: Kind) -> u32 {
-    u32::from(message.is_request())
-        | u32::from(message.is_urgent()) << 1
-        | u32::from(message.is_reply()) << 5
-        | u32::from(kind == Kind::Status) << 6
-        | u32::from(message.fds_missing() || !message.fds().is_empty()) << 7
-        | u32::from(message.user_bits()) << 16
+    let had_fds = message.fds_missing() || !message.fds().is_empty();
+    let bits = [
+        (message.is_request(), 0x01),
+        (message.is_urgent(), 0x02),
+        (message.is_reply(), 0x20),
+        (kind == Kind::Status, 0x40),
+        (had_fds, 0x80),
+    ];
+    let user = u32::from(message.user_bits()) << 16;
+    bits.iter()
+        .filter(|(on, _)| *on)
+        .fold(user, |flags, (_, bit)| flags | bit)
 }
