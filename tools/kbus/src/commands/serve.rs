@@ -23,6 +23,7 @@ use crate::context::Context;
 use crate::events::Events;
 use crate::events::Woken;
 use crate::failure::note;
+use crate::failure::progress;
 use crate::failure::Code;
 use crate::failure::Failure;
 use crate::failure::Outcome;
@@ -79,6 +80,10 @@ pub fn run(args: Args, context: &Context) -> Outcome {
     let events = Events::patient(context.json)?;
     let (mut told, tell) = events.each()?;
     socket.become_replier(&pattern)?;
+    progress(format_args!(
+        "replier for {pattern} on {}; Ctrl-C ends it",
+        context.bus
+    ));
     let running = Running::default();
     let server = Server {
         args: &args,
