@@ -27,7 +27,7 @@ use crate::inspect::PathState;
 use crate::inspect::SocketLine;
 use crate::inspect::Usage;
 
-/// What it is told.
+/// Say what is wrong here, and how to mend it
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: 0 when all is well (notes are no problems), 3 when there is no \

@@ -87,12 +87,14 @@ impl Key {
     }
 }
 
-/// What it is told.
+/// Watch sockets and names: rates, queues, bytes, missed messages, owed replies
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Keys: s sorts by the next column, r turns the order round, space stops and \
+#[command(
+    after_help = "Keys: s sorts by the next column, r turns the order round, space stops and \
     goes on, q ends it. What is sent is counted by a socket that listens to everything and that \
     nobody fails or waits for; statuses are not seen. Where messages come faster than it reads, \
-    the rates are too low by what is told as missed.")]
+    the rates are too low by what is told as missed."
+)]
 pub struct Args {
     /// Print so many plain pictures, and end
     #[arg(long, value_name = "N")]
@@ -111,7 +113,9 @@ pub struct Args {
 fn every(text: &str) -> Result<Duration, String> {
     let time = text::duration(text)?;
     let enough = time >= Duration::from_millis(100);
-    enough.then_some(time).ok_or_else(|| "it is at least 100ms".to_owned())
+    enough
+        .then_some(time)
+        .ok_or_else(|| "it is at least 100ms".to_owned())
 }
 
 /// What was sent under a name, or by a socket.
@@ -166,7 +170,8 @@ struct Cells {
 }
 
 const SOCKETS: &[&str] = &[
-    "peer", "process", "user", "msg/s", "sent", "unread", "limit", "bytes", "awaited", "owed", "lost",
+    "peer", "process", "user", "msg/s", "sent", "unread", "limit", "bytes", "awaited", "owed",
+    "lost",
 ];
 const NAMES: &[&str] = &["msg/s", "messages", "bytes", "requests", "replies", "name"];
 
@@ -181,7 +186,11 @@ impl Top<'_> {
         if let Some(count) = self.names.get_mut(name) {
             count.add(packet);
         } else {
-            let name = if self.names.len() < COUNTED { name } else { "(others)" };
+            let name = if self.names.len() < COUNTED {
+                name
+            } else {
+                "(others)"
+            };
             self.names.entry(name.to_owned()).or_default().add(packet);
         }
         let known = self.peers.len() < COUNTED || self.peers.contains_key(&packet.peer);
@@ -201,7 +210,9 @@ impl Top<'_> {
         self.seconds = (now - self.last).as_secs_f64().max(1e-6);
         self.last = now;
         let counts = self.names.values_mut().chain(self.peers.values_mut());
-        counts.chain([&mut self.total]).for_each(|count| count.tick(self.seconds));
+        counts
+            .chain([&mut self.total])
+            .for_each(|count| count.tick(self.seconds));
         self.order();
         Ok(())
     }
@@ -222,7 +233,9 @@ impl Top<'_> {
                 Key::Owed => socket.owed.into(),
                 Key::Id => 0.0,
             };
-            key(right).total_cmp(&key(left)).then(left.peer.cmp(&right.peer))
+            key(right)
+                .total_cmp(&key(left))
+                .then(left.peer.cmp(&right.peer))
         });
         if self.reversed {
             sockets.reverse();
@@ -231,8 +244,11 @@ impl Top<'_> {
     }
 
     fn by_name(&self) -> Vec<(&str, Count)> {
-        let mut names: Vec<(&str, Count)> =
-            self.names.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        let mut names: Vec<(&str, Count)> = self
+            .names
+            .iter()
+            .map(|(name, count)| (name.as_str(), *count))
+            .collect();
         names.sort_by(|left, right| {
             let key = |count: &Count| match self.sort {
                 Key::Id => 0.0,
@@ -240,7 +256,9 @@ impl Top<'_> {
                 Key::Sent | Key::Owed | Key::Lost => count.messages as f64,
                 Key::Rate | Key::Unread => count.rate,
             };
-            key(&right.1).total_cmp(&key(&left.1)).then(left.0.cmp(right.0))
+            key(&right.1)
+                .total_cmp(&key(&left.1))
+                .then(left.0.cmp(right.0))
         });
         if self.reversed {
             names.reverse();
@@ -297,7 +315,11 @@ impl Top<'_> {
 
     fn title(&self) -> String {
         let bytes: u64 = self.sockets.iter().map(|socket| socket.bytes).sum();
-        let unread: u64 = self.sockets.iter().map(|socket| u64::from(socket.unread)).sum();
+        let unread: u64 = self
+            .sockets
+            .iter()
+            .map(|socket| u64::from(socket.unread))
+            .sum();
         let mut title = format!(
             "{}  {}: {} sockets, {:.1} messages/s, {} so far, {unread} wait ({bytes} bytes)",
             text::time_of_day(SystemTime::now()),
@@ -405,15 +427,31 @@ impl Top<'_> {
             let head = cells.head;
             let aligned = move |at: usize, cell: String| {
                 let line = Line::raw(cell);
-                Cell::new(if is_text(head[at]) { line } else { line.right_aligned() })
+                Cell::new(if is_text(head[at]) {
+                    line
+                } else {
+                    line.right_aligned()
+                })
             };
             let shown = usize::from(area.height);
             let rows = cells.rows.into_iter().take(shown).map(|row| {
                 let full = head == SOCKETS && row[5] == row[6];
-                let style = if full { Style::new().fg(Color::Red) } else { Style::new() };
-                Row::new(row.into_iter().enumerate().map(move |(at, cell)| aligned(at, cell))).style(style)
+                let style = if full {
+                    Style::new().fg(Color::Red)
+                } else {
+                    Style::new()
+                };
+                Row::new(
+                    row.into_iter()
+                        .enumerate()
+                        .map(move |(at, cell)| aligned(at, cell)),
+                )
+                .style(style)
             });
-            let headings = head.iter().enumerate().map(|(at, word)| aligned(at, (*word).to_owned()));
+            let headings = head
+                .iter()
+                .enumerate()
+                .map(|(at, word)| aligned(at, (*word).to_owned()));
             let headings = Row::new(headings).style(Style::new().fg(Color::Black).bg(Color::Cyan));
             let table = Table::new(rows, widths).header(headings).column_spacing(2);
             frame.render_widget(table, area);
@@ -496,12 +534,7 @@ fn key(top: &mut Top<'_>, code: KeyCode, control: bool, stopped: &mut bool) -> b
 }
 
 /// Draws until it is told to end.
-fn live(
-    top: &mut Top<'_>,
-    snoop: &Snoop,
-    args: &Args,
-    terminal: &mut DefaultTerminal,
-) -> Outcome {
+fn live(top: &mut Top<'_>, snoop: &Snoop, args: &Args, terminal: &mut DefaultTerminal) -> Outcome {
     let failed = |error: io::Error| Failure::io("cannot use the terminal", &error);
     let mut stopped = false;
     let mut until = Instant::now();
@@ -511,7 +544,9 @@ fn live(
                 top.tick()?;
             }
             until = Instant::now() + args.every;
-            terminal.draw(|frame| top.draw(frame, stopped)).map_err(failed)?;
+            terminal
+                .draw(|frame| top.draw(frame, stopped))
+                .map_err(failed)?;
         }
         if !gather(top, snoop, until, true)? {
             return Ok(());
@@ -526,7 +561,9 @@ fn live(
                 }
                 _ => {}
             }
-            terminal.draw(|frame| top.draw(frame, stopped)).map_err(failed)?;
+            terminal
+                .draw(|frame| top.draw(frame, stopped))
+                .map_err(failed)?;
         }
     }
 }
@@ -560,8 +597,7 @@ pub fn run(args: Args, context: &Context) -> Outcome {
         return batch(&mut top, &snoop, &args, count);
     }
     let terminal = ratatui::try_init();
-    let mut terminal =
-        terminal.map_err(|error| Failure::io("cannot use the terminal", &error))?;
+    let mut terminal = terminal.map_err(|error| Failure::io("cannot use the terminal", &error))?;
     let result = live(&mut top, &snoop, &args, &mut terminal);
     // Whatever has happened, the terminal is as it was.
     ratatui::restore();

@@ -24,7 +24,7 @@ use crate::inspect::QUEUE_BYTES;
 use crate::output::Output;
 use crate::output::Style;
 
-/// What it is told.
+/// Explain why a send fails or a message is missed
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "It explains EADDRNOTAVAIL, EAGAIN, EBUSY, EDQUOT and ENOBUFS of a send, and \
