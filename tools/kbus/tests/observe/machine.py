@@ -260,9 +260,10 @@ class Recording(Case):
     def make(self):
         process = self.start("record", "--ready", self.path("a.kbus"))
         replier, client = self.replier("$.Echo"), self.join()
-        client.announce("$.First", b"1", user=7)
+        # What is urgent passes by others: as the first message it is always the first.
+        client.announce("$.First", b"1", user=7, urgent=True)
         client.call("$.Echo", b"hello", timeout=LIMIT)
-        client.announce("$.Second", bytes(range(256)), urgent=True)
+        client.announce("$.Second", bytes(range(256)))
         self.finish(process)
         replier.stop_replying("$.Echo")
 
@@ -297,7 +298,7 @@ class Recording(Case):
         """Names, payloads, urgency and the sender's bits are those of the recording; requests and replies are left out."""
         self.make()
         heard, result = self.heard("--fast", self.path("a.kbus"))
-        self.assertEqual([(m.name, m.data, m.user, m.urgent) for m in sorted(heard, key=lambda m: m.id)], [("$.First", b"1", 7, False), ("$.Second", bytes(range(256)), 0, True)])
+        self.assertEqual([(m.name, m.data, m.user, m.urgent) for m in sorted(heard, key=lambda m: m.id)], [("$.First", b"1", 7, True), ("$.Second", bytes(range(256)), 0, False)])
         self.assertIn("2 announced, 2 left out", result.stderr)
 
     def test_requests_are_asked_on_demand(self):
