@@ -252,8 +252,8 @@ impl Why<'_> {
         };
         let left = info.bytes_max.saturating_sub(info.bytes);
         let text = format!(
-            "{} of the {} are on the bus; a user may have as much as is left, half of the whole \
-             at first, and the bus's owner, user {}, all of it",
+            "{} of {} are in use on the bus; a user may use as much as is then left over for the \
+             others, and the owner of the bus, user {}, all of it",
             bytes(info.bytes),
             bytes(info.bytes_max),
             info.uid
@@ -488,8 +488,8 @@ impl Why<'_> {
                 continue;
             }
             let mark = match answer.trouble {
-                true => out.paint(Style::Red, "FULL").to_string(),
-                false => out.paint(Style::Green, "  ok").to_string(),
+                true => out.paint(Style::Red, "!!").to_string(),
+                false => out.paint(Style::Green, "ok").to_string(),
             };
             let text = format!("{mark}  {}.", answer.text);
             out.line(text)?;
