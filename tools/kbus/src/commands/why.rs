@@ -23,6 +23,7 @@ use crate::inspect::Usage;
 use crate::inspect::QUEUE_BYTES;
 use crate::output::Output;
 use crate::output::Style;
+use crate::text;
 
 /// Explain why a send fails or a message is missed
 #[derive(Debug, clap::Args)]
@@ -107,8 +108,7 @@ impl Why<'_> {
         let text = match fullness {
             Fullness::Room => return None,
             Fullness::Places => format!(
-                "its queue is full: {unread} messages wait and {reserved} places are kept for \
-                 replies, of {limit}"
+                "its queue is full ({unread} waiting and {reserved} reserved for replies, of {limit})"
             ),
             Fullness::Bytes => format!(
                 "its queue is full: {} wait, and it takes no more from {} on",
@@ -191,8 +191,8 @@ impl Why<'_> {
         }
         if socket.owed > 0 {
             let text = format!(
-                "it has read {} requests that it has not answered: their requesters wait for it",
-                socket.owed
+                "it has read {} and not answered: a requester waits for each",
+                text::count(socket.owed.into(), "request")
             );
             self.fine(Some(peer), text);
         }
@@ -224,7 +224,10 @@ impl Why<'_> {
                 None => room += 1,
             }
             if socket.lost > 0 {
-                let text = format!("{whose} has missed {} messages so far", socket.lost);
+                let text = format!(
+                    "{whose} has missed {} so far",
+                    text::count(socket.lost, "message")
+                );
                 self.fine(Some(socket.peer), text);
             }
         }
@@ -289,26 +292,28 @@ impl Why<'_> {
             }
             None => {
                 let text = format!(
-                    "{whose}, on {}: its queue has room ({} messages wait, {} places are kept for \
-                     replies, of {})",
+                    "{whose}, on {}: its queue has room ({} waiting and {} reserved for replies, of {})",
                     socket.bus, socket.unread, socket.reserved, socket.limit
                 );
                 self.fine(peer, text);
             }
         }
         if socket.reserved > 0 {
-            let text = format!("it waits for {} replies or statuses", socket.reserved);
+            let text = format!("answers that it waits for: {}", socket.reserved);
             self.fine(peer, text);
         }
         if socket.owed > 0 {
             let text = format!(
-                "it owes replies to {} requests that it has read",
-                socket.owed
+                "it owes replies to {} that it has read",
+                text::count(socket.owed.into(), "request")
             );
             self.fine(peer, text);
         }
         if socket.lost > 0 {
-            let text = format!("it has missed {} messages so far", socket.lost);
+            let text = format!(
+                "it has missed {} so far",
+                text::count(socket.lost, "message")
+            );
             self.fine(peer, text);
         }
         if socket.path == inspect::PathState::Deleted {
