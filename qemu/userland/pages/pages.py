@@ -96,6 +96,18 @@ def extract(folder, paths):
                     program.write(block.text)
 
 
+def check_figures(pages, source):
+    """Figures of five digits and more in the tables of a page are those of docs/performance.md."""
+    with open(source, encoding="utf-8") as file:
+        known = set(re.findall(r"\d+", file.read()))
+    for path in pages:
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                for figure in re.findall(r"\| (\d{5,}) (?=\|)", line):
+                    if figure not in known:
+                        raise Wrong(f"{path}:{number}: {figure} is not in {source}")
+
+
 def same(expected, got):
     """Whether the output is as the page shows it."""
     pattern = ""
@@ -175,6 +187,7 @@ def main():
     if sys.argv[1:2] == ["--extract"]:
         try:
             extract(sys.argv[2], sys.argv[3:])
+            check_figures([path for path in sys.argv[3:] if path.endswith("why.md")], "docs/performance.md")
         except Wrong as error:
             sys.exit(str(error))
         return
