@@ -12,7 +12,7 @@ use crate::failure::Outcome;
 
 /// Send, listen, call and serve on a KBUS message bus, and look inside.
 #[derive(Debug, Parser)]
-#[command(name = "kbus", version, propagate_version = true, infer_subcommands = true)]
+#[command(name = "kbus", version, propagate_version = true)]
 #[command(max_term_width = 100)]
 pub struct Cli {
     /// What every subcommand has.
@@ -67,23 +67,15 @@ macro_rules! commands {
     };
 }
 
-// A line for each file in commands/. The first line of the documentation is the help.
+// A line for each file in commands/. Its help stands there at `Args`.
 commands! {
-    /// Print each message that matches a pattern
     Listen = listen;
-    /// Announce messages
     Send = send;
-    /// Ask, and print the reply
     Call = call;
-    /// Answer requests by running a command
     Serve = serve;
-    /// Wait until somebody is replier for a name
     Wait = wait;
-    /// List buses, sockets and bindings
     List = list;
-    /// Show the names as a tree, with who listens and who replies
     Tree = tree;
-    /// Write man pages or completions
     #[command(hide = true)]
     Generate = generate;
 }
