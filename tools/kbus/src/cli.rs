@@ -76,6 +76,18 @@ commands! {
     Wait = wait;
     List = list;
     Tree = tree;
+    /// Show all traffic, replies joined to their requests
+    Monitor = monitor;
+    /// Keep traffic in a file
+    Record = record;
+    /// Send again what is in a file
+    Replay = replay;
+    /// Say what is wrong here, and how to mend it
+    Doctor = doctor;
+    /// Explain why a send fails or a message is missed
+    Why = why;
+    /// Measure what a bus costs on this machine, next to AF_UNIX
+    Bench = bench;
     #[command(hide = true)]
     Generate = generate;
 }

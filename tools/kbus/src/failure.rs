@@ -101,6 +101,11 @@ impl Failure {
         self
     }
 
+    /// Its exit code.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
     /// The sentence.
     pub fn text(&self) -> &str {
         &self.text
