@@ -9,11 +9,14 @@ How a page marks a block, behind the three backticks:
     c file=NAME.c       is compiled with -Wall -Wextra -pedantic; a later sh block starts NAME
     rust file=NAME.rs   the same
     sh                  is run by "sh -eu"; what it starts in the background runs on to the end of the page
+    sh in=2             is typed in a second terminal, where it runs on
     output              is what the block before it prints: "…" in a line stands for anything, a line that
                         is "…" for any lines. Without such a block the output is not looked at.
+    output of=2         is what the second terminal shows by then, since the last such block
     text                is not run
 
-Programs and commands of one page share a folder of their own. A block that fails, or prints something
+A reader types slowly; so that the test waits as well, a comment <!-- wait: COMMAND --> before a block is
+tried until it succeeds, and <!-- stop: 2 --> is Ctrl-C in the second terminal. Programs and commands of one page share a folder of their own. A block that fails, or prints something
 else, fails the test of that block. With --extract FOLDER PAGE… the C and Rust programs are written out.
 """
 
@@ -24,6 +27,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 
 RUN = {"python", "sh"}
@@ -38,22 +42,27 @@ class Wrong(Exception):
 
 @dataclass
 class Block:
-    """A code block: where it is, its language, the file that it is to be in, its text."""
+    """A code block: where it is, its language, its file or terminal, its text, what comes before it."""
 
     line: int
     language: str
     file: str | None
+    terminal: str | None
     text: str
+    before: list[tuple[str, str]]
 
 
 def blocks(path):
     """The code blocks of a page. A fence that is not known here is an error."""
-    found, inside = [], None
+    found, inside, before = [], None, []
     with open(path, encoding="utf-8") as page:
         for number, line in enumerate(page, 1):
             if not line.startswith("```"):
+                comment = re.fullmatch(r"<!-- (wait|stop): (.*) -->\n", line)
                 if inside:
                     inside.text += line
+                elif comment:
+                    before.append((comment[1], comment[2]))
                 continue
             if inside:
                 found.append(inside)
@@ -61,24 +70,26 @@ def blocks(path):
                 continue
             words = line[3:].split()
             language = words[0] if words else ""
-            files = [word[5:] for word in words[1:] if word.startswith("file=")]
-            if language not in KNOWN or len(words) > 2 or len(words) - 1 != len(files):
+            more = dict(word.split("=", 1) for word in words[1:] if "=" in word)
+            allowed = {"sh": {"in"}, "output": {"of"}, "python": {"file"}, "c": {"file"}, "rust": {"file"}}
+            if language not in KNOWN or len(words) - 1 != len(more) or set(more) - allowed.get(language, set()):
                 raise Wrong(f"{path}:{number}: a block marked {line.strip()!r}")
-            if language in COMPILED and not files:
+            if language in COMPILED and not more:
                 raise Wrong(f"{path}:{number}: a program to compile needs file=NAME{COMPILED[language]}")
-            inside = Block(number, language, files[0] if files else None, "")
+            inside = Block(number, language, more.get("file"), more.get("in") or more.get("of"), "", before)
+            before = []
     if inside:
         raise Wrong(f"{path}:{inside.line}: the block does not end")
     return found
 
 
 def check(path, all_blocks):
-    """Each program that is in a file is started by a later sh block."""
-    for index, block in enumerate(all_blocks):
+    """Each program that is in a file is started by a command or another program of the page."""
+    for block in all_blocks:
         if block.file is None:
             continue
         name = block.file.rsplit(".", 1)[0] if block.language in COMPILED else block.file
-        if not any(later.language == "sh" and name in later.text for later in all_blocks[index:]):
+        if not any(name in other.text for other in all_blocks if other is not block and other.language in RUN):
             raise Wrong(f"{path}:{block.line}: nothing on the page starts {block.file}")
 
 
@@ -115,43 +126,114 @@ def same(expected, got):
         if line.strip() == "…":
             pattern += r"(?:.*\n)*"
         else:
-            pattern += r"[^\n]*".join(re.escape(part.rstrip() if part is line else part) for part in line.split("…")) + r"\n"
+            pattern += r"[^\n]*".join(re.escape(part) for part in line.rstrip().split("…")) + r"\n"
     lines = [line.rstrip() for line in got.rstrip("\n").split("\n")]
     return re.fullmatch(pattern, "\n".join(lines) + "\n") is not None
 
 
-def run(block, folder, expected):
-    """Runs one block, and complains by Wrong."""
-    command = ["/bin/sh", "-euc", block.text] if block.language == "sh" else [sys.executable, "-c", block.text]
-    environment = dict(os.environ, PYTHONPATH="/userland/python", PYTHONUNBUFFERED="1", PYTHONWARNINGS="default")
-    environment["PATH"] = f"{folder}:/userland:" + environment["PATH"]
-    # A file, and not a pipe, which what runs on in the background would keep open.
-    output = os.path.join(folder, ".output")
-    with open(output, "w", encoding="utf-8") as out:
-        child = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+class Terminals:
+    """What runs on a page, and where it prints."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.environment = dict(os.environ, PYTHONPATH="/userland/python", PYTHONUNBUFFERED="1", PYTHONWARNINGS="default")
+        self.environment["PATH"] = f"{folder}:/userland:" + self.environment["PATH"]
+        self.running = {}
+        self.shown = {}
+        self.ended = []
+
+    def start(self, command, output, group):
+        """Starts a command that prints to a file."""
+        # Not a pipe, which what runs on in the background would keep open.
+        with open(output, "a", encoding="utf-8") as out:
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                process_group=group,
+            )
+
+    def path(self, terminal):
+        """The file that has what a terminal shows."""
+        return os.path.join(self.folder, f".terminal{terminal}")
+
+    def prepare(self, block):
+        """Does what the comments before a block say."""
+        for what, argument in block.before:
+            if what == "stop":
+                os.killpg(self.running[argument].pid, signal.SIGINT)
+                self.running.pop(argument).wait(LIMIT)
+                continue
+            end = time.monotonic() + LIMIT
+            output = os.path.join(self.folder, ".wait")
+            while self.start(["/bin/sh", "-c", argument], output, None).wait() != 0:
+                if time.monotonic() > end:
+                    raise Wrong(f"{argument!r} did not succeed in {LIMIT} s")
+                time.sleep(0.05)
+
+    def run(self, block, expected):
+        """Runs one block, and complains by Wrong."""
+        self.prepare(block)
+        command = ["/bin/sh", "-euc", block.text] if block.language == "sh" else [sys.executable, "-c", block.text]
+        if block.terminal:
+            self.running[block.terminal] = self.start(command, self.path(block.terminal), 0)
+            self.ended.append(self.running[block.terminal])
+            return
+        output = os.path.join(self.folder, ".output")
+        open(output, "w", encoding="utf-8").close()
+        child = self.start(command, output, None)
         try:
             status = child.wait(LIMIT)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
             status = f"none after {LIMIT} s"
-    with open(output, encoding="utf-8", errors="replace") as out:
-        got = out.read()
-    if status != 0:
-        raise Wrong(f"exit status {status}:\n{got}")
-    if expected is not None and not same(expected, got):
-        raise Wrong(f"prints:\n{got}instead of:\n{expected}")
+        with open(output, encoding="utf-8", errors="replace") as out:
+            got = out.read()
+        if status != 0:
+            raise Wrong(f"exit status {status}:\n{got}")
+        if expected is not None and not same(expected, got):
+            raise Wrong(f"prints:\n{got}instead of:\n{expected}")
+
+    def look(self, block):
+        """Compares what a terminal shows since the last time, when all of it is there."""
+        self.prepare(block)
+        end = time.monotonic() + LIMIT / 10
+        while True:
+            with open(self.path(block.terminal), encoding="utf-8", errors="replace") as out:
+                text = out.read()
+            got = text[self.shown.get(block.terminal, 0) :]
+            if same(block.text, got):
+                self.shown[block.terminal] = len(text)
+                return
+            if time.monotonic() > end:
+                raise Wrong(f"terminal {block.terminal} shows:\n{got}instead of:\n{block.text}")
+            time.sleep(0.05)
+
+    def close(self):
+        """Ends what still runs in terminals."""
+        for child in self.ended:
+            try:
+                os.killpg(child.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
 
 def tests(path):
-    """The blocks of a page that are run, and what each prints."""
+    """The blocks of a page that are run or looked at, and what each prints."""
     found = blocks(path)
     for index, block in enumerate(found):
         following = found[index + 1] if index + 1 < len(found) else None
-        if block.language in RUN and block.file is None:
-            yield block, following.text if following and following.language == "output" else None
-        elif following and following.language == "output":
-            raise Wrong(f"{path}:{following.line}: an output of nothing that is run")
+        shown = following if following and following.language == "output" and not following.terminal else None
+        if block.language == "output" and block.terminal:
+            yield block, None
+        elif block.language in RUN and block.file is None:
+            yield block, shown.text if shown else None
+        elif shown:
+            raise Wrong(f"{path}:{shown.line}: an output of nothing that is run")
 
 
 def page(path, report):
@@ -168,12 +250,17 @@ def page(path, report):
     child = os.fork()
     if child == 0:
         os.setsid()
+        terminals = Terminals(folder)
         for block, expected in tests(path):
             try:
-                run(block, folder, expected)
+                if block.language == "output":
+                    terminals.look(block)
+                else:
+                    terminals.run(block, expected)
                 report(f"{name}_line_{block.line}", None)
             except Exception as error:  # pylint: disable=broad-except
                 report(f"{name}_line_{block.line}", error)
+        terminals.close()
         os._exit(0)
     os.waitpid(child, 0)
     try:
