@@ -136,7 +136,7 @@ class Terminals:
 
     def __init__(self, folder):
         self.folder = folder
-        self.environment = dict(os.environ, PYTHONPATH="/userland/python", PYTHONUNBUFFERED="1", PYTHONWARNINGS="default")
+        self.environment = dict(os.environ, PYTHONPATH="/userland/python", PYTHONUNBUFFERED="1")
         self.environment["PATH"] = f"{folder}:/userland:" + self.environment["PATH"]
         self.running = {}
         self.shown = {}
