@@ -43,7 +43,7 @@ built() {
 found() {
 	inside python3 -c 'import kbus; print(kbus.__version__)'
 	# shellcheck disable=SC2016
-	inside sh -euc 'printf "%s\n" "#include <kbus.h>" "int main(void) { return !kbus_strerror; }" >/tmp/t.c
+	inside sh -euc 'printf "%s\n" "#include <errno.h>" "#include <kbus.h>" "int main(void) { return !*kbus_strerror(KBUS_OP_OPEN, EAGAIN); }" >/tmp/t.c
 		gcc-14 -Wall -Werror -o /tmp/t /tmp/t.c -lkbus && /tmp/t'
 }
 
