@@ -12,7 +12,7 @@ use crate::failure::Outcome;
 
 /// Send, listen, call and serve on a KBUS message bus, and look inside.
 #[derive(Debug, Parser)]
-#[command(name = "kbus", version, propagate_version = true, infer_subcommands = true)]
+#[command(name = "kbus", version, propagate_version = true)]
 #[command(max_term_width = 100)]
 pub struct Cli {
     /// What every subcommand has.

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use kbus::ErrorKind;
+use kbus::NameError;
 use serde_json::json;
 
 /// What a subcommand returns.
@@ -86,9 +87,23 @@ impl Failure {
         self
     }
 
-    /// Its exit code.
-    pub fn code(&self) -> Code {
-        self.code
+    /// With that before the sentence.
+    pub fn before(mut self, text: impl Display) -> Failure {
+        self.text = format!("{text}: {}", self.text);
+        self
+    }
+
+    /// With that after it. What says nothing still says nothing.
+    pub fn after(mut self, text: impl Display) -> Failure {
+        if !self.text.is_empty() {
+            self.text += &format!("; {text}");
+        }
+        self
+    }
+
+    /// The sentence.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// That this file could not be read or written. A closed pipe is no error of this kind: see
@@ -122,11 +137,40 @@ impl Failure {
     }
 }
 
-/// Says what clap has to say: the help on the standard output, an error on the other one.
-pub fn usage(error: &clap::Error) -> ExitCode {
-    // A closed pipe is no error.
-    let _ = error.print();
-    ExitCode::from(if error.use_stderr() { Code::Usage as u8 } else { 0 })
+/// Says something on the standard error: progress, a summary.
+pub fn note(text: impl Display) {
+    // If nobody reads it there is nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "kbus: {text}");
+}
+
+/// Says what clap has to say: the help on the standard output, an error on the other one, in one
+/// sentence like all others.
+pub fn usage(error: &clap::Error, json: bool) -> ExitCode {
+    if !error.use_stderr() {
+        // A closed pipe is no error.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    if !text.starts_with("error: ") {
+        // The help, as nothing was asked for.
+        let _ = write!(io::stderr().lock(), "{text}");
+        return ExitCode::from(Code::Usage as u8);
+    }
+    let parts: Vec<String> = text
+        .trim_start_matches("error: ")
+        .split("\n\n")
+        .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let failure = Failure::usage(parts.first().map_or("", |part| part.trim_end_matches('.')));
+    let tips = parts.iter().filter_map(|part| part.strip_prefix("tip: "));
+    let usage = parts.iter().find_map(|part| part.strip_prefix("Usage: "));
+    let hints: Vec<String> = tips
+        .map(str::to_owned)
+        .chain(usage.map(|usage| format!("usage: {usage}")))
+        .chain(["--help says more".to_owned()])
+        .collect();
+    failure.hint(hints.join("; ")).report(json)
 }
 
 impl From<kbus::Error> for Failure {
@@ -165,8 +209,12 @@ impl From<kbus::BusError> for Failure {
     }
 }
 
-impl From<kbus::NameError> for Failure {
-    fn from(error: kbus::NameError) -> Failure {
-        Failure::usage(error).hint("quote names in a shell: '$.Sensors.Kitchen'")
+impl From<NameError> for Failure {
+    fn from(error: NameError) -> Failure {
+        let hint = match error {
+            NameError::Wildcard(_) => "`kbus listen` takes wildcards, and `kbus list` shows names",
+            _ => "in a shell a name stands best between single quotes: '$.Sensors.Kitchen'",
+        };
+        Failure::usage(error).hint(hint)
     }
 }

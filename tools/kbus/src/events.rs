@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Waiting for several things at once, Ctrl-C among them.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
+use rustix::event::poll;
+use signal_hook::consts::SIGHUP;
+use signal_hook::consts::SIGINT;
+use signal_hook::consts::SIGTERM;
+use signal_hook::flag;
+use signal_hook::low_level::pipe;
+
+use crate::failure::Code;
+use crate::failure::Failure;
+
+/// Why [`Events::wait`] has returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// The file can be read.
+    Ready,
+    /// The deadline is there.
+    Timeout,
+    /// Ctrl-C, or a signal that ends programs.
+    Interrupted,
+    /// Nobody reads the standard output any more.
+    OutputClosed,
+}
+
+/// While it exists Ctrl-C, `SIGTERM` and `SIGHUP` do not end the program but wake
+/// [`wait`](Events::wait). The second one ends it at once.
+#[derive(Debug)]
+pub struct Events {
+    interrupted: Arc<AtomicBool>,
+    /// Readable as soon as there was a signal; nobody reads it.
+    pipe: UnixStream,
+    watches_output: bool,
+}
+
+impl Events {
+    /// Begins to catch signals; and, if it is asked for, to look whether the standard output is
+    /// still read.
+    pub fn new(watches_output: bool) -> Result<Events, Failure> {
+        Events::catch(watches_output).map_err(|error| Failure::io("cannot catch signals", &error))
+    }
+
+    fn catch(watches_output: bool) -> io::Result<Events> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let (pipe, write) = UnixStream::pair()?;
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // In this order: the first signal finds the flag unset, the second one set.
+            let code = i32::from(Code::Interrupted as u8);
+            flag::register_conditional_shutdown(signal, code, Arc::clone(&interrupted))?;
+            flag::register(signal, Arc::clone(&interrupted))?;
+            pipe::register(signal, write.try_clone()?)?;
+        }
+        Ok(Events {
+            interrupted,
+            pipe,
+            watches_output,
+        })
+    }
+
+    /// Whether there was a signal.
+    pub fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the file can be read.
+    pub fn wait(&self, file: BorrowedFd<'_>, deadline: Option<Instant>) -> Result<Woken, Failure> {
+        self.wait_for(&[file], deadline)
+    }
+
+    /// Waits for the deadline.
+    pub fn sleep(&self, until: Instant) -> Result<Woken, Failure> {
+        self.wait_for(&[], Some(until))
+    }
+
+    /// Waits until one of the files can be read.
+    pub fn wait_for(
+        &self,
+        files: &[BorrowedFd<'_>],
+        deadline: Option<Instant>,
+    ) -> Result<Woken, Failure> {
+        let stdout = io::stdout();
+        // Nothing is asked of the output: the end of a pipe's reader is told all the same.
+        let output = if self.watches_output { stdout.as_fd() } else { self.pipe.as_fd() };
+        let mut all = vec![
+            PollFd::new(&self.pipe, PollFlags::IN),
+            PollFd::from_borrowed_fd(output, PollFlags::empty()),
+        ];
+        all.extend(files.iter().map(|file| PollFd::from_borrowed_fd(*file, PollFlags::IN)));
+        let ready = poll_until(&mut all, deadline)?;
+        let woken = match &all[..] {
+            _ if self.interrupted() => Woken::Interrupted,
+            [signal, ..] if !signal.revents().is_empty() => Woken::Interrupted,
+            [_, output, ..] if self.watches_output && !output.revents().is_empty() => Woken::OutputClosed,
+            _ if ready => Woken::Ready,
+            _ => Woken::Timeout,
+        };
+        Ok(woken)
+    }
+}
+
+/// Waits for one of the files; false if the deadline is there first. A signal does not end it.
+pub fn poll_until(files: &mut [PollFd<'_>], deadline: Option<Instant>) -> Result<bool, Failure> {
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.map(|left| Timespec::try_from(left).unwrap_or_default());
+        match poll(files, left.as_ref()) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Failure::io("cannot wait", &errno.into())),
+        }
+    }
+}
