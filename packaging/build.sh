@@ -14,13 +14,15 @@ for place in "lib/c/Makefile" "lib/python/kbus/__init__.py"; do
 	grep -qE "^(VERSION|__version__) :?= \"?$version\"?\$" "$TOP/$place" || die "$place has another version than Cargo.toml, which says $version"
 done
 dir=$WORK/packages$suffix
-source=$dir/kbus-$version
+# At the same place for both, so that the command is compiled once: its flags name it.
+made=$WORK/packages.made
+source=$made/kbus-$version
 
 tools() { in_root sh -euc 'apt-get update; apt-get install -y --no-install-recommends "$@"' sh "$@"; }
 
 # The sources as they are here, with debian/ beside them.
 copy() {
-	rm -rf "$dir"
+	rm -rf "$made"
 	mkdir -p "$source"
 	(cd "$TOP" && git ls-files -z | tar --null -cf - --files-from=-) | tar -C "$source" -xf -
 	cp -r "$TOP/packaging/debian" "$source/debian"
@@ -41,7 +43,7 @@ copy() {
 
 build() {
 	in_root env VERSION="$version" KVER="$kver" KO="$OUT/src/kbus.ko" CARGO_HOME="$CACHE/cargo" \
-		CARGO_TARGET_DIR="$WORK/target" DEB_BUILD_OPTIONS="nocheck" sh -euc 'cd "$1"; dpkg-buildpackage -b -us -uc' sh "$source"
+		CARGO_TARGET_DIR="$WORK/target-packages" DEB_BUILD_OPTIONS="nocheck" sh -euc 'cd "$1"; dpkg-buildpackage -b -us -uc' sh "$source"
 }
 
 lint() {
@@ -54,7 +56,9 @@ marker=$ROOT/.packaging-$(sha256sum <<<"${needed[*]}" | cut -c1-12)
 [ -e "$marker" ] || { step "packaging tools" "1 min" tools "${needed[@]}" && touch "$marker"; }
 step "kbus.ko" "40 s, later 20 s" bash "$TOP/qemu/module.sh"
 copy
-step "packages" "1 min" build
+step "packages" "4 min, later 1 min" build
+rm -rf "$dir" "$source"
+mv "$made" "$dir"
 [ -n "$suffix" ] || step "lintian" "20 s" lint
 say "Debian packages of KBUS $version$suffix:"
 ls "$dir"/*.deb
