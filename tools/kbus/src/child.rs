@@ -22,11 +22,11 @@ use kbus::Bus;
 use kbus::Request;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
+use rustix::process::kill_process_group;
+use rustix::process::pidfd_open;
 use rustix::process::Pid;
 use rustix::process::PidfdFlags;
 use rustix::process::Signal;
-use rustix::process::kill_process_group;
-use rustix::process::pidfd_open;
 
 use crate::events::poll_until;
 use crate::failure::Failure;
@@ -93,9 +93,14 @@ impl Job<'_> {
         }
         let failed = |what: &str, error: &std::io::Error| {
             let text = error.to_string();
-            format!("{what} {name}: {}", text.split(" (os error").next().unwrap_or_default())
+            format!(
+                "{what} {name}: {}",
+                text.split(" (os error").next().unwrap_or_default()
+            )
         };
-        let mut child = command.spawn().map_err(|error| failed("cannot run", &error))?;
+        let mut child = command
+            .spawn()
+            .map_err(|error| failed("cannot run", &error))?;
         if let Some(mut stdin) = child.stdin.take() {
             // Of its own, as a command may write before it has read all. It may also end before.
             thread::spawn(move || drop(stdin.write_all(&input)));
@@ -105,7 +110,9 @@ impl Job<'_> {
             let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
             let _ = group.map(|group| kill_process_group(group, Signal::KILL));
         }
-        let status = child.wait().map_err(|error| failed("cannot wait for", &error))?;
+        let status = child
+            .wait()
+            .map_err(|error| failed("cannot wait for", &error))?;
         match result {
             Err(End::TooLong) => Err(format!(
                 "the reply of {name} has more than the {} bytes that the bus allows",

@@ -27,13 +27,25 @@ pub struct Cli {
 #[derive(Args, Clone, Debug)]
 pub struct Common {
     /// The bus: @NAME, or the path of one [default: $KBUS_BUS, then @kbus-0]
-    #[arg(short, long, global = true, value_name = "BUS", help_heading = "Common options")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "BUS",
+        help_heading = "Common options"
+    )]
     pub bus: Option<std::ffi::OsString>,
     /// Print JSON, one object a line
     #[arg(long, global = true, help_heading = "Common options")]
     pub json: bool,
     /// When to use colours: auto is on a terminal, unless $NO_COLOR is set
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Common options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Common options"
+    )]
     pub color: ColorChoice,
 }
 
@@ -67,23 +79,15 @@ macro_rules! commands {
     };
 }
 
-// A line for each file in commands/. The first line of the documentation is the help.
+// A line for each file in commands/. Its help stands there at `Args`.
 commands! {
-    /// Print each message that matches a pattern
     Listen = listen;
-    /// Announce messages
     Send = send;
-    /// Ask, and print the reply
     Call = call;
-    /// Answer requests by running a command
     Serve = serve;
-    /// Wait until somebody is replier for a name
     Wait = wait;
-    /// List buses, sockets and bindings
     List = list;
-    /// Show the names as a tree, with who listens and who replies
     Tree = tree;
-    /// Write man pages or completions
     #[command(hide = true)]
     Generate = generate;
 }

@@ -2,18 +2,19 @@
 //! Waiting for several things at once, Ctrl-C among them.
 
 use std::io;
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::event::poll;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
-use rustix::event::poll;
 use signal_hook::consts::SIGHUP;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
@@ -43,6 +44,8 @@ pub struct Events {
     interrupted: Arc<AtomicBool>,
     /// Readable as soon as there was a signal; nobody reads it.
     pipe: UnixStream,
+    /// The other end.
+    write: UnixStream,
     watches_output: bool,
 }
 
@@ -66,6 +69,7 @@ impl Events {
         Ok(Events {
             interrupted,
             pipe,
+            write,
             watches_output,
         })
     }
@@ -75,35 +79,52 @@ impl Events {
         self.interrupted.load(Ordering::SeqCst)
     }
 
+    /// Does what Ctrl-C does.
+    pub fn stop(&self) {
+        self.interrupted.store(true, Ordering::SeqCst);
+        // If it is full it is readable too.
+        let _ = (&self.write).write(&[0]);
+    }
+
     /// Waits until the file can be read.
     pub fn wait(&self, file: BorrowedFd<'_>, deadline: Option<Instant>) -> Result<Woken, Failure> {
         self.wait_for(&[file], deadline)
     }
 
-    /// Waits for the deadline.
-    pub fn sleep(&self, until: Instant) -> Result<Woken, Failure> {
-        self.wait_for(&[], Some(until))
+    /// Waits for the deadline; without one until Ctrl-C.
+    pub fn sleep(&self, until: impl Into<Option<Instant>>) -> Result<Woken, Failure> {
+        self.wait_for(&[], until.into())
     }
 
     /// Waits until one of the files can be read.
-    pub fn wait_for(
+    fn wait_for(
         &self,
         files: &[BorrowedFd<'_>],
         deadline: Option<Instant>,
     ) -> Result<Woken, Failure> {
         let stdout = io::stdout();
         // Nothing is asked of the output: the end of a pipe's reader is told all the same.
-        let output = if self.watches_output { stdout.as_fd() } else { self.pipe.as_fd() };
+        let output = if self.watches_output {
+            stdout.as_fd()
+        } else {
+            self.pipe.as_fd()
+        };
         let mut all = vec![
             PollFd::new(&self.pipe, PollFlags::IN),
             PollFd::from_borrowed_fd(output, PollFlags::empty()),
         ];
-        all.extend(files.iter().map(|file| PollFd::from_borrowed_fd(*file, PollFlags::IN)));
+        all.extend(
+            files
+                .iter()
+                .map(|file| PollFd::from_borrowed_fd(*file, PollFlags::IN)),
+        );
         let ready = poll_until(&mut all, deadline)?;
         let woken = match &all[..] {
             _ if self.interrupted() => Woken::Interrupted,
             [signal, ..] if !signal.revents().is_empty() => Woken::Interrupted,
-            [_, output, ..] if self.watches_output && !output.revents().is_empty() => Woken::OutputClosed,
+            [_, output, ..] if self.watches_output && !output.revents().is_empty() => {
+                Woken::OutputClosed
+            }
             _ if ready => Woken::Ready,
             _ => Woken::Timeout,
         };

@@ -178,20 +178,30 @@ impl From<kbus::Error> for Failure {
         let (code, hint) = match error.kind() {
             ErrorKind::Unavailable => (
                 Code::Unavailable,
-                "load the module with `sudo modprobe kbus`; `kbus doctor` says what else there can be",
+                "`kbus doctor` says what is missing, and what mends it",
             ),
             ErrorKind::PermissionDenied => (Code::Permission, "`kbus list` shows who owns a bus"),
             ErrorKind::InvalidInput | ErrorKind::Path => (Code::Usage, ""),
-            ErrorKind::TooLong => (Code::TooLong, "the owner of the bus can raise KBUS_MAX_MSG_SIZE, to 16 MiB at most"),
-            ErrorKind::NoReplier => (Code::NoReplier, "`kbus wait NAME` waits for one, `kbus list` shows who there is"),
-            ErrorKind::OtherReplier => (Code::OtherReplier, "call without --to asks whoever is replier"),
+            ErrorKind::TooLong => (
+                Code::TooLong,
+                "the owner of the bus can raise KBUS_MAX_MSG_SIZE, to 16 MiB at most",
+            ),
+            ErrorKind::NoReplier => (
+                Code::NoReplier,
+                "`kbus wait NAME` waits for one, `kbus list` shows who there is",
+            ),
+            ErrorKind::OtherReplier => (
+                Code::OtherReplier,
+                "call without --to asks whoever is replier",
+            ),
             ErrorKind::ReplierExists => (Code::ReplierExists, "`kbus list` shows who it is"),
             ErrorKind::QueueFull | ErrorKind::WouldBlock | ErrorKind::Deadlock => {
                 (Code::Full, "`kbus why NAME` says whose queue it is")
             }
-            ErrorKind::NoRoomForReply | ErrorKind::Quota => {
-                (Code::Limit, "`kbus doctor` shows the limits and who holds what")
-            }
+            ErrorKind::NoRoomForReply | ErrorKind::Quota => (
+                Code::Limit,
+                "`kbus doctor` shows the limits and who holds what",
+            ),
             ErrorKind::TimedOut => (Code::Timeout, ""),
             _ => (Code::Error, ""),
         };
@@ -205,7 +215,8 @@ impl From<kbus::Error> for Failure {
 
 impl From<kbus::BusError> for Failure {
     fn from(error: kbus::BusError) -> Failure {
-        Failure::usage(error).hint("a bus is @NAME, such as @kbus-0, or a path, such as /run/kbus/av")
+        Failure::usage(error)
+            .hint("a bus is @NAME, such as @kbus-0, or a path, such as /run/kbus/av")
     }
 }
 

@@ -26,9 +26,12 @@ pub fn write(folder: &Path) -> io::Result<()> {
 }
 
 fn page(command: &Command, folder: &Path, top: bool) -> io::Result<()> {
-    let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
+    let name = command
+        .get_display_name()
+        .unwrap_or(command.get_name())
+        .to_owned();
     let man = Man::new(command.clone())
-        .title(name.clone())
+        .title(name.to_uppercase())
         .section("1")
         .date("2026-11-29")
         .source("KBUS")
@@ -44,7 +47,9 @@ fn page(command: &Command, folder: &Path, top: bool) -> io::Result<()> {
         environment(&mut text)?;
         exit_status(&mut text)?;
     } else {
-        text.write_all(b".SH EXIT STATUS\n0 when all was done.\nThe others are in\n.BR kbus (1).\n")?;
+        text.write_all(
+            b".SH EXIT STATUS\n0 when all was done.\nThe others are in\n.BR kbus (1).\n",
+        )?;
     }
     if let Some(examples) = command.get_after_help() {
         example(&mut text, &examples.to_string())?;
@@ -96,7 +101,10 @@ fn see_also(out: &mut Vec<u8>, command: &Command, top: bool) -> io::Result<()> {
 
 /// Text in which nothing is a request or an escape of roff.
 fn escaped(text: &str) -> String {
-    let text = text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
+    let text = text
+        .replace('\\', "\\e")
+        .replace('-', "\\-")
+        .replace('\'', "\\(aq");
     match text.starts_with('.') {
         true => format!("\\&{text}"),
         false => text,
@@ -105,14 +113,43 @@ fn escaped(text: &str) -> String {
 
 /// What the generator writes, without what `mandoc -T lint` has to say of it.
 fn tidied(text: &str) -> String {
-    let mut lines: Vec<&str> = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
+    let mut is_example = false;
+    let mut quotes = 0;
     for line in text.lines().map(str::trim_end) {
-        // No line is empty, and a section does not begin with a paragraph.
-        let begun = lines.last().is_some_and(|last| last.starts_with(".SH"));
-        if line.is_empty() || (begun && line == ".PP") {
+        let last = lines.last().map_or("", String::as_str);
+        // No line is empty, no break follows another, and a section does not begin with a paragraph.
+        let needless = line.is_empty()
+            || (line == ".br" && last == ".br")
+            || (line == ".PP" && last.starts_with(".SH"));
+        // What a quote is, is said once.
+        let is_quote = line.starts_with(".ie ") || line.starts_with(".el ");
+        quotes += usize::from(is_quote);
+        if needless || (is_quote && quotes > 2) {
             continue;
         }
-        lines.push(line);
+        is_example = (is_example || line == ".EX") && line != ".EE";
+        if is_example || line.starts_with('.') {
+            lines.push(line.to_owned());
+        } else {
+            wrap(line, &mut lines);
+        }
     }
     lines.join("\n") + "\n"
+}
+
+/// Lines of at most 79 bytes. None but the first begins with what roff would take for a request.
+fn wrap(text: &str, lines: &mut Vec<String>) {
+    let mut line = String::new();
+    for word in text.split(' ') {
+        let is_request = word.starts_with(['.', '\'']);
+        if !line.is_empty() && !is_request && line.len() + 1 + word.len() > 79 {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line += word;
+    }
+    lines.push(line);
 }

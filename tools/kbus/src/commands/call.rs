@@ -25,6 +25,7 @@ use crate::who::Names;
 /// What it is told.
 #[derive(Debug, clap::Args)]
 #[command(
+    about = "Ask, and print the reply",
     long_about = "Ask whoever is replier for a name, and print the reply as it is.\n\n\
         The bus answers each request: by the reply, or by a status that says why there will be none. A \
         status is an error with an exit code of its own. So is a reply that says that the request failed \
@@ -112,7 +113,11 @@ pub fn run(args: Args, context: &Context) -> Outcome {
                     ),
                     _ => (Code::OtherStatus, "kbus(7) says what the number means"),
                 };
-                let text = format!("no reply to {name} from peer {}: {}", status.replier(), status.reason());
+                let text = format!(
+                    "no reply to {name} from peer {}: {}",
+                    status.replier(),
+                    status.reason()
+                );
                 return Err(Failure::new(code, text).hint(hint));
             }
             _ => {}

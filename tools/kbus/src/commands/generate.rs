@@ -18,6 +18,7 @@ use crate::man;
 
 /// What it is told.
 #[derive(Debug, clap::Args)]
+#[command(about = "Write man pages or completions")]
 pub struct Args {
     /// What to write
     #[arg(value_enum)]

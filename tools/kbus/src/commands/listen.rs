@@ -13,10 +13,10 @@ use kbus::Socket;
 use crate::context::Context;
 use crate::events::Events;
 use crate::events::Woken;
+use crate::failure::note;
 use crate::failure::Code;
 use crate::failure::Failure;
 use crate::failure::Outcome;
-use crate::failure::note;
 use crate::message;
 use crate::output::Output;
 use crate::text;
@@ -25,6 +25,7 @@ use crate::who::Names;
 /// What it is told.
 #[derive(Debug, clap::Args)]
 #[command(
+    about = "Print each message that matches a pattern",
     long_about = "Print each message that matches a pattern.\n\n\
         A line has the time (UTC), the name, the kind, the sender, the length and the payload. The kind is \
         announcement, request copy, reply copy or event. The sender is the id of its socket and, in \
@@ -93,7 +94,11 @@ pub fn run(args: Args, context: &Context) -> Outcome {
     let mut printer = Printer {
         output: context.output(),
         names: Names::new(),
-        format: if context.json { Format::Json } else { args.format },
+        format: if context.json {
+            Format::Json
+        } else {
+            args.format
+        },
         messages: 0,
         lost: 0,
     };
@@ -155,7 +160,10 @@ impl Printer {
             Format::Raw => {
                 return match received {
                     Received::Lost(lost) => {
-                        note(format_args!("{} lost here", text::count(lost.count.into(), "message")));
+                        note(format_args!(
+                            "{} lost here",
+                            text::count(lost.count.into(), "message")
+                        ));
                         Ok(())
                     }
                     _ => {

@@ -19,15 +19,16 @@ use crate::child::Job;
 use crate::context::Context;
 use crate::events::Events;
 use crate::events::Woken;
+use crate::failure::note;
 use crate::failure::Failure;
 use crate::failure::Outcome;
-use crate::failure::note;
 use crate::message::ERROR_BIT;
 use crate::text;
 
 /// What it is told.
 #[derive(Debug, clap::Args)]
 #[command(
+    about = "Answer requests by running a command",
     long_about = "Become replier for a name, and answer each request by running a command.\n\n\
         The payload of the request is the standard input of the command, and its standard output the \
         reply. In its environment are KBUS_NAME, the name of the request; KBUS_SENDER, the id of the \
@@ -81,8 +82,21 @@ pub fn run(args: Args, context: &Context) -> Outcome {
     };
     let counts = thread::scope(|scope| {
         let workers: Vec<_> = (0..args.parallel)
-            .map(|_| scope.spawn(|| server.work()))
+            .map(|_| {
+                scope.spawn(|| {
+                    let result = server.work();
+                    // If one has failed, all end.
+                    events.stop();
+                    result
+                })
+            })
             .collect();
+        // Whoever has asked and was not read is told at once, not when all commands have ended.
+        let end = events.sleep(None);
+        events.stop();
+        // It fails if the socket is no replier any more, which is what is wanted.
+        let _ = socket.stop_replier(&pattern);
+        end?;
         let results = workers.into_iter().map(|worker| worker.join());
         let mut counts = Counts::default();
         for result in results {
@@ -94,7 +108,10 @@ pub fn run(args: Args, context: &Context) -> Outcome {
         Ok::<_, Failure>(counts)
     })?;
     let replied = text::count(counts.replied + counts.failed, "request");
-    note(format_args!("{replied} answered, {} of them by an error", counts.failed));
+    note(format_args!(
+        "{replied} answered, {} of them by an error",
+        counts.failed
+    ));
     Ok(())
 }
 
@@ -128,10 +145,6 @@ impl Server<'_> {
                 true => counts.replied += 1,
                 false => counts.failed += 1,
             }
-        }
-        // Whoever has asked and was not read yet is told now. The first worker does it.
-        if let Ok(pattern) = Pattern::new(&self.args.name) {
-            let _ = self.socket.stop_replier(&pattern);
         }
         Ok(counts)
     }
@@ -171,7 +184,9 @@ impl Server<'_> {
         } else if self.args.verbose {
             let time = begun.elapsed().as_secs_f64() * 1000.0;
             let bytes = text::count(replied.unwrap_or(0) as u64, "byte");
-            note(format_args!("{name} of peer {sender}: {bytes} in {time:.1} ms"));
+            note(format_args!(
+                "{name} of peer {sender}: {bytes} in {time:.1} ms"
+            ));
         }
         Ok(ok)
     }
@@ -187,7 +202,8 @@ fn reply(request: Request, result: Result<Vec<u8>, String>) -> (Option<usize>, O
                 Ok(()) => return (Some(length), None),
                 Err(error) if error.kind() == ErrorKind::TooLong => {
                     let bytes = text::count(length as u64, "byte");
-                    let sentence = format!("the reply has {bytes}, more than the requester has room for");
+                    let sentence =
+                        format!("the reply has {bytes}, more than the requester has room for");
                     match error.into_request() {
                         Some(request) => (request, sentence),
                         None => return (None, Some(sentence)),

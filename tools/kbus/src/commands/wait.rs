@@ -18,6 +18,7 @@ use crate::text;
 /// What it is told.
 #[derive(Debug, clap::Args)]
 #[command(
+    about = "Wait until somebody is replier for a name",
     long_about = "Wait until somebody is replier for a name, for scripts and units.\n\n\
         It asks the bus again and again, four times a second at least. A replier for a wildcard counts. \
         With --json the id of the replier is printed.",
