@@ -11,12 +11,11 @@ mkdir -p "$dir/source" "$dir/to"
 (cd "$TOP" && git ls-files -z | tar --null -cf - --files-from=-) | tar -C "$dir/source" -xf -
 
 make_in() {
-	in_root env CARGO_TARGET_DIR="$WORK/target-packages" make -C "$dir/source" "$@" DESTDIR="$dir/to" LIBDIR=/opt/kbus/lib PREFIX=/opt/kbus
+	in_root env CARGO_TARGET_DIR="$WORK/target-install" make -C "$dir/source" "$@" DESTDIR="$dir/to" LIBDIR=/opt/kbus/lib PREFIX=/opt/kbus
 }
 is_there() { [ -e "$dir/to$1" ] || die "$1 was not installed"; }
 
-# shellcheck disable=SC2046
-step "make install" "1 min" make_in install KDIR="$KERNELDIR/build" CC=x86_64-linux-gnu-gcc-14
+step "make install" "4 min, later 30 s" make_in install KDIR="$KERNELDIR/build" CC=x86_64-linux-gnu-gcc-14
 release=$(<"$KERNELDIR/version")-$FLAVOUR
 for file in "/lib/modules/$release/updates/kbus.ko" /opt/kbus/{bin/kbus,lib/libkbus.so.0,lib/libkbus.a,lib/pkgconfig/kbus.pc} \
 	/opt/kbus/include/{kbus.h,linux/kbus.h} /opt/kbus/share/man/{man1/kbus.1,man3/kbus_open.3,man7/kbus.7} \

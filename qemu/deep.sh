@@ -44,9 +44,10 @@ deep_kcsan() {
 deep_packages() {
 	local rc=0
 	bash "$TOP/qemu/bootstrap.sh"
-	check "packages are built" "3 min" bash "$TOP/packaging/build.sh"
+	check "packages are built" "6 min" bash "$TOP/packaging/build.sh"
 	check "packages to upgrade to" "2 min" bash "$TOP/packaging/build.sh" +next
 	check "packages, module by DKMS" "7 min" bash "$TOP/packaging/try.sh"
+	check "make install, make uninstall" "5 min" bash "$TOP/packaging/try-install.sh"
 	bash "$TOP/packaging/system.sh" "$LOGS/system" | sed -u 's/^/system: /' || rc=$?
 	echo "$rc" >"$LOGS/system.status"
 	tally system 1
