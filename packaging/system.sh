@@ -3,6 +3,7 @@
 # Installs the packages in Debian's own system, with systemd and the stock kernel, which is booted three times in the emulator
 # (system/trial says what is tried). packaging/build.sh must have run, and again with +next.
 # Usage: system.sh RESULT, where RESULT gets the results, which also go to the standard output, and RESULT.console the console.
+# Exit status: 0 when the last start reached its end, and the kernel had no complaint, whatever the results say.
 . "$(dirname "$0")/../qemu/lib.sh"
 
 result=$1
