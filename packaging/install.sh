@@ -108,7 +108,9 @@ while read -r path; do
 		cp -P "$stage$path" "$DESTDIR$path.kbus-new"
 		mv -f "$DESTDIR$path.kbus-new" "$DESTDIR$path"
 	fi
-	echo "$(sha256sum <"$DESTDIR$path" | cut -d' ' -f1)  $path" >>"$new"
+	# What a link points to may come later in the list.
+	if [ -L "$DESTDIR$path" ]; then sum=link; else sum=$(sha256sum <"$DESTDIR$path" | cut -d' ' -f1); fi
+	echo "$sum  $path" >>"$new"
 done <"$stage.list"
 # What an earlier one has installed and this one has not, a module for instance, still belongs to the list.
 [ ! -e "$list" ] || while read -r sum path; do

@@ -22,7 +22,7 @@ for file in "/lib/modules/$release/updates/kbus.ko" /opt/kbus/{bin/kbus,lib/libk
 	/opt/kbus/lib/{modules-load,tmpfiles}.d/kbus.conf /etc/{modprobe,sysctl}.d/kbus.conf; do
 	is_there "$file"
 done
-[ "$(modinfo -F vermagic "$dir/to/lib/modules/$release/updates/kbus.ko" | cut -d' ' -f1)" = "$release" ] || die "the module is of another kernel"
+[ "$(in_root modinfo -F vermagic "$dir/to/lib/modules/$release/updates/kbus.ko" | cut -d' ' -f1)" = "$release" ] || die "the module is of another kernel"
 say "files: $(wc -l <"$dir/to/opt/kbus/share/kbus/installed")"
 grep -qx 'prefix=/opt/kbus' "$dir/to/opt/kbus/lib/pkgconfig/kbus.pc" || die "kbus.pc has another prefix"
 grep -q '^ExecStart=/opt/kbus/bin/kbus ' "$dir/to/opt/kbus/share/doc/kbus/examples/kbus-echo.service" || die "the example has another path"
