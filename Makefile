@@ -7,7 +7,7 @@ T ?=
 B ?=
 export KERNEL KBUS_CACHE UPDATE
 
-.PHONY: help demo test test-deep fuzz fuzz-core shell bench bench-quick bench-peers profile packages book mutants module lint fmt clean clean-cache bootstrap
+.PHONY: help demo test test-deep fuzz fuzz-core shell bench bench-quick bench-peers profile packages book programs install uninstall mutants module lint fmt clean clean-cache bootstrap
 
 help:
 	@echo 'KBUS: a message bus in the kernel, as sockets'
@@ -26,6 +26,9 @@ help:
 	@echo '  make mutants      break net/core/ in each small way, and see that a test fails; T=queue.rs for one file (an hour)'
 	@echo '  make book         the pages of docs/ as a book, by mdbook (fetched and compiled the first time)'
 	@echo '  make packages     Debian packages of all of it (packaging/README.md)'
+	@echo '  make install      without packages: command, libraries, pages, files of configuration; PREFIX=/usr/local DESTDIR= LIBDIR='
+	@echo '                    PYTHONDIR= SYSCONFDIR=/etc; and the module with KDIR=. Needs cargo, gcc and python3. make programs builds'
+	@echo '                    first, as a user. make uninstall'
 	@echo '  make module       kbus.ko for KDIR=build-directory, or for Debian KERNEL=$(shell awk "!/^#/{print \$$1; exit}" qemu/kernels)'
 	@echo '  make lint fmt     check or mend the style'
 	@echo '  make clean        remove what was built here; clean-cache: also the build root and kernels'
@@ -84,6 +87,23 @@ else
 module: bootstrap
 	@bash qemu/module.sh
 endif
+
+# On the host, for those who have no package: all but the module, which takes KDIR, and who installs it.
+VERSION = $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+INSTALL = DESTDIR='$(DESTDIR)' PREFIX='$(or $(PREFIX),/usr/local)' SYSCONFDIR='$(SYSCONFDIR)' LIBDIR='$(LIBDIR)' PYTHONDIR='$(PYTHONDIR)'
+PROGRAMS = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release
+
+# Root may have no cargo: then what a user has built is installed.
+programs:
+	@if command -v cargo >/dev/null || [ ! -e '$(PROGRAMS)/kbus' ]; then cargo build --locked --release -p kbus-tools; fi
+	@$(MAKE) -C lib/c O='$(PROGRAMS)/c' VERSION='$(VERSION)' $(if $(PREFIX),PREFIX='$(PREFIX)') $(if $(LIBDIR),LIBDIR='$(LIBDIR)') all
+
+install: programs $(if $(KDIR),module)
+	@$(INSTALL) sh packaging/install.sh '$(VERSION)' '$(PROGRAMS)/kbus' '$(PROGRAMS)/c' \
+		$(if $(KDIR),kbus.ko "$$(cat '$(KDIR)/include/config/kernel.release')")
+
+uninstall:
+	@$(INSTALL) sh packaging/install.sh --uninstall
 
 lint: bootstrap
 	@bash qemu/lint.sh

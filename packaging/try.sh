@@ -43,8 +43,8 @@ built() {
 found() {
 	inside python3 -c 'import kbus; print(kbus.__version__)'
 	# shellcheck disable=SC2016
-	inside sh -euc 'printf "%s\n" "#include <kbus.h>" "void *volatile f = (void *)kbus_strerror;" "int main(void) { return !f; }" >/tmp/t.c
-		gcc-14 -Wall -o /tmp/t /tmp/t.c -lkbus && /tmp/t'
+	inside sh -euc 'printf "%s\n" "#include <errno.h>" "#include <kbus.h>" "int main(void) { return !*kbus_strerror(KBUS_OP_OPEN, EAGAIN); }" >/tmp/t.c
+		gcc-14 -Wall -Werror -o /tmp/t /tmp/t.c -lkbus && /tmp/t'
 }
 
 purged() {

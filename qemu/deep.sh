@@ -40,7 +40,20 @@ deep_kcsan() {
 	say "     $(tail -n 1 "$LOGS/sanitize.verdict")"
 }
 
-[ $# -gt 0 ] || set -- fuzz-core cycles leaks kcsan
+# The packages: built, installed where DKMS builds the module, and lived with on Debian's own system.
+deep_packages() {
+	local rc=0
+	bash "$TOP/qemu/bootstrap.sh"
+	check "packages are built" "6 min" bash "$TOP/packaging/build.sh"
+	check "packages to upgrade to" "2 min" bash "$TOP/packaging/build.sh" +next
+	check "packages, module by DKMS" "7 min" bash "$TOP/packaging/try.sh"
+	check "make install, make uninstall" "5 min" bash "$TOP/packaging/try-install.sh"
+	bash "$TOP/packaging/system.sh" "$LOGS/system" | sed -u 's/^/system: /' || rc=$?
+	echo "$rc" >"$LOGS/system.status"
+	tally system 1
+}
+
+[ $# -gt 0 ] || set -- fuzz-core cycles leaks kcsan packages
 for name; do
 	declare -F "deep_${name//-/_}" >/dev/null || die "there is no step '$name'"
 	say "Step $name"

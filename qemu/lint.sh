@@ -43,7 +43,7 @@ lint_sparse() {
 }
 
 lint_shell() {
-	for script in "$TOP"/qemu/*.sh "$TOP"/qemu/{peers,userland}/*.sh "$TOP/.ci/run"; do
+	for script in "$TOP"/qemu/*.sh "$TOP"/qemu/{peers,userland}/*.sh "$TOP"/packaging/*.sh "$TOP"/packaging/system/{make.sh,trial} "$TOP/.ci/run"; do
 		bash -n "$script"
 	done
 	busybox_syntax=$(in_root busybox sh -n qemu/init 2>&1) || { echo "$busybox_syntax"; return 1; }
