@@ -56,6 +56,8 @@ struct Why<'a> {
     limits: Limits,
     usage: Usage,
     holders: Holders,
+    /// Sends that wait: the socket, and a sentence.
+    sending: Vec<(u64, String)>,
     answers: Vec<Answer>,
 }
 
@@ -325,39 +327,6 @@ impl Why<'_> {
         }
     }
 
-    /// Threads of a process that are in a send now.
-    fn sending(&mut self, pid: u32, sockets: &[(u64, u32)]) {
-        let numbers: &[&str] = match std::env::consts::ARCH {
-            "x86_64" => &["1", "44", "46", "307"],
-            "aarch64" => &["64", "206", "211", "269"],
-            _ => return,
-        };
-        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
-            return;
-        };
-        for thread in threads.flatten() {
-            // "NUMBER 0xFD 0x…"; "running" otherwise.
-            let text = fs::read_to_string(thread.path().join("syscall")).unwrap_or_default();
-            let mut words = text.split_whitespace();
-            let (Some(number), Some(fd)) = (words.next(), words.next()) else {
-                continue;
-            };
-            let fd = fd
-                .strip_prefix("0x")
-                .and_then(|fd| u32::from_str_radix(fd, 16).ok());
-            let socket = sockets.iter().find(|(_, open)| Some(*open) == fd);
-            let (true, Some((peer, fd))) = (numbers.contains(&number), socket) else {
-                continue;
-            };
-            let text = format!(
-                "thread {} waits inside a send on descriptor {fd} (peer {peer:x}): it was sent \
-                 with ALL_OR_WAIT, and a queue that it is for is full",
-                thread.file_name().to_string_lossy()
-            );
-            self.trouble(Some("EAGAIN"), Some(*peer), text);
-        }
-    }
-
     /// What is up with a process, and which queues it may have met.
     fn process(&mut self, pid: u32) -> Outcome {
         let open = self.holders.of_process(pid);
@@ -382,7 +351,9 @@ impl Why<'_> {
         for socket in &sockets {
             self.socket(socket);
         }
-        self.sending(pid, &open);
+        for (peer, text) in std::mem::take(&mut self.sending) {
+            self.trouble(Some("EAGAIN"), Some(peer), text);
+        }
         let users: Vec<u32> = {
             let mut users: Vec<u32> = sockets.iter().filter_map(|socket| socket.uid).collect();
             users.dedup();
@@ -511,18 +482,58 @@ impl Why<'_> {
     }
 }
 
+/// Threads of a process that are in a send now.
+fn sending(pid: u32, sockets: &[(u64, u32)]) -> Vec<(u64, String)> {
+    let numbers: &[&str] = match std::env::consts::ARCH {
+        "x86_64" => &["1", "44", "46", "307"],
+        "aarch64" => &["64", "206", "211", "269"],
+        _ => return Vec::new(),
+    };
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    let mut waiting = Vec::new();
+    for thread in threads.flatten() {
+        // "NUMBER 0xFD 0x…"; "running" otherwise.
+        let text = fs::read_to_string(thread.path().join("syscall")).unwrap_or_default();
+        let mut words = text.split_whitespace();
+        let (Some(number), Some(fd)) = (words.next(), words.next()) else {
+            continue;
+        };
+        let fd = fd
+            .strip_prefix("0x")
+            .and_then(|fd| u32::from_str_radix(fd, 16).ok());
+        let socket = sockets.iter().find(|(_, open)| Some(*open) == fd);
+        let (true, Some((peer, fd))) = (numbers.contains(&number), socket) else {
+            continue;
+        };
+        let text = format!(
+            "thread {} waits inside a send on descriptor {fd} (peer {peer:x}), as \
+             one with ALL_OR_WAIT does while a queue that it is for is full",
+            thread.file_name().to_string_lossy()
+        );
+        waiting.push((*peer, text));
+    }
+    waiting
+}
+
 /// Does it.
 pub fn run(args: Args, context: &Context) -> Outcome {
+    let holders = Holders::read();
+    let pid = args.subject.parse::<u32>().ok();
+    // In this order: what keeps a send waiting is there when the queues are looked at.
+    let waiting = pid.map(|pid| sending(pid, &holders.of_process(pid)));
     let files = Files::read()?;
     let mut why = Why {
         context,
         limits: Limits::read(),
         usage: Usage::of(&files),
-        holders: Holders::read(),
+        holders,
+        sending: waiting.unwrap_or_default(),
         files,
         answers: Vec::new(),
     };
-    if let Ok(pid) = args.subject.parse::<u32>() {
+    if let Some(pid) = pid {
         why.process(pid)?;
     } else if let Some(peer) = args.subject.strip_prefix('@') {
         let socket = u64::from_str_radix(peer, 16);
