@@ -341,8 +341,8 @@ impl Doctor {
             if !matches!(fullness, Fullness::Room | Fullness::Share) {
                 full += 1;
                 let text = format!(
-                    "the queue of {} on {} is full: {} messages wait, {} places are kept for \
-                     replies, of {}, {}",
+                    "the queue of {} on {} is full ({} waiting and {} reserved for replies, of \
+                     {}; {})",
                     whose(socket),
                     socket.bus,
                     socket.unread,
