@@ -95,8 +95,8 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) for 0,
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) above `net.kbus.max_queue_len`.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for 0,
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) above `net.kbus.max_queue_len`.
     ///
     /// ```
     /// let socket = kbus::Socket::open("@doc-queue-len")?;
@@ -157,7 +157,7 @@ impl Socket {
             .map_err(|errno| Error::new(Op::Option("the read timeout"), errno))
     }
 
-    /// Sets how long a send that is [`all_or_wait`](Outgoing::all_or_wait) waits at most; `None`
+    /// Sets how long a send that is [`all_or_wait`](crate::Outgoing::all_or_wait) waits at most; `None`
     /// for ever.
     ///
     /// # Errors
@@ -246,8 +246,8 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) for all others,
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if it is out of range.
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) for all others,
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is out of range.
     ///
     /// ```
     /// let socket = kbus::Socket::open("@doc-max-message")?;
@@ -267,7 +267,7 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) for all others, and above
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) for all others, and above
     /// `net.kbus.bus_bytes`.
     ///
     /// ```
@@ -290,7 +290,7 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) for all others.
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) for all others.
     ///
     /// ```
     /// let socket = kbus::Socket::open("@doc-bus-mode")?;
@@ -307,7 +307,7 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) for all others.
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) for all others.
     pub fn set_report_binds(&self, on: bool) -> Result<(), Error> {
         self.set("KBUS_REPORT_BINDS", uapi::KBUS_REPORT_BINDS, on.into())
     }

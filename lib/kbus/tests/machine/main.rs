@@ -4,6 +4,7 @@
 //!
 //! No verdict depends on the time that something takes. [`LONG`] only ends a test that hangs.
 
+#[cfg(feature = "tokio")]
 mod asynchronous;
 mod calls;
 mod descriptors;
