@@ -9,7 +9,7 @@ rust_files() { (cd "$TOP" && find net -name '*.rs' ! -path '*/target/*'); }
 lint_rustfmt() {
 	# shellcheck disable=SC2046
 	in_root rustfmt --edition 2021 --check --config-path "$KERNELSRC/.rustfmt.toml" $(rust_files)
-	in_root cargo fmt --check -p kbus-selftests -p kbus-uapi -p kbus-interleavings -p kbus
+	in_root cargo fmt --check -p kbus-selftests -p kbus-uapi -p kbus-interleavings -p kbus -p kbus-tools
 	in_root cargo fmt --check --manifest-path fuzz/Cargo.toml
 }
 

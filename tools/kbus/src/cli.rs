@@ -27,13 +27,25 @@ pub struct Cli {
 #[derive(Args, Clone, Debug)]
 pub struct Common {
     /// The bus: @NAME, or the path of one [default: $KBUS_BUS, then @kbus-0]
-    #[arg(short, long, global = true, value_name = "BUS", help_heading = "Common options")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "BUS",
+        help_heading = "Common options"
+    )]
     pub bus: Option<std::ffi::OsString>,
     /// Print JSON, one object a line
     #[arg(long, global = true, help_heading = "Common options")]
     pub json: bool,
     /// When to use colours: auto is on a terminal, unless $NO_COLOR is set
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Common options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Common options"
+    )]
     pub color: ColorChoice,
 }
 
@@ -76,17 +88,12 @@ commands! {
     Wait = wait;
     List = list;
     Tree = tree;
-    /// Show all traffic, replies joined to their requests
     Monitor = monitor;
-    /// Keep traffic in a file
     Record = record;
-    /// Send again what is in a file
     Replay = replay;
-    /// Say what is wrong here, and how to mend it
+    Top = top;
     Doctor = doctor;
-    /// Explain why a send fails or a message is missed
     Why = why;
-    /// Measure what a bus costs on this machine, next to AF_UNIX
     Bench = bench;
     #[command(hide = true)]
     Generate = generate;

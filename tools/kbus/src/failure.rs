@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 use std::io;
+use std::io::IsTerminal;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -148,6 +149,13 @@ pub fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "kbus: {text}");
 }
 
+/// The same, if somebody looks at it.
+pub fn progress(text: impl Display) {
+    if io::stderr().is_terminal() {
+        note(text);
+    }
+}
+
 /// Says what clap has to say: the help on the standard output, an error on the other one, in one
 /// sentence like all others.
 pub fn usage(error: &clap::Error, json: bool) -> ExitCode {
@@ -186,17 +194,28 @@ impl From<kbus::Error> for Failure {
                 "`kbus doctor` says what is missing, and what mends it",
             ),
             ErrorKind::PermissionDenied => (Code::Permission, "`kbus list` shows who owns a bus"),
-            ErrorKind::InvalidInput | ErrorKind::Path => (Code::Usage, ""),
-            ErrorKind::TooLong => (Code::TooLong, "the owner of the bus can raise KBUS_MAX_MSG_SIZE, to 16 MiB at most"),
-            ErrorKind::NoReplier => (Code::NoReplier, "`kbus wait NAME` waits for one, `kbus list` shows who there is"),
-            ErrorKind::OtherReplier => (Code::OtherReplier, "call without --to asks whoever is replier"),
+            ErrorKind::InvalidInput => (Code::Usage, ""),
+            ErrorKind::Path => (Code::Usage, "`kbus list` shows the buses that there are"),
+            ErrorKind::TooLong => (
+                Code::TooLong,
+                "the owner of the bus can raise KBUS_MAX_MSG_SIZE, to 16 MiB at most",
+            ),
+            ErrorKind::NoReplier => (
+                Code::NoReplier,
+                "`kbus wait NAME` waits for one, `kbus list` shows who there is",
+            ),
+            ErrorKind::OtherReplier => (
+                Code::OtherReplier,
+                "call without --to asks whoever is replier",
+            ),
             ErrorKind::ReplierExists => (Code::ReplierExists, "`kbus list` shows who it is"),
             ErrorKind::QueueFull | ErrorKind::WouldBlock | ErrorKind::Deadlock => {
                 (Code::Full, "`kbus why NAME` says whose queue it is")
             }
-            ErrorKind::NoRoomForReply | ErrorKind::Quota => {
-                (Code::Limit, "`kbus doctor` shows the limits and who holds what")
-            }
+            ErrorKind::NoRoomForReply | ErrorKind::Quota => (
+                Code::Limit,
+                "`kbus doctor` shows the limits and who holds what",
+            ),
             ErrorKind::TimedOut => (Code::Timeout, ""),
             _ => (Code::Error, ""),
         };
@@ -210,7 +229,8 @@ impl From<kbus::Error> for Failure {
 
 impl From<kbus::BusError> for Failure {
     fn from(error: kbus::BusError) -> Failure {
-        Failure::usage(error).hint("a bus is @NAME, such as @kbus-0, or a path, such as /run/kbus/av")
+        Failure::usage(error)
+            .hint("a bus is @NAME, such as @kbus-0, or a path, such as /run/kbus/av")
     }
 }
 

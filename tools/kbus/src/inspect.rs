@@ -188,7 +188,10 @@ impl Files {
     pub fn read() -> Result<Files, Failure> {
         Ok(Files {
             sockets: proc::sockets()?.into_iter().map(SocketLine::from).collect(),
-            bindings: proc::bindings()?.into_iter().map(BindingLine::from).collect(),
+            bindings: proc::bindings()?
+                .into_iter()
+                .map(BindingLine::from)
+                .collect(),
         })
     }
 
@@ -234,7 +237,11 @@ impl Files {
 pub fn family() -> Option<u16> {
     let text = fs::read("/proc/net/kbus").ok()?;
     let text = String::from_utf8_lossy(&text);
-    text.lines().find_map(|line| line.strip_prefix("# family "))?.trim().parse().ok()
+    text.lines()
+        .find_map(|line| line.strip_prefix("# family "))?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// `net.kbus.*`. What cannot be read is none.
@@ -456,8 +463,16 @@ mod tests {
 
     fn parse(sockets: &str, bindings: &str) -> Files {
         Files {
-            sockets: sockets.lines().filter_map(proc::socket).map(SocketLine::from).collect(),
-            bindings: bindings.lines().filter_map(proc::binding).map(BindingLine::from).collect(),
+            sockets: sockets
+                .lines()
+                .filter_map(proc::socket)
+                .map(SocketLine::from)
+                .collect(),
+            bindings: bindings
+                .lines()
+                .filter_map(proc::binding)
+                .map(BindingLine::from)
+                .collect(),
         }
     }
 

@@ -26,7 +26,10 @@ pub fn write(folder: &Path) -> io::Result<()> {
 }
 
 fn page(command: &Command, folder: &Path, top: bool) -> io::Result<()> {
-    let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
+    let name = command
+        .get_display_name()
+        .unwrap_or(command.get_name())
+        .to_owned();
     let man = Man::new(command.clone())
         .title(name.to_uppercase())
         .section("1")
@@ -44,7 +47,9 @@ fn page(command: &Command, folder: &Path, top: bool) -> io::Result<()> {
         environment(&mut text)?;
         exit_status(&mut text)?;
     } else {
-        text.write_all(b".SH EXIT STATUS\n0 when all was done.\nThe others are in\n.BR kbus (1).\n")?;
+        text.write_all(
+            b".SH EXIT STATUS\n0 when all was done.\nThe others are in\n.BR kbus (1).\n",
+        )?;
     }
     if let Some(examples) = command.get_after_help() {
         example(&mut text, &examples.to_string())?;
@@ -96,7 +101,10 @@ fn see_also(out: &mut Vec<u8>, command: &Command, top: bool) -> io::Result<()> {
 
 /// Text in which nothing is a request or an escape of roff.
 fn escaped(text: &str) -> String {
-    let text = text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
+    let text = text
+        .replace('\\', "\\e")
+        .replace('-', "\\-")
+        .replace('\'', "\\(aq");
     match text.starts_with('.') {
         true => format!("\\&{text}"),
         false => text,

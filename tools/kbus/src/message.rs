@@ -4,8 +4,8 @@
 use std::time::SystemTime;
 
 use kbus::Received;
-use serde_json::Value;
 use serde_json::json;
+use serde_json::Value;
 
 use crate::output::Output;
 use crate::output::Style;

@@ -57,14 +57,16 @@ impl Data {
             text => Ok(Source::Text(text.to_vec())),
         }
     }
-
 }
 
 /// The standard input.
 pub fn stdin() -> Result<Source, Failure> {
     let fd: io::Result<OwnedFd> = io::stdin().as_fd().try_clone_to_owned();
     let fd = fd.map_err(|error| Failure::io("cannot read the standard input", &error))?;
-    Ok(Source::File(File::from(fd), "the standard input".to_owned()))
+    Ok(Source::File(
+        File::from(fd),
+        "the standard input".to_owned(),
+    ))
 }
 
 impl Source {
@@ -97,7 +99,9 @@ impl Source {
 
 /// A payload of that length, or longer than the limit, is not sent.
 pub fn too_long(len: Option<u64>, limit: u32, socket: &Socket) -> Failure {
-    let has = len.map(|len| format!("has {len} bytes")).unwrap_or("is too long".to_owned());
+    let has = len
+        .map(|len| format!("has {len} bytes"))
+        .unwrap_or("is too long".to_owned());
     let bus = socket.bus();
     let text = format!("the payload {has}, the bus {bus} allows {limit}");
     Failure::new(Code::TooLong, text)

@@ -58,7 +58,10 @@ pub struct BindingLine {
 
 /// All sockets of this network namespace, in the order of their ids.
 pub fn sockets() -> Result<Vec<SocketLine>, Failure> {
-    Ok(lines("/proc/net/kbus")?.lines().filter_map(socket).collect())
+    Ok(lines("/proc/net/kbus")?
+        .lines()
+        .filter_map(socket)
+        .collect())
 }
 
 /// All bindings of this network namespace.
@@ -148,13 +151,23 @@ mod tests {
     #[test]
     fn lines_are_taken_apart() {
         assert_eq!(socket("# family 18"), None);
-        assert_eq!(socket("bus peer pid uid unread limit bytes reserved owed lost path"), None);
+        assert_eq!(
+            socket("bus peer pid uid unread limit bytes reserved owed lost path"),
+            None
+        );
         assert_eq!(binding("bus peer pid uid kind name"), None);
         let line = socket("@kbus-0 1f 12 0 1 100 3 4 5 6 - 7").unwrap();
         assert_eq!(line.owner.bus.as_deref(), Some("@kbus-0"));
         assert_eq!(line.owner.peer, PeerId::new(0x1f));
         assert_eq!((line.owner.pid, line.owner.uid), (Some(12), Some(0)));
-        let numbers = [line.unread, line.limit, line.bytes, line.reserved, line.owed, line.lost];
+        let numbers = [
+            line.unread,
+            line.limit,
+            line.bytes,
+            line.reserved,
+            line.owed,
+            line.lost,
+        ];
         assert_eq!(numbers, [1, 100, 3, 4, 5, 6]);
         assert_eq!(line.path, None);
         let line = socket("- 2 - - 0 100 0 0 0 0 deleted").unwrap();

@@ -147,14 +147,10 @@ fn bind_event(packet: &Packet) -> Option<BindEvent> {
 }
 
 /// The message as one line.
-pub fn line(
-    out: &Output,
-    packet: &Packet,
-    after: Option<u64>,
-    names: &Names,
-    all: bool,
-) -> String {
-    let mut line = out.paint(Style::Dim, text::time_of_day(system(packet.time))).to_string();
+pub fn line(out: &Output, packet: &Packet, after: Option<u64>, names: &Names, all: bool) -> String {
+    let mut line = out
+        .paint(Style::Dim, text::time_of_day(system(packet.time)))
+        .to_string();
     if packet.kind == Kind::Lost {
         let missed = format!("{} messages were missed here", packet.lost);
         let _ = write!(line, "  {}", out.paint(Style::Red, missed));
@@ -200,8 +196,16 @@ pub fn line(
         }
         None => {
             let bytes = payload(&packet.payload, all);
-            let bytes = if bytes.is_empty() { bytes } else { format!(": {bytes}") };
-            let _ = write!(line, "  {}{bytes}", text::count(packet.payload.len() as u64, "byte"));
+            let bytes = if bytes.is_empty() {
+                bytes
+            } else {
+                format!(": {bytes}")
+            };
+            let _ = write!(
+                line,
+                "  {}{bytes}",
+                text::count(packet.payload.len() as u64, "byte")
+            );
         }
     }
     if packet.kind == Kind::Reply {
@@ -297,7 +301,10 @@ mod tests {
             payload(&[0xff; 81], false),
             format!("hex {}…", "ff".repeat(80))
         );
-        assert_eq!(payload(&[0xff; 81], true), format!("hex {}", "ff".repeat(81)));
+        assert_eq!(
+            payload(&[0xff; 81], true),
+            format!("hex {}", "ff".repeat(81))
+        );
         assert_eq!(payload(b"", false), "");
     }
 

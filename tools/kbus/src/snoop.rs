@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -34,6 +34,8 @@ pub struct Snoop {
     socket: Socket,
     events: Events,
     closed: Cell<bool>,
+    /// After Ctrl-C: the last id that was sent before.
+    last: Cell<Option<u64>>,
 }
 
 /// The time as files have it.
@@ -89,6 +91,7 @@ impl Snoop {
             socket,
             events,
             closed: Cell::new(false),
+            last: Cell::new(None),
         })
     }
 
@@ -102,7 +105,8 @@ impl Snoop {
         self.events.interrupted() || self.closed.get()
     }
 
-    /// The next message; none when Ctrl-C was pressed or the deadline is over.
+    /// The next message; none when the deadline is over, and when Ctrl-C was pressed and all that was
+    /// sent before is here.
     ///
     /// # Errors
     ///
@@ -110,40 +114,60 @@ impl Snoop {
     pub fn next(&self, deadline: Option<Instant>) -> Result<Option<Packet>, Failure> {
         loop {
             if self.events.interrupted() {
-                return Ok(None);
+                return self.sent_before();
             }
-            match self.socket.try_recv() {
-                Ok(Some(received)) => return Ok(Some(packet(&received))),
-                Ok(None) => {}
-                Err(error) if error.kind() == ErrorKind::ShutDown => return Ok(None),
-                Err(error) => return Err(error.into()),
+            if let Some(packet) = self.try_next()? {
+                return Ok(Some(packet));
             }
             match self.events.wait(self.socket.as_fd(), deadline)? {
-                Woken::Ready => {}
+                Woken::Ready | Woken::Interrupted => {}
                 Woken::OutputClosed => {
                     self.closed.set(true);
                     return Ok(None);
                 }
-                Woken::Interrupted | Woken::Timeout => return Ok(None),
+                Woken::Timeout => return Ok(None),
             }
         }
     }
 
-    /// What waits now, and comes later up to that time. False when Ctrl-C was pressed.
+    /// After Ctrl-C: what was sent before it is still of interest, what comes later is not.
+    fn sent_before(&self) -> Result<Option<Packet>, Failure> {
+        let last = match self.last.get() {
+            Some(last) => last,
+            None => self.socket.sync()?.get(),
+        };
+        self.last.set(Some(last));
+        loop {
+            match self.try_next()? {
+                // What is urgent has passed by what was sent before it.
+                Some(packet) if packet.id > last && packet.flags & 2 != 0 => {}
+                packet => return Ok(packet.filter(|packet| packet.id <= last)),
+            }
+        }
+    }
+
+    /// The next message, if there is one already.
     ///
     /// # Errors
     ///
     /// As of [`next`](Snoop::next).
-    pub fn during(&self, time: Duration, mut each: impl FnMut(Packet)) -> Result<bool, Failure> {
-        let deadline = Instant::now() + time;
-        while let Some(packet) = self.next(Some(deadline))? {
-            each(packet);
-            // Where messages come faster than they are read, the time is over all the same.
-            if Instant::now() >= deadline {
-                break;
-            }
+    pub fn try_next(&self) -> Result<Option<Packet>, Failure> {
+        match self.socket.try_recv() {
+            Ok(received) => Ok(received.as_ref().map(packet)),
+            Err(error) if error.kind() == ErrorKind::ShutDown => Ok(None),
+            Err(error) => Err(error.into()),
         }
-        Ok(!self.events.interrupted())
+    }
+
+    /// Waits for a message, for something to read from the other file, and for the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As of [`next`](Snoop::next).
+    pub fn wait(&self, other: Option<BorrowedFd<'_>>, until: Instant) -> Result<Woken, Failure> {
+        let mut files = vec![self.socket.as_fd()];
+        files.extend(other);
+        self.events.wait_for(&files, Some(until))
     }
 }
 
@@ -209,10 +233,16 @@ pub fn lost_name() -> Name {
 }
 
 fn flags(message: &Message, kind: Kind) -> u32 {
-    u32::from(message.is_request())
-        | u32::from(message.is_urgent()) << 1
-        | u32::from(message.is_reply()) << 5
-        | u32::from(kind == Kind::Status) << 6
-        | u32::from(message.fds_missing() || !message.fds().is_empty()) << 7
-        | u32::from(message.user_bits()) << 16
+    let had_fds = message.fds_missing() || !message.fds().is_empty();
+    let bits = [
+        (message.is_request(), 0x01),
+        (message.is_urgent(), 0x02),
+        (message.is_reply(), 0x20),
+        (kind == Kind::Status, 0x40),
+        (had_fds, 0x80),
+    ];
+    let user = u32::from(message.user_bits()) << 16;
+    bits.iter()
+        .filter(|(on, _)| *on)
+        .fold(user, |flags, (_, bit)| flags | bit)
 }

@@ -40,7 +40,9 @@ impl State {
         let bytes = unescaped(shown);
         if let Some(name) = shown.strip_prefix('@') {
             let bus = Bus::abstract_bytes(&unescaped(name));
-            let info = bus.map_err(Failure::from).and_then(|bus| Ok(Socket::open(bus)?.bus_info()?));
+            let info = bus
+                .map_err(Failure::from)
+                .and_then(|bus| Ok(Socket::open(bus)?.bus_info()?));
             if let Ok(info) = info {
                 state.uid = Some(info.uid);
                 state.mode = Some(info.mode);

@@ -38,7 +38,10 @@ pub fn printable(payload: &[u8]) -> Option<String> {
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |value: u8| char::from(DIGITS[usize::from(value & 15)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(*byte)])
+        .collect()
 }
 
 /// `2026-11-29T21:43:18.123456Z`, as RFC 3339 has it.
@@ -81,7 +84,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3600.0,
         _ => return Err(wrong()),
     };
-    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+    if number.is_empty()
+        || !number
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    {
         return Err(wrong());
     }
     let seconds: f64 = number.parse().map_err(|_| wrong())?;
@@ -117,7 +124,14 @@ mod tests {
         assert_eq!(printable("21 °C".as_bytes()).as_deref(), Some("21 °C"));
         assert_eq!(printable(b"a\tb\\\n").as_deref(), Some("a\\tb\\\\\\n"));
         assert_eq!(printable(b""), Some(String::new()));
-        for binary in [&b"\x1b[2J"[..], b"\0", b"\xff", b"\x7f", "\u{202e}".as_bytes(), b"\r"] {
+        for binary in [
+            &b"\x1b[2J"[..],
+            b"\0",
+            b"\xff",
+            b"\x7f",
+            "\u{202e}".as_bytes(),
+            b"\r",
+        ] {
             assert_eq!(printable(binary), None);
         }
         assert_eq!(hex(b"\0\x1f\xff"), "001fff");
@@ -143,7 +157,19 @@ mod tests {
         assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("20ms"), Ok(Duration::from_millis(20)));
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
-        for wrong in ["", "s", "-1", "1d", "1 s", "1.2.3", ".", "inf", "nan", "1e3", "99999999h"] {
+        for wrong in [
+            "",
+            "s",
+            "-1",
+            "1d",
+            "1 s",
+            "1.2.3",
+            ".",
+            "inf",
+            "nan",
+            "1e3",
+            "99999999h",
+        ] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
         assert!(some_duration("0s").is_err());

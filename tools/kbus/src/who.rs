@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::fs;
 
-use serde_json::Value;
 use serde_json::json;
+use serde_json::Value;
 
 use crate::text;
 

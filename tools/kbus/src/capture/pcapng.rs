@@ -302,7 +302,7 @@ impl<R: Read> Reader<R> {
             let what = "the packet there was captured in part only";
             return Input::<R>::bad(start, what);
         }
-        let time = u128::from(high) << 32 | u128::from(low);
+        let time = (u128::from(high) << 32) | u128::from(low);
         let time = time.saturating_mul(1_000_000_000) / interface.ticks;
         match Packet::decode(u64::try_from(time).unwrap_or(u64::MAX), bytes) {
             Ok(packet) => Ok(Some(packet)),

@@ -29,13 +29,15 @@ const WARM_UP: usize = 100;
 /// Against hanging.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What it is told.
+/// Measure what a bus costs on this machine, next to AF_UNIX
 #[derive(Debug, clap::Args)]
-#[command(after_help = "one-way: a send and its receive, in one thread. round trip: a request and its \
+#[command(
+    after_help = "one-way: a send and its receive, in one thread. round trip: a request and its \
     reply between two threads. fan-out: one announcement to all listeners and their receives, next \
     to as many AF_UNIX sends and receives, in one thread. Both kinds of sockets are used with the \
     same plain calls and turn by turn; the request alone is sent by the library, which asks for its \
-    id as well. Without --bus a bus of its own is used. Figures of a busy machine say little.")]
+    id as well. Without --bus a bus of its own is used. Figures of a busy machine say little."
+)]
 pub struct Args {
     /// Measurements of each kind
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20_000,
@@ -58,7 +60,9 @@ impl Times {
     /// The time that so many thousandths of all are not above.
     fn at(&self, thousandths: usize) -> u64 {
         let last = self.0.len().saturating_sub(1);
-        let at = (self.0.len() * thousandths).div_ceil(1000).saturating_sub(1);
+        let at = (self.0.len() * thousandths)
+            .div_ceil(1000)
+            .saturating_sub(1);
         self.0.get(at.min(last)).copied().unwrap_or(0)
     }
 }
@@ -108,6 +112,7 @@ impl Bench<'_> {
         let address = SocketAddr::from_abstract_name(name).map_err(failed)?;
         let socket = UnixDatagram::bind_addr(&address).map_err(failed)?;
         socket.set_read_timeout(Some(LIMIT)).map_err(failed)?;
+        socket.set_write_timeout(Some(LIMIT)).map_err(failed)?;
         Ok((socket, address))
     }
 
@@ -151,20 +156,26 @@ impl Bench<'_> {
         self.measure(
             "one-way",
             || {
-                sender.send_to_addr(&self.payload, &address).map_err(failed)?;
+                sender
+                    .send_to_addr(&self.payload, &address)
+                    .map_err(failed)?;
                 receiver.recv(&mut buffer).map(drop).map_err(failed)
             },
             || {
-                announcer.send_to(&self.payload, &self.name).map_err(failed)?;
+                announcer
+                    .send_to(&self.payload, &self.name)
+                    .map_err(failed)?;
                 listener.recv(&mut other).map(drop).map_err(failed)
             },
         )
     }
 
     fn fan_out(&self) -> Result<Measured, Failure> {
-        let sender = self.unix("sender")?.0;
+        // A sender for each, as one could have too few bytes for messages that are not read yet.
+        let mut senders = Vec::new();
         let (announcer, mut receivers, mut listeners) = (self.open()?, Vec::new(), Vec::new());
         for number in 0..self.args.listeners {
+            senders.push(self.unix(&format!("sender-{number}"))?.0);
             receivers.push(self.unix(&format!("receiver-{number}"))?);
             let listener = self.open()?;
             listener.listen(self.name.as_str())?;
@@ -176,15 +187,19 @@ impl Bench<'_> {
         self.measure(
             "fan-out",
             || {
-                for (_, address) in &receivers {
-                    sender.send_to_addr(&self.payload, address).map_err(failed)?;
+                for (sender, (_, address)) in senders.iter().zip(&receivers) {
+                    sender
+                        .send_to_addr(&self.payload, address)
+                        .map_err(failed)?;
                 }
                 receivers.iter().try_for_each(|(receiver, _)| {
                     receiver.recv(&mut buffer).map(drop).map_err(failed)
                 })
             },
             || {
-                announcer.send_to(&self.payload, &self.name).map_err(failed)?;
+                announcer
+                    .send_to(&self.payload, &self.name)
+                    .map_err(failed)?;
                 listeners
                     .iter()
                     .try_for_each(|listener| listener.recv(&mut other).map(drop).map_err(failed))
@@ -212,11 +227,16 @@ impl Bench<'_> {
                 Ok(())
             })
         };
-        let servers = [serve(server, buffer.clone()), serve(replier, buffer.clone())];
+        let servers = [
+            serve(server, buffer.clone()),
+            serve(replier, buffer.clone()),
+        ];
         let measured = self.measure(
             "round trip",
             || {
-                client.send_to_addr(&self.payload, &address).map_err(failed)?;
+                client
+                    .send_to_addr(&self.payload, &address)
+                    .map_err(failed)?;
                 client.recv(&mut buffer).map(drop).map_err(failed)
             },
             || {
@@ -260,7 +280,9 @@ pub fn run(args: Args, context: &Context) -> Outcome {
         out.line(head)?;
     }
     let measures: [&dyn Fn() -> Result<Measured, Failure>; 3] =
-        [&|| bench.one_way(), &|| bench.round_trip(), &|| bench.fan_out()];
+        [&|| bench.one_way(), &|| bench.round_trip(), &|| {
+            bench.fan_out()
+        }];
     for measure in measures {
         let measured = measure()?;
         let ratio = measured.kbus.at(500) as f64 / measured.unix.at(500).max(1) as f64;
@@ -304,7 +326,10 @@ mod tests {
     #[test]
     fn percentiles_are_right() {
         let times = Times((1..=1000).collect());
-        assert_eq!([0, 500, 900, 999, 1000].map(|at| times.at(at)), [1, 500, 900, 999, 1000]);
+        assert_eq!(
+            [0, 500, 900, 999, 1000].map(|at| times.at(at)),
+            [1, 500, 900, 999, 1000]
+        );
         assert_eq!(Times(vec![7]).at(500), 7);
         assert_eq!(Times(Vec::new()).at(500), 0);
     }

@@ -113,7 +113,11 @@ pub fn run(args: Args, context: &Context) -> Outcome {
                     ),
                     _ => (Code::OtherStatus, "kbus(7) says what the number means"),
                 };
-                let text = format!("no reply to {name} from peer {}: {}", status.replier(), status.reason());
+                let text = format!(
+                    "no reply to {name} from peer {}: {}",
+                    status.replier(),
+                    status.reason()
+                );
                 return Err(Failure::new(code, text).hint(hint));
             }
             _ => {}

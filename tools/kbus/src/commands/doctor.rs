@@ -27,7 +27,7 @@ use crate::inspect::PathState;
 use crate::inspect::SocketLine;
 use crate::inspect::Usage;
 
-/// What it is told.
+/// Say what is wrong here, and how to mend it
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: 0 when all is well (notes are no problems), 3 when there is no \
@@ -341,8 +341,8 @@ impl Doctor {
             if !matches!(fullness, Fullness::Room | Fullness::Share) {
                 full += 1;
                 let text = format!(
-                    "the queue of {} on {} is full: {} messages wait, {} places are kept for \
-                     replies, of {}, {}",
+                    "the queue of {} on {} is full ({} waiting and {} reserved for replies, of \
+                     {}; {})",
                     whose(socket),
                     socket.bus,
                     socket.unread,

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
 use serde_json::json;
+use serde_json::Value;
 
 use crate::context::Context;
-use crate::failure::Outcome;
 use crate::failure::note;
+use crate::failure::Outcome;
 use crate::output::Output;
 use crate::output::Style;
 use crate::proc;
@@ -42,7 +42,10 @@ pub fn run(_args: Args, context: &Context) -> Outcome {
     let (sockets, bindings) = (proc::sockets()?, proc::bindings()?);
     let mut buses: BTreeMap<Option<String>, Vec<SocketLine>> = BTreeMap::new();
     for socket in sockets {
-        buses.entry(socket.owner.bus.clone()).or_default().push(socket);
+        buses
+            .entry(socket.owner.bus.clone())
+            .or_default()
+            .push(socket);
     }
     if context.bus_given {
         let shown = Some(proc::shown(&context.bus));
@@ -58,13 +61,29 @@ pub fn run(_args: Args, context: &Context) -> Outcome {
     let mut output = context.output();
     for (bus, sockets) in &buses {
         let state = bus.as_ref().map(|bus| {
-            let deleted = sockets.iter().all(|socket| socket.path.as_deref() == Some("deleted"));
+            let deleted = sockets
+                .iter()
+                .all(|socket| socket.path.as_deref() == Some("deleted"));
             State::of(bus, deleted)
         });
         if context.json {
-            print_json(&mut output, bus.as_deref(), state, sockets, &bindings, &names)?;
+            print_json(
+                &mut output,
+                bus.as_deref(),
+                state,
+                sockets,
+                &bindings,
+                &names,
+            )?;
         } else {
-            print_text(&mut output, bus.as_deref(), state, sockets, &bindings, &names)?;
+            print_text(
+                &mut output,
+                bus.as_deref(),
+                state,
+                sockets,
+                &bindings,
+                &names,
+            )?;
         }
     }
     Ok(())
@@ -129,7 +148,9 @@ fn print_text(
     bindings: &[BindingLine],
     names: &Names,
 ) -> Outcome {
-    let mut title = output.paint(Style::Bold, bus.unwrap_or("on no bus")).to_string();
+    let mut title = output
+        .paint(Style::Bold, bus.unwrap_or("on no bus"))
+        .to_string();
     title += &format!("  {}", text::count(sockets.len() as u64, "socket"));
     if let Some(state) = state {
         if let (Some(uid), Some(mode)) = (state.uid, state.mode) {
@@ -163,7 +184,12 @@ fn print_text(
         ]);
     }
     let widths: Vec<usize> = (0..HEAD.len())
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .map(|column| {
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     for (number, row) in rows.iter().enumerate() {
         let mut line = String::new();
@@ -178,7 +204,14 @@ fn print_text(
                 let replies = replies.iter().map(|pattern| format!("replier {pattern}"));
                 let listens = listens.iter().map(|pattern| format!("listener {pattern}"));
                 let all: Vec<String> = replies.chain(listens).collect();
-                line += &format!("  {}", if all.is_empty() { "-".into() } else { all.join(", ") });
+                line += &format!(
+                    "  {}",
+                    if all.is_empty() {
+                        "-".into()
+                    } else {
+                        all.join(", ")
+                    }
+                );
             }
         }
         match number {

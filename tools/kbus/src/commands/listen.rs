@@ -13,10 +13,11 @@ use kbus::Socket;
 use crate::context::Context;
 use crate::events::Events;
 use crate::events::Woken;
+use crate::failure::note;
+use crate::failure::progress;
 use crate::failure::Code;
 use crate::failure::Failure;
 use crate::failure::Outcome;
-use crate::failure::note;
 use crate::message;
 use crate::output::Output;
 use crate::text;
@@ -86,15 +87,25 @@ pub fn run(args: Args, context: &Context) -> Outcome {
     if let Some(queue) = args.queue {
         options = options.queue_len(queue);
     }
-    let socket = context.open_with(&options)?;
+    let socket = context.open_with(&options).map_err(|failure| {
+        match failure.text().contains("the length of the queue") {
+            true => failure.hint("the sysctl net.kbus.max_queue_len is the most"),
+            false => failure,
+        }
+    })?;
     let events = Events::new(true)?;
     for pattern in &patterns {
         socket.listen(pattern)?;
     }
+    progress(format_args!("listening on {}; Ctrl-C ends it", context.bus));
     let mut printer = Printer {
         output: context.output(),
         names: Names::new(),
-        format: if context.json { Format::Json } else { args.format },
+        format: if context.json {
+            Format::Json
+        } else {
+            args.format
+        },
         messages: 0,
         lost: 0,
     };
@@ -156,7 +167,10 @@ impl Printer {
             Format::Raw => {
                 return match received {
                     Received::Lost(lost) => {
-                        note(format_args!("{} lost here", text::count(lost.count.into(), "message")));
+                        note(format_args!(
+                            "{} lost here",
+                            text::count(lost.count.into(), "message")
+                        ));
                         Ok(())
                     }
                     _ => {

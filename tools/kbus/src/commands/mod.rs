@@ -12,6 +12,7 @@ pub mod record;
 pub mod replay;
 pub mod send;
 pub mod serve;
+pub mod top;
 pub mod tree;
 pub mod wait;
 pub mod why;

@@ -26,7 +26,7 @@ use crate::show::Requests;
 use crate::snoop::Snoop;
 use crate::who::Names;
 
-/// What it is told.
+/// Show all traffic, replies joined to their requests
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A bus is not confidential: its members can see all traffic, as this does. \

@@ -21,7 +21,7 @@ use crate::snoop::Snoop;
 /// How long what was recorded waits until it is written, at most.
 const FLUSH: Duration = Duration::from_millis(500);
 
-/// What it is told.
+/// Keep traffic in a file
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Ctrl-C ends the recording. `kbus replay FILE` sends it again, `kbus \

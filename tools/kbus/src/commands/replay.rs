@@ -45,7 +45,7 @@ enum Requests {
     Announce,
 }
 
-/// What it is told.
+/// Send again what is in a file
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "FILE is checked as a whole before anything is sent. It is one of kbus \

@@ -15,10 +15,10 @@ use serde_json::json;
 use crate::context::Context;
 use crate::events::Events;
 use crate::events::Woken;
+use crate::failure::note;
 use crate::failure::Code;
 use crate::failure::Failure;
 use crate::failure::Outcome;
-use crate::failure::note;
 use crate::output::Output;
 use crate::payload;
 use crate::payload::Data;
@@ -76,8 +76,10 @@ pub fn run(args: Args, context: &Context) -> Outcome {
         _ => args.data.source()?,
     };
     if args.lines && matches!(source, Source::Text(_)) {
-        return Err(Failure::usage("--lines is for the standard input or a file, not for text")
-            .hint("write - or @FILE in place of the text, or nothing at all"));
+        return Err(
+            Failure::usage("--lines is for the standard input or a file, not for text")
+                .hint("write - or @FILE in place of the text, or nothing at all"),
+        );
     }
     let socket = context.open()?;
     let limit = socket.max_message()?;
@@ -89,7 +91,11 @@ pub fn run(args: Args, context: &Context) -> Outcome {
     let mut sender = Sender {
         count: args.count.or(once.then_some(1)),
         // A single message is over as soon as Ctrl-C ends the program.
-        events: if once && args.count.is_none() { None } else { Some(Events::new(false)?) },
+        events: if once && args.count.is_none() {
+            None
+        } else {
+            Some(Events::new(false)?)
+        },
         output: context.json.then(|| context.output()),
         name,
         socket,
@@ -107,9 +113,10 @@ pub fn run(args: Args, context: &Context) -> Outcome {
                 false => Err(Failure::silent(Code::Interrupted)),
             }
         }
-        Err(failure) if sender.sent > 0 => {
-            Err(failure.after(format_args!("{} sent before", text::count(sender.sent, "message"))))
-        }
+        Err(failure) if sender.sent > 0 => Err(failure.after(format_args!(
+            "{} sent before",
+            text::count(sender.sent, "message")
+        ))),
         Err(failure) => Err(failure),
     }
 }
@@ -133,7 +140,7 @@ impl Sender {
             let payload = match payloads {
                 Payloads::Same(payload) => payload.as_slice(),
                 Payloads::Lines(lines) => match lines.next(self.events.as_ref(), &self.socket)? {
-                    Line::Line(line) => line,
+                    Line::Next(line) => line,
                     Line::End => return Ok(true),
                     Line::Interrupted => return Ok(false),
                 },
@@ -229,7 +236,7 @@ struct Lines {
 
 enum Line<'a> {
     /// Without its line feed.
-    Line(&'a [u8]),
+    Next(&'a [u8]),
     End,
     Interrupted,
 }
@@ -256,7 +263,9 @@ impl Lines {
         }
         let mut searched = self.at;
         loop {
-            let found = self.buffer[searched..].iter().position(|byte| *byte == b'\n');
+            let found = self.buffer[searched..]
+                .iter()
+                .position(|byte| *byte == b'\n');
             let end = found.map(|found| searched + found);
             searched = self.buffer.len();
             let len = end.unwrap_or(searched) - self.at;
@@ -280,7 +289,7 @@ impl Lines {
             let start = self.at;
             self.at = next;
             self.number += 1;
-            return Ok(Line::Line(&self.buffer[start..end]));
+            return Ok(Line::Next(&self.buffer[start..end]));
         }
     }
 
@@ -293,9 +302,8 @@ impl Lines {
         }
         let mut chunk = [0; 65536];
         let read = self.file.read(&mut chunk);
-        let read = read.map_err(|error| {
-            Failure::io(format_args!("cannot read {}", self.what), &error)
-        })?;
+        let read =
+            read.map_err(|error| Failure::io(format_args!("cannot read {}", self.what), &error))?;
         self.ended = read == 0;
         self.buffer.extend_from_slice(&chunk[..read]);
         Ok(true)

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use kbus::PeerId;
-use serde_json::Value;
 use serde_json::json;
+use serde_json::Value;
 
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -42,7 +42,11 @@ pub fn run(_args: Args, context: &Context) -> Outcome {
     let shown = Some(proc::shown(&context.bus));
     let mut bindings = proc::bindings()?;
     bindings.retain(|binding| binding.owner.bus == shown);
-    if bindings.is_empty() && !proc::sockets()?.iter().any(|socket| socket.owner.bus == shown) {
+    if bindings.is_empty()
+        && !proc::sockets()?
+            .iter()
+            .any(|socket| socket.owner.bus == shown)
+    {
         return Err(state::no_such_bus(&context.bus));
     }
     let mut output = context.output();
@@ -60,7 +64,11 @@ pub fn run(_args: Args, context: &Context) -> Outcome {
             false => node.listeners.push(binding.owner),
         }
     }
-    output.line(output.paint(Style::Bold, format_args!("$ on {}", context.bus)).to_string())?;
+    output.line(
+        output
+            .paint(Style::Bold, format_args!("$ on {}", context.bus))
+            .to_string(),
+    )?;
     print(&root, "", &mut output)
 }
 
@@ -79,7 +87,11 @@ fn print(node: &Node, indent: &str, output: &mut Output) -> Outcome {
         ] {
             if !owners.is_empty() {
                 let owners: Vec<String> = unique(owners).iter().map(|owner| said(owner)).collect();
-                parts.push(format!("{} {}", output.paint(style, what), owners.join(", ")));
+                parts.push(format!(
+                    "{} {}",
+                    output.paint(style, what),
+                    owners.join(", ")
+                ));
             }
         }
         if !parts.is_empty() {
@@ -93,7 +105,8 @@ fn print(node: &Node, indent: &str, output: &mut Output) -> Outcome {
 
 /// Each socket once, in the order of their ids.
 fn unique(owners: &[Owner]) -> Vec<&Owner> {
-    let by_peer: BTreeMap<PeerId, &Owner> = owners.iter().map(|owner| (owner.peer, owner)).collect();
+    let by_peer: BTreeMap<PeerId, &Owner> =
+        owners.iter().map(|owner| (owner.peer, owner)).collect();
     by_peer.into_values().collect()
 }
 

@@ -23,8 +23,9 @@ use crate::inspect::Usage;
 use crate::inspect::QUEUE_BYTES;
 use crate::output::Output;
 use crate::output::Style;
+use crate::text;
 
-/// What it is told.
+/// Explain why a send fails or a message is missed
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "It explains EADDRNOTAVAIL, EAGAIN, EBUSY, EDQUOT and ENOBUFS of a send, and \
@@ -107,8 +108,7 @@ impl Why<'_> {
         let text = match fullness {
             Fullness::Room => return None,
             Fullness::Places => format!(
-                "its queue is full: {unread} messages wait and {reserved} places are kept for \
-                 replies, of {limit}"
+                "its queue is full ({unread} waiting and {reserved} reserved for replies, of {limit})"
             ),
             Fullness::Bytes => format!(
                 "its queue is full: {} wait, and it takes no more from {} on",
@@ -191,8 +191,8 @@ impl Why<'_> {
         }
         if socket.owed > 0 {
             let text = format!(
-                "it has read {} requests that it has not answered: their requesters wait for it",
-                socket.owed
+                "it has read {} and not answered: a requester waits for each",
+                text::count(socket.owed.into(), "request")
             );
             self.fine(Some(peer), text);
         }
@@ -224,7 +224,10 @@ impl Why<'_> {
                 None => room += 1,
             }
             if socket.lost > 0 {
-                let text = format!("{whose} has missed {} messages so far", socket.lost);
+                let text = format!(
+                    "{whose} has missed {} so far",
+                    text::count(socket.lost, "message")
+                );
                 self.fine(Some(socket.peer), text);
             }
         }
@@ -252,8 +255,8 @@ impl Why<'_> {
         };
         let left = info.bytes_max.saturating_sub(info.bytes);
         let text = format!(
-            "{} of the {} are on the bus; a user may have as much as is left, half of the whole \
-             at first, and the bus's owner, user {}, all of it",
+            "{} of {} are in use on the bus; a user may use as much as is then left over for the \
+             others, and the owner of the bus, user {}, all of it",
             bytes(info.bytes),
             bytes(info.bytes_max),
             info.uid
@@ -289,26 +292,28 @@ impl Why<'_> {
             }
             None => {
                 let text = format!(
-                    "{whose}, on {}: its queue has room ({} messages wait, {} places are kept for \
-                     replies, of {})",
+                    "{whose}, on {}: its queue has room ({} waiting and {} reserved for replies, of {})",
                     socket.bus, socket.unread, socket.reserved, socket.limit
                 );
                 self.fine(peer, text);
             }
         }
         if socket.reserved > 0 {
-            let text = format!("it waits for {} replies or statuses", socket.reserved);
+            let text = format!("answers that it waits for: {}", socket.reserved);
             self.fine(peer, text);
         }
         if socket.owed > 0 {
             let text = format!(
-                "it owes replies to {} requests that it has read",
-                socket.owed
+                "it owes replies to {} that it has read",
+                text::count(socket.owed.into(), "request")
             );
             self.fine(peer, text);
         }
         if socket.lost > 0 {
-            let text = format!("it has missed {} messages so far", socket.lost);
+            let text = format!(
+                "it has missed {} so far",
+                text::count(socket.lost, "message")
+            );
             self.fine(peer, text);
         }
         if socket.path == inspect::PathState::Deleted {
@@ -488,8 +493,8 @@ impl Why<'_> {
                 continue;
             }
             let mark = match answer.trouble {
-                true => out.paint(Style::Red, "FULL").to_string(),
-                false => out.paint(Style::Green, "  ok").to_string(),
+                true => out.paint(Style::Red, "!!").to_string(),
+                false => out.paint(Style::Green, "ok").to_string(),
             };
             let text = format!("{mark}  {}.", answer.text);
             out.line(text)?;
