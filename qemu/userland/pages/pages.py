@@ -107,6 +107,16 @@ def extract(folder, paths):
                     program.write(block.text)
 
 
+def check_links(paths):
+    """What a page links to is there."""
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", line):
+                    if not os.path.exists(os.path.join(os.path.dirname(path), link)):
+                        raise Wrong(f"{path}:{number}: there is no {link}")
+
+
 def check_figures(pages, source):
     """Figures of five digits and more in the tables of a page are those of docs/performance.md."""
     with open(source, encoding="utf-8") as file:
@@ -274,6 +284,7 @@ def main():
     if sys.argv[1:2] == ["--extract"]:
         try:
             extract(sys.argv[2], sys.argv[3:])
+            check_links(sys.argv[3:] + ["docs/SUMMARY.md"])
             check_figures([path for path in sys.argv[3:] if path.endswith("why.md")], "docs/performance.md")
         except Wrong as error:
             sys.exit(str(error))
