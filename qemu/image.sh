@@ -21,7 +21,14 @@ taken() {
 
 step "kbus.ko" "40 s, later 20 s" bash "$TOP/qemu/module.sh" "$@"
 step "test programs" "4 min, later 1 min" in_root bash qemu/userspace.sh "$WORK/programs" "$WORK/target"
-step "libraries and tools" "3 min, later 20 s" in_root bash qemu/userland.sh "$WORK/programs/userland" "$WORK/target"
+# The libraries and tools are the same for all kernels.
+made=$WORK/programs/userland.made
+sources=(lib tools uapi docs packaging qemu/userland qemu/userland.sh Cargo.lock)
+if [ ! -e "$made" ] || [ -n "$(cd "$TOP" && find "${sources[@]}" -type f -newer "$made" -print -quit)" ]; then
+	touch "$made.part"
+	step "libraries and tools" "3 min, later 20 s" in_root bash qemu/userland.sh "$WORK/programs/userland" "$WORK/target"
+	mv "$made.part" "$made"
+fi
 modules=("$OUT/src/kbus.ko")
 # A kernel with sanitizers has it built in.
 if [ -z "$SANITIZER" ]; then

@@ -21,6 +21,10 @@ RUSTC_BOOTSTRAP=1 RUSTDOCFLAGS="$RUSTFLAGS -Zunstable-options --persist-doctests
 	cargo test "${build[@]}" --doc
 strip -o "$out/rust/examples" "$examples/merged_doctest_2024/rust_out"
 
+# The program of languages.test.
+cargo build "${build[@]}" --example peer
+strip -o "$out/peer-rust" "$target/$triple/release/examples/peer"
+
 # How many there are is known now, and announced before the first one runs.
 in_tests=$("$out/rust/tests" --ignored --list --format terse | grep -c ': test$')
 in_examples=$(grep -c 'test::StaticTestFn($' "$examples/merged_doctest_2024/doctest_runner_2024.rs")

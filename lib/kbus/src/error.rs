@@ -332,7 +332,8 @@ impl Error {
         self.kind
     }
 
-    /// The number that the system call returned, if it was one that failed.
+    /// The number that the system call returned, if it was one that failed. A malformed name has the
+    /// number that it would have been refused with (`EBADMSG`, `ENAMETOOLONG`).
     pub fn errno(&self) -> Option<i32> {
         self.errno
     }
@@ -372,7 +373,14 @@ impl std::error::Error for Error {}
 
 impl From<NameError> for Error {
     fn from(error: NameError) -> Error {
-        Error::own(ErrorKind::InvalidInput, error)
+        let errno = match error {
+            NameError::TooLong(_) => libc::ENAMETOOLONG,
+            NameError::Malformed(_) | NameError::Wildcard(_) => libc::EBADMSG,
+        };
+        Error {
+            errno: Some(errno),
+            ..Error::own(ErrorKind::InvalidInput, error)
+        }
     }
 }
 

@@ -16,7 +16,7 @@ import traceback
 import zlib
 from collections.abc import Callable
 
-MUST_BE_THERE = {"c", "python"}
+MUST_BE_THERE = {"c", "python", "rust"}
 # Of option numbers the driver needs three, and no library.
 KBUS, LISTEN, MAX_MSG_SIZE = 0x6B62, 1, 21
 

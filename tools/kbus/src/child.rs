@@ -14,6 +14,9 @@ use std::process::Child;
 use std::process::Command;
 use std::process::ExitStatus;
 use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -54,6 +57,24 @@ pub fn check(command: &OsString) -> Result<(), Failure> {
     }
 }
 
+/// The process groups of the commands that run.
+#[derive(Debug, Default)]
+pub struct Running(Mutex<Vec<Pid>>);
+
+impl Running {
+    fn list(&self) -> MutexGuard<'_, Vec<Pid>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends them all.
+    pub fn end(&self) {
+        for group in self.list().iter() {
+            // It fails if it has just ended by itself.
+            let _ = kill_process_group(*group, Signal::KILL);
+        }
+    }
+}
+
 /// What to run, and how.
 #[derive(Debug)]
 pub struct Job<'a> {
@@ -65,6 +86,8 @@ pub struct Job<'a> {
     pub longest: usize,
     /// For its environment.
     pub bus: &'a Bus,
+    /// It is listed here while it runs.
+    pub running: &'a Running,
 }
 
 impl Job<'_> {
@@ -101,18 +124,19 @@ impl Job<'_> {
         let mut child = command
             .spawn()
             .map_err(|error| failed("cannot run", &error))?;
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        self.running.list().extend(group);
         if let Some(mut stdin) = child.stdin.take() {
             // Of its own, as a command may write before it has read all. It may also end before.
             thread::spawn(move || drop(stdin.write_all(&input)));
         }
         let result = self.output(&mut child, deadline);
         if result.is_err() {
-            let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
             let _ = group.map(|group| kill_process_group(group, Signal::KILL));
         }
-        let status = child
-            .wait()
-            .map_err(|error| failed("cannot wait for", &error))?;
+        let status = child.wait();
+        self.running.list().retain(|pid| Some(*pid) != group);
+        let status = status.map_err(|error| failed("cannot wait for", &error))?;
         match result {
             Err(End::TooLong) => Err(format!(
                 "the reply of {name} has more than the {} bytes that the bus allows",

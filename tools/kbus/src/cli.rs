@@ -88,6 +88,13 @@ commands! {
     Wait = wait;
     List = list;
     Tree = tree;
+    Monitor = monitor;
+    Record = record;
+    Replay = replay;
+    Top = top;
+    Doctor = doctor;
+    Why = why;
+    Bench = bench;
     #[command(hide = true)]
     Generate = generate;
 }

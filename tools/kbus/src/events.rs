@@ -49,20 +49,33 @@ pub struct Events {
     watches_output: bool,
 }
 
+const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
+fn cannot_catch(error: &io::Error) -> Failure {
+    Failure::io("cannot catch signals", error)
+}
+
 impl Events {
     /// Begins to catch signals; and, if it is asked for, to look whether the standard output is
     /// still read.
     pub fn new(watches_output: bool) -> Result<Events, Failure> {
-        Events::catch(watches_output).map_err(|error| Failure::io("cannot catch signals", &error))
+        Events::catch(watches_output, true).map_err(|error| cannot_catch(&error))
     }
 
-    fn catch(watches_output: bool) -> io::Result<Events> {
+    /// The same, but a second signal does nothing by itself: see [`each`](Events::each).
+    pub fn patient(watches_output: bool) -> Result<Events, Failure> {
+        Events::catch(watches_output, false).map_err(|error| cannot_catch(&error))
+    }
+
+    fn catch(watches_output: bool, second_ends: bool) -> io::Result<Events> {
         let interrupted = Arc::new(AtomicBool::new(false));
         let (pipe, write) = UnixStream::pair()?;
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            // In this order: the first signal finds the flag unset, the second one set.
-            let code = i32::from(Code::Interrupted as u8);
-            flag::register_conditional_shutdown(signal, code, Arc::clone(&interrupted))?;
+        for signal in SIGNALS {
+            if second_ends {
+                // In this order: the first signal finds the flag unset, the second one set.
+                let code = i32::from(Code::Interrupted as u8);
+                flag::register_conditional_shutdown(signal, code, Arc::clone(&interrupted))?;
+            }
             flag::register(signal, Arc::clone(&interrupted))?;
             pipe::register(signal, write.try_clone()?)?;
         }
@@ -72,6 +85,18 @@ impl Events {
             write,
             watches_output,
         })
+    }
+
+    /// A stream with a byte that is not 0 for each signal from now on, and its other end.
+    pub fn each(&self) -> Result<(UnixStream, UnixStream), Failure> {
+        let each = || -> io::Result<_> {
+            let (read, write) = UnixStream::pair()?;
+            for signal in SIGNALS {
+                pipe::register(signal, write.try_clone()?)?;
+            }
+            Ok((read, write))
+        };
+        each().map_err(|error| cannot_catch(&error))
     }
 
     /// Whether there was a signal.
@@ -97,7 +122,7 @@ impl Events {
     }
 
     /// Waits until one of the files can be read.
-    fn wait_for(
+    pub fn wait_for(
         &self,
         files: &[BorrowedFd<'_>],
         deadline: Option<Instant>,

@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 use std::io;
+use std::io::IsTerminal;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -101,6 +102,11 @@ impl Failure {
         self
     }
 
+    /// Its exit code.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
     /// The sentence.
     pub fn text(&self) -> &str {
         &self.text
@@ -143,6 +149,13 @@ pub fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "kbus: {text}");
 }
 
+/// The same, if somebody looks at it.
+pub fn progress(text: impl Display) {
+    if io::stderr().is_terminal() {
+        note(text);
+    }
+}
+
 /// Says what clap has to say: the help on the standard output, an error on the other one, in one
 /// sentence like all others.
 pub fn usage(error: &clap::Error, json: bool) -> ExitCode {
@@ -181,7 +194,8 @@ impl From<kbus::Error> for Failure {
                 "`kbus doctor` says what is missing, and what mends it",
             ),
             ErrorKind::PermissionDenied => (Code::Permission, "`kbus list` shows who owns a bus"),
-            ErrorKind::InvalidInput | ErrorKind::Path => (Code::Usage, ""),
+            ErrorKind::InvalidInput => (Code::Usage, ""),
+            ErrorKind::Path => (Code::Usage, "`kbus list` shows the buses that there are"),
             ErrorKind::TooLong => (
                 Code::TooLong,
                 "the owner of the bus can raise KBUS_MAX_MSG_SIZE, to 16 MiB at most",

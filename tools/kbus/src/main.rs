@@ -4,17 +4,21 @@
 //! Each subcommand is a file in `commands/`, with a type `Args` and a function
 //! `run(Args, &Context) -> Outcome`.
 
+mod capture;
 mod child;
 mod cli;
 mod commands;
 mod context;
 mod events;
 mod failure;
+mod inspect;
 mod man;
 mod message;
 mod output;
 mod payload;
 mod proc;
+mod show;
+mod snoop;
 mod state;
 mod text;
 mod who;

@@ -115,7 +115,8 @@ fn owner<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Owner> {
     })
 }
 
-fn socket(line: &str) -> Option<SocketLine> {
+/// A line of `/proc/net/kbus`; nothing for a heading.
+pub fn socket(line: &str) -> Option<SocketLine> {
     let mut words = line.split(' ');
     let owner = owner(&mut words)?;
     let mut number = || words.next()?.parse().ok();
@@ -131,7 +132,8 @@ fn socket(line: &str) -> Option<SocketLine> {
     })
 }
 
-fn binding(line: &str) -> Option<BindingLine> {
+/// A line of `/proc/net/kbus_bindings`; nothing for the heading.
+pub fn binding(line: &str) -> Option<BindingLine> {
     let mut words = line.split(' ');
     Some(BindingLine {
         owner: owner(&mut words)?,

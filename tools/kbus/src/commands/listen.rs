@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::events::Events;
 use crate::events::Woken;
 use crate::failure::note;
+use crate::failure::progress;
 use crate::failure::Code;
 use crate::failure::Failure;
 use crate::failure::Outcome;
@@ -86,11 +87,17 @@ pub fn run(args: Args, context: &Context) -> Outcome {
     if let Some(queue) = args.queue {
         options = options.queue_len(queue);
     }
-    let socket = context.open_with(&options)?;
+    let socket = context.open_with(&options).map_err(|failure| {
+        match failure.text().contains("the length of the queue") {
+            true => failure.hint("the sysctl net.kbus.max_queue_len is the most"),
+            false => failure,
+        }
+    })?;
     let events = Events::new(true)?;
     for pattern in &patterns {
         socket.listen(pattern)?;
     }
+    progress(format_args!("listening on {}; Ctrl-C ends it", context.bus));
     let mut printer = Printer {
         output: context.output(),
         names: Names::new(),

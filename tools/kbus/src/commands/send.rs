@@ -140,7 +140,7 @@ impl Sender {
             let payload = match payloads {
                 Payloads::Same(payload) => payload.as_slice(),
                 Payloads::Lines(lines) => match lines.next(self.events.as_ref(), &self.socket)? {
-                    Line::Line(line) => line,
+                    Line::Next(line) => line,
                     Line::End => return Ok(true),
                     Line::Interrupted => return Ok(false),
                 },
@@ -236,7 +236,7 @@ struct Lines {
 
 enum Line<'a> {
     /// Without its line feed.
-    Line(&'a [u8]),
+    Next(&'a [u8]),
     End,
     Interrupted,
 }
@@ -289,7 +289,7 @@ impl Lines {
             let start = self.at;
             self.at = next;
             self.number += 1;
-            return Ok(Line::Line(&self.buffer[start..end]));
+            return Ok(Line::Next(&self.buffer[start..end]));
         }
     }
 

@@ -2,6 +2,8 @@
 //! `kbus serve`.
 
 use std::ffi::OsString;
+use std::io::Read;
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
@@ -16,10 +18,13 @@ use serde_json::json;
 
 use crate::child;
 use crate::child::Job;
+use crate::child::Running;
 use crate::context::Context;
 use crate::events::Events;
 use crate::events::Woken;
 use crate::failure::note;
+use crate::failure::progress;
+use crate::failure::Code;
 use crate::failure::Failure;
 use crate::failure::Outcome;
 use crate::message::ERROR_BIT;
@@ -37,8 +42,8 @@ use crate::text;
         A command that cannot be run, fails, or takes longer than --timeout, and a reply that is too long, \
         are told to the requester by an error reply: bit 31 of its flags is set, and its payload is one \
         sentence. `kbus call` shows it and exits with 14.\n\n\
-        After Ctrl-C no further request is read, and the command ends when those that run are answered. \
-        A second one ends it at once, and the bus tells the requesters.",
+        After Ctrl-C no further request is read, and kbus ends when those that run are answered. A second \
+        one ends the commands, which is an error reply like any other failure.",
     after_help = "Examples:\n  \
         kbus serve '$.Upper' -- tr a-z A-Z\n  \
         kbus serve '$.Uptime' --parallel 4 -- uptime\n  \
@@ -72,34 +77,50 @@ pub fn run(args: Args, context: &Context) -> Outcome {
         child::check(command)?;
     }
     let socket = context.open_with(&Socket::options().credentials(true))?;
-    let events = Events::new(context.json)?;
+    let events = Events::patient(context.json)?;
+    let (mut told, tell) = events.each()?;
     socket.become_replier(&pattern)?;
+    progress(format_args!(
+        "replier for {pattern} on {}; Ctrl-C ends it",
+        context.bus
+    ));
+    let running = Running::default();
     let server = Server {
         args: &args,
         context,
         socket: &socket,
         events: &events,
+        running: &running,
     };
+    let mut signals = 0;
     let counts = thread::scope(|scope| {
-        let workers: Vec<_> = (0..args.parallel)
-            .map(|_| {
-                scope.spawn(|| {
-                    let result = server.work();
-                    // If one has failed, all end.
-                    events.stop();
-                    result
-                })
-            })
-            .collect();
-        // Whoever has asked and was not read is told at once, not when all commands have ended.
-        let end = events.sleep(None);
-        events.stop();
-        // It fails if the socket is no replier any more, which is what is wanted.
-        let _ = socket.stop_replier(&pattern);
-        end?;
-        let results = workers.into_iter().map(|worker| worker.join());
+        let work = || {
+            let result = server.work();
+            // If one has failed, all end.
+            events.stop();
+            // It fails only if nobody reads it.
+            let _ = (&tell).write(&[0]);
+            result
+        };
+        let workers: Vec<_> = (0..args.parallel).map(|_| scope.spawn(work)).collect();
+        let mut ended = 0;
+        while ended < args.parallel {
+            let mut byte = [0];
+            let read = told.read_exact(&mut byte);
+            match byte {
+                _ if read.is_err() => break,
+                [0] => ended += 1,
+                _ => signals += 1,
+            }
+            // Whoever has asked and was not read is told at once, not when all commands have ended.
+            // It fails if the socket is no replier any more, which is what is wanted.
+            let _ = socket.stop_replier(&pattern);
+            if signals > 1 {
+                running.end();
+            }
+        }
         let mut counts = Counts::default();
-        for result in results {
+        for result in workers.into_iter().map(|worker| worker.join()) {
             // A worker does not panic.
             let part = result.unwrap_or_else(|_| Ok(Counts::default()))?;
             counts.replied += part.replied;
@@ -112,7 +133,10 @@ pub fn run(args: Args, context: &Context) -> Outcome {
         "{replied} answered, {} of them by an error",
         counts.failed
     ));
-    Ok(())
+    match signals {
+        0 | 1 => Ok(()),
+        _ => Err(Failure::silent(Code::Interrupted)),
+    }
 }
 
 #[derive(Default)]
@@ -126,17 +150,14 @@ struct Server<'a> {
     context: &'a Context,
     socket: &'a Socket,
     events: &'a Events,
+    running: &'a Running,
 }
 
 impl Server<'_> {
     /// Answers one request after the other until Ctrl-C.
     fn work(&self) -> Result<Counts, Failure> {
         let mut counts = Counts::default();
-        loop {
-            match self.events.wait(self.socket.as_fd(), None)? {
-                Woken::Ready => {}
-                _ => break,
-            }
+        while self.events.wait(self.socket.as_fd(), None)? == Woken::Ready {
             // Another worker may have taken it.
             let Some(Received::Request(request)) = self.socket.try_recv()? else {
                 continue;
@@ -164,6 +185,7 @@ impl Server<'_> {
                 timeout: self.args.timeout,
                 longest: self.socket.max_message()? as usize,
                 bus: self.socket.bus(),
+                running: self.running,
             };
             job.run(&request, payload)
         };

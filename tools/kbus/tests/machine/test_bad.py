@@ -58,7 +58,8 @@ class Bad(Case):
         self.refused(2, "send", "$.A", env=self.env | {"KBUS_BUS": "@"}, words="a bus needs a name")
 
     def test_no_queue_is_as_long(self) -> None:
-        self.refused(4, "listen", "$.A", "--queue", "100000")
+        err = self.refused(4, "listen", "$.A", "--queue", "100000", words="the length of the queue")
+        self.assertIn("net.kbus.max_queue_len", err)
 
     def test_no_permission(self) -> None:
         with Bus(self.bus, mode=0o600):

@@ -137,9 +137,10 @@ class Serve(Case):
         server.process.send_signal(signal.SIGTERM)
         self.is_sentence(self.ended(second, 12)[1], "gave up the name")
         self.assertIsNone(first.process.poll())
+        # A second signal ends the command, and its requester is told as well.
         server.process.send_signal(signal.SIGTERM)
-        self.ended(server, 130)
-        self.ended(first, 11)
+        self.is_sentence(self.ended(first, 14)[1], "was ended by signal 9")
+        self.assertIn("1 request answered, 1 of them by an error", self.ended(server, 130)[1])
 
     def queue(self, **wanted: int) -> None:
         """Waits until the replier's queue is so."""
