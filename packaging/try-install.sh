@@ -28,8 +28,7 @@ grep -qx 'prefix=/opt/kbus' "$dir/to/opt/kbus/lib/pkgconfig/kbus.pc" || die "kbu
 grep -q '^ExecStart=/opt/kbus/bin/kbus ' "$dir/to/opt/kbus/share/doc/kbus/examples/kbus-echo.service" || die "the example has another path"
 in_root "$dir/to/opt/kbus/bin/kbus" --version
 # shellcheck disable=SC2016
-in_root sh -euc 'cd "$1"; PYTHONPATH=$(dirname "$(find . -path "*/kbus/__init__.py")") python3 -c "import kbus; print(kbus.__version__)"' sh "$dir/to"
-find "$dir/to" -name __pycache__ -prune -exec rm -r {} +
+in_root sh -euc 'cd "$1"; PYTHONPATH=$(find . -path "*/kbus/__init__.py" -printf "%h/..") python3 -B -c "import kbus; print(kbus.__version__)"' sh "$dir/to"
 
 # Again, over a file that was changed.
 echo 'net.kbus.max_queue_len = 5000' >>"$dir/to/etc/sysctl.d/kbus.conf"
