@@ -339,4 +339,3 @@ def encode(data: Data) -> bytes | bytearray | memoryview:
     if isinstance(data, str):
         return data.encode()
     return data
-
