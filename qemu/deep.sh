@@ -31,6 +31,7 @@ deep_cycles() {
 # The search for leaks with more subjects than there is time for in 'make test'.
 deep_leaks() {
 	local leaky=(fail_nth_sockets fail_nth_sending fail_nth_reading fail_nth_several fail_nth_closing fail_nth_options claims maker budgets budgets_messages quotas)
+	leaky+=(events_switching rights_receiving mounts)
 	with debug boot leaks ${#leaky[@]} "10 min" "$(IFS=,; echo "${leaky[*]}")"
 }
 
