@@ -15,7 +15,7 @@ module_without_warnings() {
 
 # Examples in documentation want a bus: they run in the machine.
 host_tests() {
-	in_root env CARGO_TARGET_DIR="$WORK/target" cargo test --locked --workspace --lib --bins --tests --no-fail-fast ${only:+"$only"}
+	in_root env CARGO_TARGET_DIR="$WORK/target" cargo test --locked --workspace --tests --no-fail-fast ${only:+"$only"}
 }
 
 # One line of libtest's for each crate: "test result: ok. 12 passed; 0 failed; ...".
