@@ -10,8 +10,9 @@ How a page marks a block, behind the three backticks:
     rust file=NAME.rs   the same
     sh                  is run by "sh -eu"; what it starts in the background runs on to the end of the page
     sh in=2             is typed in a second terminal, where it runs on
-    output              is what the block before it prints: "…" in a line stands for anything, a line that
-                        is "…" for any lines. Without such a block the output is not looked at.
+    output              is what the block before it prints: "…" in a line stands for anything, two blanks or
+                        more for as many as there are, a line that is "…" for any lines. Without such
+                        a block the output is not looked at.
     output of=2         is what the second terminal shows by then, since the last such block
     text                is not run
 
@@ -136,7 +137,9 @@ def same(expected, got):
         if line.strip() == "…":
             pattern += r"(?:.*\n)*"
         else:
-            pattern += r"[^\n]*".join(re.escape(part) for part in line.rstrip().split("…")) + r"\n"
+            line = r"[^\n]*".join(re.escape(part) for part in line.rstrip().split("…")) + r"\n"
+            # Columns are as wide as what is in them.
+            pattern += re.sub(r"(?:\\ ){2,}", " {2,}", line)
     lines = [line.rstrip() for line in got.rstrip("\n").split("\n")]
     return re.fullmatch(pattern, "\n".join(lines) + "\n") is not None
 
