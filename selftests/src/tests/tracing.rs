@@ -54,7 +54,7 @@ impl Trace {
         text.lines()
             .filter(|line| !line.starts_with('#'))
             // "task-pid [cpu] flags time: event: fields"
-            .filter_map(|line| line.splitn(2, ": ").nth(1))
+            .filter_map(|line| Some(line.split_once(": ")?.1))
             .filter(|line| wanted(line))
             .map(str::to_string)
             .collect()
