@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 choose_kernel
-bash "$TOP/qemu/image.sh"
+KBUS_NO_USERLAND=1 bash "$TOP/qemu/image.sh"
 say "Booting Linux $(<"$KERNELDIR/version"), unmodified, and loading kbus.ko"
 bash "$TOP/qemu/boot.sh" "$LOGS/demo" demo
 grep -q '^# exit 0$' "$LOGS/demo" || die "the story did not reach its end"

@@ -39,7 +39,7 @@ mkdir -p "$dir"/{demo,sbin,"lib/modules/$release"}
 cp qemu/init "$dir/init"
 cp "$programs"/kbus-* "$dir/"
 cp "$programs"/{replier,merge,listener.py} "$dir/demo/"
-cp -r "$programs/userland" "$dir/userland"
+[ ! -d "$programs/userland" ] || cp -r "$programs/userland" "$dir/userland"
 cp "$module" "$dir/lib/modules/$release/kbus.ko"
 [ $# -eq 0 ] || cp "$@" "$dir/lib/modules/$release/"
 ln -s "lib/modules/$release/kbus.ko" "$dir/kbus.ko"
