@@ -3,7 +3,7 @@
  * Tracepoints: what each socket of a bus does, and what becomes of each
  * message. All numbers are hexadecimal, as in the addresses of messages.
  *
- * To have them off costs a no-op at each place. docs/tracing.md has examples.
+ * Off, each place has a no-op and little more. docs/tracing.md has examples.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM kbus
