@@ -20,6 +20,7 @@
 
 mod copies;
 mod end;
+mod plain;
 mod reach;
 mod recipients;
 
@@ -50,6 +51,8 @@ use copies::Who;
 use reach::Plainly;
 use recipients::Recipient;
 use recipients::Recipients;
+
+pub(super) use plain::announce;
 
 /// What a full listener means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -324,27 +327,47 @@ impl<'a, M: Member> Fanout<'a, M> {
         done: impl FnOnce(&mut Bus<M>, u64),
     ) -> Result<u64, Unsent<M>> {
         let mut done = Some(done);
-        let refusal = loop {
-            self.earlier = self.reached.len;
-            let step = shared.locked(|bus| {
-                check(bus)?;
-                match self.step(bus) {
-                    Ok(()) => {
-                        let id = self.commit(bus, shared);
-                        if let Some(done) = done.take() {
-                            done(bus, id);
-                        }
-                        Ok(id)
-                    }
-                    Err(pause) => {
-                        match pause {
-                            Pause::Refused(_) | Pause::Several => self.withdraw(self.earlier),
-                            _ => self.pause(),
-                        }
-                        Err(pause)
-                    }
+        let step = shared.locked(|bus| {
+            check(bus)?;
+            self.hold(bus, shared, &mut done)
+        });
+        self.send_on(shared, check, done, step)
+    }
+
+    /// One hold of the bus lock: as far as it goes.
+    fn hold<S: Shared<Member = M>>(
+        &mut self,
+        bus: &mut Bus<M>,
+        shared: &S,
+        done: &mut Option<impl FnOnce(&mut Bus<M>, u64)>,
+    ) -> Result<u64, Pause<M>> {
+        match self.step(bus) {
+            Ok(()) => {
+                let id = self.commit(bus, shared);
+                if let Some(done) = done.take() {
+                    done(bus, id);
                 }
-            });
+                Ok(id)
+            }
+            Err(pause) => {
+                match pause {
+                    Pause::Refused(_) | Pause::Several => self.withdraw(self.earlier),
+                    _ => self.pause(),
+                }
+                Err(pause)
+            }
+        }
+    }
+
+    /// Goes on after a hold of the bus lock that has ended like this, as [`Fanout::send`] does.
+    fn send_on<S: Shared<Member = M>>(
+        mut self,
+        shared: &S,
+        mut check: impl FnMut(&mut Bus<M>) -> Result<(), Error>,
+        mut done: Option<impl FnOnce(&mut Bus<M>, u64)>,
+        mut step: Result<u64, Pause<M>>,
+    ) -> Result<u64, Unsent<M>> {
+        let refusal = loop {
             match step {
                 Ok(id) => {
                     self.finish(shared, id);
@@ -374,6 +397,12 @@ impl<'a, M: Member> Fanout<'a, M> {
                 }
                 Err(Pause::Refused(refusal)) => break refusal,
             }
+            self.earlier = self.reached.len;
+            self.looked = 0;
+            step = shared.locked(|bus| {
+                check(bus)?;
+                self.hold(bus, shared, &mut done)
+            });
         };
         self.cancel();
         let refusal = match (refusal, self.full.take()) {
@@ -395,7 +424,6 @@ impl<'a, M: Member> Fanout<'a, M> {
 
     /// Goes on with the bus locked. When it succeeds all are reached.
     fn step(&mut self, bus: &mut Bus<M>) -> Result<(), Pause<M>> {
-        self.looked = 0;
         self.recount_filled(bus);
         if self.pass.1 == 0 {
             self.pass = (0, bus.last_binding);

@@ -40,6 +40,7 @@ pub use super::entry::View;
 pub(super) use offer::Memory;
 pub(super) use offer::Offer;
 pub(super) use offer::Offered;
+pub(super) use offer::Plain;
 pub(super) use removal::unbound;
 pub(super) use removal::unlistened;
 pub(super) use removal::Closed;

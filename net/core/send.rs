@@ -9,6 +9,7 @@ use super::address::Dest;
 use super::bus::Bus;
 use super::bus::Shared;
 use super::error::Error;
+use super::fanout;
 use super::fanout::Fanout;
 use super::fanout::Refusal;
 use super::mem;
@@ -95,6 +96,11 @@ pub fn send<S: Shared>(
     out: &mut Outgoing<'_, S::Member>,
 ) -> Result<Sent<S::Member>, Error> {
     out.check()?;
+    if out.is_plain() {
+        if let Some(Dest::Name(name)) = out.dest {
+            return announce_plainly(shared, member, out, name);
+        }
+    }
     let dest = shared.locked(|bus| bus.check_send(member, out))?;
     for _ in 0..TRIES {
         let result = match dest {
@@ -120,15 +126,20 @@ pub fn send<S: Shared>(
 impl<M: Member> Bus<M> {
     /// Checks what does not depend on who gets it.
     fn check_send<'a>(&self, member: &M, out: &Outgoing<'a, M>) -> Result<Dest<'a>, Error> {
-        if out.content.payload.len() as u64 > u64::from(self.max_msg) {
-            return Err(Error::MsgSize);
-        }
+        self.check_len(out.content.payload.len())?;
         let dest = out.dest.ok_or(Error::DestAddrReq)?;
         self.check_sender(member, out.is_request())?;
         if dest.name().is_some_and(|name| is_bus_own(name.text())) {
             return Err(Error::Perm);
         }
         Ok(dest)
+    }
+
+    fn check_len(&self, len: usize) -> Result<(), Error> {
+        match len as u64 > u64::from(self.max_msg) {
+            true => Err(Error::MsgSize),
+            false => Ok(()),
+        }
     }
 
     /// Checks that a socket may send; a request's sender must be able to read.
@@ -142,6 +153,46 @@ impl<M: Member> Bus<M> {
     }
 }
 
+/// An announcement that full listeners miss, without descriptors: it is checked in the hold of the
+/// bus lock in which it is sent.
+fn announce_plainly<S: Shared>(
+    shared: &S,
+    member: &S::Member,
+    out: &mut Outgoing<'_, S::Member>,
+    name: Name<'_>,
+) -> Result<Sent<S::Member>, Error> {
+    let head = head_of(member, out, name);
+    let len = out.content.payload.len();
+    let mut begun = false;
+    let check = |bus: &mut Bus<S::Member>| {
+        if !core::mem::replace(&mut begun, true) {
+            bus.check_len(len)?;
+        }
+        bus.check_sender(member, false)?;
+        match is_bus_own(name.text()) {
+            true => Err(Error::Perm),
+            false => Ok(()),
+        }
+    };
+    match fanout::announce(shared, member, head, &mut out.content, check) {
+        Ok(id) => Ok(Sent::Id(id)),
+        Err(Refusal::Error(error)) => Err(error),
+        Err(Refusal::Again) => Err(Error::AddrNotAvail),
+        Err(Refusal::Full { place, own }) => Ok(Sent::Wait { place, own }),
+    }
+}
+
+fn head_of<'a, M: Member>(member: &M, out: &Outgoing<'a, M>, name: Name<'a>) -> Head<'a> {
+    Head {
+        flags: out.flags_of(0),
+        sender: member.id(),
+        to: 0,
+        in_reply_to: 0,
+        name,
+        via: out.via,
+    }
+}
+
 fn announce<S: Shared>(
     shared: &S,
     member: &S::Member,
@@ -149,14 +200,7 @@ fn announce<S: Shared>(
     name: Name<'_>,
 ) -> Result<u64, Refusal<S::Member>> {
     let (policy, files) = (out.policy(), out.files.clone());
-    let head = Head {
-        flags: out.flags_of(0),
-        sender: member.id(),
-        to: 0,
-        in_reply_to: 0,
-        name,
-        via: out.via,
-    };
+    let head = head_of(member, out, name);
     let content = &mut out.content;
     let check = |bus: &mut Bus<S::Member>| bus.check_sender(member, false);
     Fanout::new(member, head, policy, content, files.as_ref())

@@ -14,6 +14,7 @@ use super::super::mem::AllocError;
 use super::super::mem::Box;
 use super::super::mem::Node;
 use super::super::obligation::Obligation;
+use super::super::queue;
 use super::super::queue::Member;
 use super::super::queue::Memory;
 use super::super::queue::Offer;
@@ -169,31 +170,22 @@ impl<M: Member> Fanout<'_, M> {
         if !self.reached.has_room() || self.denied.is_some() {
             return Plainly::Untried;
         }
-        let offer = Offer {
+        let plain = queue::Plain {
             len: self.len,
-            cause: Cause::Binding {
-                id: binding,
-                nth: 0,
-            },
+            binding,
             urgent: self.urgent,
-            message: Some(message),
             payer,
-            own: Own::All,
             left: *left,
-            stranger: None,
-            files: None,
         };
-        let put = member.with(|queue| match queue.once() {
-            true => None,
-            false => Some(queue.offer(&offer, &mut Memory::none(), &mut None)),
-        });
-        match put {
-            Some(Offered::Put(slot, serial)) => {
+        let put =
+            |queue: &mut Queue<M>| queue.put_plainly(&plain, &mut None, || Some(message.clone()));
+        match member.with(put) {
+            Offered::Put(slot, serial) => {
                 self.reached.push(Recipient::of(member, slot, serial));
                 Plainly::Done
             }
-            Some(_) => Plainly::NotOnce,
-            None => Plainly::Untried,
+            Offered::NotPlainly => Plainly::Untried,
+            _ => Plainly::NotOnce,
         }
     }
 
@@ -429,15 +421,7 @@ impl<M: Member> Fanout<'_, M> {
         must: bool,
     ) -> Result<(), Pause<M>> {
         if !must {
-            self.reached.push(Recipient {
-                member: member.clone(),
-                entry: None,
-                tell: false,
-                room: false,
-                gap: false,
-                hears: 0,
-                once: false,
-            });
+            self.reached.push(Recipient::without(member));
             return Ok(());
         }
         match self.policy {

@@ -117,6 +117,19 @@ impl<M: Member> Recipient<M> {
         }
     }
 
+    /// One that misses the message.
+    pub(super) fn without(member: &M) -> Self {
+        Recipient {
+            member: member.clone(),
+            entry: None,
+            tell: false,
+            room: false,
+            gap: false,
+            hears: 0,
+            once: false,
+        }
+    }
+
     /// Tells others what its queue has got back. To be called under no lock.
     #[inline]
     pub(super) fn tell_given_back(&mut self) {

@@ -47,6 +47,18 @@ pub(in super::super) struct Offer<'a, M: Member> {
     pub(in super::super) files: Option<&'a M::Files>,
 }
 
+/// One copy of a message that asks for room where nothing is out of the ordinary: it came in by a
+/// listener binding, the queue's own user pays for it, and the sender may fill the queue.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Plain<'a> {
+    pub(in super::super) len: u64,
+    pub(in super::super) binding: u64,
+    pub(in super::super) urgent: bool,
+    pub(in super::super) payer: &'a Arc<Payer>,
+    /// What is left of that user's budget.
+    pub(in super::super) left: Amount,
+}
+
 /// Memory that a queue may need for an [`Offer`].
 pub(in super::super) struct Memory<M: Member> {
     /// For a user who has nothing in the queue yet.
@@ -82,8 +94,10 @@ pub(in super::super) enum Offered {
     NeedsSeat,
     /// [`Memory::chunk`] is needed.
     NeedsChunk,
-    /// There is no memory for a longer list of chunks.
+    /// There is no memory for a longer list of chunks, or for the message.
     NoMemory,
+    /// The socket wants each message once: more is to be looked at.
+    NotPlainly,
 }
 
 impl<M: Member> Queue<M> {
@@ -159,6 +173,63 @@ impl<M: Member> Queue<M> {
             place,
             own: offer.own,
             stranger: stranger.unwrap_or(NOBODY),
+        });
+        match put {
+            Some((at, serial)) => Offered::Put(at, serial),
+            // There is a slot: it has been promised.
+            None => Offered::Gone,
+        }
+    }
+
+    /// Puts one copy in if there is room for it, where nothing is out of the ordinary. `message` is
+    /// asked for it when all else is there.
+    #[inline]
+    pub(in super::super) fn put_plainly(
+        &mut self,
+        plain: &Plain<'_>,
+        chunk: &mut Option<Chunk<Entry<M>>>,
+        message: impl FnOnce() -> Option<Arc<Message<M>>>,
+    ) -> Offered {
+        if self.once {
+            return Offered::NotPlainly;
+        }
+        match self.weigh(plain.left, None) {
+            Offered::Put(..) => {}
+            refused => return refused,
+        }
+        match self.promise(chunk) {
+            Ok(true) => {}
+            Ok(false) => return Offered::NeedsChunk,
+            Err(_) => return Offered::NoMemory,
+        }
+        let Some(place) = One::new(&plain.payer.messages) else {
+            return Offered::PayerBroke;
+        };
+        let Some(message) = message() else {
+            place.cancel();
+            return Offered::NoMemory;
+        };
+        let (serial, gap) = self.begin_put(plain.urgent);
+        // All of it here, so that it is written where it is to be.
+        let put = self.finish_put(Entry {
+            body: Body::Message(message),
+            cause: Cause::Binding {
+                id: plain.binding,
+                nth: 0,
+            },
+            extra: Extra::No,
+            len: plain.len,
+            urgent: plain.urgent,
+            cookie: 0,
+            obligation: None,
+            files: None,
+            serial,
+            late: false,
+            looked_at: 0,
+            gap,
+            place,
+            own: Own::All,
+            stranger: NOBODY,
         });
         match put {
             Some((at, serial)) => Offered::Put(at, serial),
