@@ -252,6 +252,8 @@ pub(crate) struct SharedBus {
     /// The user for whom it counts. Taken alone.
     #[pin]
     counted: SpinLock<(u64, Charge)>,
+    /// The secret by which the bus hashes names.
+    pub(crate) key: hash::Key,
     /// Whose `bind()` made it: the peer of all its sockets.
     pub(crate) maker: Maker,
     /// Largest payload, as the bus has it: a send looks at it before there is a copy and a lock.
@@ -297,6 +299,7 @@ impl SharedBus {
                 uid,
                 gid: task::current_egid(),
                 counted <- new_spinlock!(counted, "kbus::counted"),
+                key,
                 maker,
                 max_msg: Atomic::new(bus.max_msg()),
                 label_readers: Atomic::new(0),

@@ -11,6 +11,7 @@ use crate::{
             Need, //
         },
         message::Message,
+        name::LastName,
         payer::Payer,
         peer::{
             Peer,
@@ -136,6 +137,8 @@ pub(crate) struct Settings {
     pub(crate) connected: Option<Arc<KVec<u8>>>,
     /// `KBUS_BUS_MODE` for a bus that this socket will make, if it was set.
     pub(crate) mode: Option<u32>,
+    /// The name that it has sent to last, since it is bound.
+    pub(crate) last_name: Option<KBox<LastName>>,
 }
 
 impl Endpoint {
@@ -169,7 +172,13 @@ impl Endpoint {
                 pass: Atomic::new(0),
                 last_sent: Atomic::new(0),
                 settings <- new_spinlock!(
-                    Settings { bound: None, binding: false, connected: None, mode: None },
+                    Settings {
+                        bound: None,
+                        binding: false,
+                        connected: None,
+                        mode: None,
+                        last_name: None,
+                    },
                     "kbus::settings"
                 ),
                 queue <- new_spinlock!(Queue::new(), "kbus::queue"),

@@ -13,7 +13,12 @@ use crate::{
         data::Payload,
         mem,
         message::Via,
-        name,
+        name::{
+            self,
+            LastName,
+            Name,
+            Prefixes, //
+        },
         send::{
             Outgoing,
             Sent, //
@@ -65,27 +70,44 @@ const MSG_DONTWAIT: u32 = 0x40;
 /// signal.
 pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> {
     let flags = msg.flags();
-    let (bus, connected) = {
+    let path = match msg.name() {
+        Some(addr) => Some(sockaddr::path(addr, this.address_family)),
+        None => None,
+    };
+    let mut prefixes = None;
+    let (bus, connected, known) = {
         let settings = this.settings.lock();
         let connected = match &settings.connected {
-            Some(text) if msg.name().is_none() => Some(text.clone()),
+            Some(text) if path.is_none() => Some(text.clone()),
+            _ => None,
+        };
+        let known = match (&settings.last_name, path) {
+            (Some(last), Some(Ok(path))) => last.is(path, &mut prefixes),
             _ => None,
         };
         let bus = settings.bound.as_ref().map(|bound| bound.bus.clone());
-        (bus, connected)
+        (bus, connected, known)
     };
 
     let ancillary = Ancillary::parse(msg.control())?;
-    let long_name = ancillary.name.map(name::until_nul);
-    let address = match msg.name() {
-        Some(addr) => Some(parse(sockaddr::path(addr, this.address_family)?)?),
-        None => None,
+    let mut dest = match (known, ancillary.name) {
+        (Some(name), None) => Some(Dest::Name(name)),
+        (_, long_name) => {
+            let address = path.transpose()?.map(parse).transpose()?;
+            Dest::new(address, long_name.map(name::until_nul)).map_err(to_kernel)?
+        }
     };
-    let mut dest = Dest::new(address, long_name).map_err(to_kernel)?;
     if dest.is_none() {
         if let Some(text) = &connected {
             dest = Dest::new(Some(parse(text)?), None).map_err(to_kernel)?;
         }
+    }
+    if let (Some(Dest::Name(name)), Some(bus), None) = (&dest, &bus, known) {
+        prefixes = name.prefixes(bus.key);
+        remember(this, *name, prefixes);
+    }
+    if let (Some(Dest::Name(name)), Some(prefixes)) = (&mut dest, &prefixes) {
+        *name = name.with_prefixes(prefixes);
     }
 
     let (mut message_flags, explicit) = match &ancillary.send {
@@ -200,6 +222,21 @@ fn tell(this: &Endpoint, id: u64, outgoing: &Outgoing<'_, Arc<Endpoint>>, len: u
             trace::send(id, this.peer_id(), outgoing.flags, len, name.text());
         }
         None => {}
+    }
+}
+
+/// Remembers what a socket sends to. Without memory for it the next send looks at the name afresh.
+fn remember(this: &Endpoint, name: Name<'_>, prefixes: Option<Prefixes>) {
+    let Some(last) = prefixes.and_then(|prefixes| LastName::new(name, prefixes)) else {
+        return;
+    };
+    if let Some(place) = &mut this.settings.lock().last_name {
+        **place = last;
+        return;
+    }
+    if let Ok(new) = KBox::new(last, GFP_KERNEL_ACCOUNT) {
+        let before = this.settings.lock().last_name.replace(new);
+        drop(before);
     }
 }
 

@@ -7,6 +7,7 @@
 //! further word, `*` one or more.
 
 use super::error::Error;
+use super::hash::Key;
 
 /// Most bytes of a name or pattern.
 pub const NAME_MAX: usize = 1000;
@@ -54,11 +55,20 @@ fn count_words(text: &[u8]) -> Option<usize> {
     inside.then_some(words)
 }
 
+/// Most words of a name whose [`Prefixes`] are kept.
+const KEPT_WORDS: usize = 4;
+
+/// The hashes of all prefixes of a name, by the key of one bus, and where in its body they end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefixes([(u64, u8); KEPT_WORDS]);
+
 /// A name that a message may carry: who has one need not check it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name<'a> {
     text: &'a [u8],
     words: usize,
+    /// Its prefixes, where they are known.
+    prefixes: Option<&'a Prefixes>,
 }
 
 impl<'a> Name<'a> {
@@ -74,12 +84,53 @@ impl<'a> Name<'a> {
         }
         let words = text.strip_prefix(b"$.").and_then(count_words);
         let words = words.ok_or(Error::BadMsg)?;
-        Ok(Name { text, words })
+        Ok(Name {
+            text,
+            words,
+            prefixes: None,
+        })
     }
 
     /// A name that was checked before; else it has no words, and nobody listens to it.
     pub(super) fn checked(text: &'a [u8]) -> Self {
-        Name::parse(text).unwrap_or(Name { text, words: 0 })
+        Name::parse(text).unwrap_or(Name {
+            text,
+            words: 0,
+            prefixes: None,
+        })
+    }
+
+    /// The hashes of its prefixes on a bus of this key; `None` for a name of so many words, or such
+    /// long ones, that they are not kept.
+    pub fn prefixes(&self, key: Key) -> Option<Prefixes> {
+        if self.words > KEPT_WORDS {
+            return None;
+        }
+        let mut prefixes = Prefixes([(0, 0); KEPT_WORDS]);
+        let (mut hash, mut end): (u64, usize) = (0, 0);
+        let words = self.body().split(|byte| *byte == b'.');
+        for (word, prefix) in words.zip(&mut prefixes.0) {
+            hash = key.hash(hash, word);
+            end = end.saturating_add(word.len());
+            *prefix = (hash, end.try_into().ok()?);
+            // Behind the dot.
+            end = end.saturating_add(1);
+        }
+        Some(prefixes)
+    }
+
+    /// The same name, with its prefixes on the bus that it is sent to.
+    pub fn with_prefixes(self, prefixes: &'a Prefixes) -> Self {
+        Name {
+            prefixes: Some(prefixes),
+            ..self
+        }
+    }
+
+    /// The hash of the prefix of so many words, and where in the body it ends, if that is known.
+    pub(super) fn prefix(&self, words: usize) -> Option<(u64, usize)> {
+        let (hash, end) = self.prefixes?.0.get(words.checked_sub(1)?)?;
+        Some((*hash, usize::from(*end)))
     }
 
     /// All of it.
@@ -95,6 +146,44 @@ impl<'a> Name<'a> {
     /// How many words it has.
     pub(super) fn words(&self) -> usize {
         self.words
+    }
+}
+
+/// The name that a socket has sent to last, with its prefixes: most send to the same one again.
+pub struct LastName {
+    text: [u8; ADDRESS_NAME_MAX],
+    len: usize,
+    words: usize,
+    prefixes: Prefixes,
+}
+
+impl LastName {
+    /// Keeps a name; `None` if it is too long to travel in an address.
+    pub fn new(name: Name<'_>, prefixes: Prefixes) -> Option<Self> {
+        let mut text = [0; ADDRESS_NAME_MAX];
+        let len = name.text.len();
+        text.get_mut(..len)?.copy_from_slice(name.text);
+        Some(LastName {
+            text,
+            len,
+            words: name.words,
+            prefixes,
+        })
+    }
+
+    /// Whether the text of an address, which a NUL may end, is just this name; then its prefixes are
+    /// put in `prefixes`.
+    pub fn is<'a>(&self, path: &'a [u8], prefixes: &mut Option<Prefixes>) -> Option<Name<'a>> {
+        let text = path.strip_suffix(b"\0").unwrap_or(path);
+        if self.text.get(..self.len) != Some(text) {
+            return None;
+        }
+        *prefixes = Some(self.prefixes);
+        Some(Name {
+            text,
+            words: self.words,
+            prefixes: None,
+        })
     }
 }
 
@@ -286,6 +375,45 @@ mod tests {
         assert!(!matches("$.*", "$."));
         assert!(matches("$.Fred", "$.Fred"));
         assert!(!matches("$.Fred", "$.fred"));
+    }
+
+    /// The prefixes of a name are those that the bus looks up, whatever their number.
+    #[test]
+    fn prefixes_are_of_words_and_end_behind_them() {
+        let key = Key(1, 2);
+        let name = Name::parse(b"$.a.bc.d").unwrap();
+        let prefixes = name.prefixes(key).unwrap();
+        let known = name.with_prefixes(&prefixes);
+        let (a, abc) = (key.hash(0, b"a"), key.hash(key.hash(0, b"a"), b"bc"));
+        assert_eq!((known.prefix(0), known.prefix(1)), (None, Some((a, 1))));
+        assert_eq!(known.prefix(2), Some((abc, 4)));
+        assert_eq!(known.prefix(3), Some((key.hash(abc, b"d"), 6)));
+        assert!(name.prefix(1).is_none());
+        assert!(Name::parse(b"$.a.b.c.d").unwrap().prefixes(key).is_some());
+        assert!(Name::parse(b"$.a.b.c.d.e").unwrap().prefixes(key).is_none());
+        let long = [b"$.".as_slice(), &[b'a'; 256]].concat();
+        assert!(Name::parse(&long).unwrap().prefixes(key).is_none());
+    }
+
+    /// A socket takes nothing but the very name for the one that it has sent to last.
+    #[test]
+    fn the_last_name_is_known_again() {
+        let name = Name::parse(b"$.a.bc").unwrap();
+        let prefixes = name.prefixes(Key(1, 2)).unwrap();
+        let last = LastName::new(name, prefixes).unwrap();
+        for path in [b"$.a.bc".as_slice(), b"$.a.bc\0"] {
+            let mut found = None;
+            assert_eq!(last.is(path, &mut found), Some(name));
+            assert_eq!(found, Some(prefixes));
+        }
+        for path in ["", "$.a.b", "$.a.bcd", "$.a.bc@1", "$.a.bc\0\0", "$.a.bc\0x", "$.x.bc"] {
+            let mut found = None;
+            assert_eq!(last.is(path.as_bytes(), &mut found), None, "{path:?}");
+            assert_eq!(found, None);
+        }
+        let long = [b"$.".as_slice(), &[b'a'; ADDRESS_NAME_MAX]].concat();
+        let long = Name::parse(&long).unwrap();
+        assert!(LastName::new(long, prefixes).is_none());
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl<M> Routes<M> {
     /// Calls `f` for each place of the listener bindings that match a name, in the order of
     /// [`Place::at`], until it says false.
     pub fn each_place<'a>(&'a self, name: Name<'_>, mut f: impl FnMut(&Place<'a, M>) -> bool) {
-        self.each_step(name.body(), name.words(), |step| {
+        self.each_step(name.body(), name.words(), Some(name), |step| {
             let first = step.depth.saturating_mul(MOST_TAILS);
             for (nth, tail) in tails(step.left).iter().enumerate() {
                 let place = Place {
@@ -219,7 +219,7 @@ impl<M> Routes<M> {
             return None;
         }
         let mut best = None;
-        self.each_step(name.body(), name.words(), |step| {
+        self.each_step(name.body(), name.words(), Some(name), |step| {
             for tail in tails(step.left) {
                 let replier = step.node.ends(*tail).replier.as_ref();
                 best = replier.filter(|r| counts(&r.member)).or(best);
@@ -248,7 +248,7 @@ impl<M> Routes<M> {
         counts: impl Fn(&M) -> bool,
     ) -> Option<Loser<'_, M>> {
         let mut best = None;
-        self.each_step(pattern.prefix(), pattern.words(), |step| {
+        self.each_step(pattern.prefix(), pattern.words(), None, |step| {
             let tails: &[Tail] = match (step.left, pattern.tail()) {
                 (1.., Tail::Exact) => tails(step.left),
                 (1.., _) | (0, Tail::One) => &[Tail::Any],
@@ -348,18 +348,29 @@ impl<M> Routes<M> {
     }
 
     /// Calls `f` for each prefix of a text that some pattern has, from the empty one to all of it,
-    /// until it says false.
-    fn each_step<'a>(&'a self, text: &[u8], words: usize, mut f: impl FnMut(Step<'a, M>) -> bool) {
-        let (mut hash, mut end) = (0, 0);
+    /// until it says false. If it is that of a name, its prefixes may be known.
+    fn each_step<'a>(
+        &'a self,
+        text: &[u8],
+        words: usize,
+        name: Option<Name<'_>>,
+        mut f: impl FnMut(Step<'a, M>) -> bool,
+    ) {
+        let (mut hash, mut end) = (0, 0usize);
         let mut node = Some(&self.root);
         for depth in 0..=words {
             if depth > 0 {
-                let word = word_at(text, end);
-                hash = self.key.hash(hash, word);
-                end = end.saturating_add(word.len());
+                (hash, end) = match name.and_then(|name| name.prefix(depth)) {
+                    Some(known) => known,
+                    None => {
+                        // Behind the dot.
+                        let from = end.saturating_add(usize::from(depth > 1));
+                        let word = word_at(text, from);
+                        let end = from.saturating_add(word.len());
+                        (self.key.hash(hash, word), end)
+                    }
+                };
                 node = self.node(hash, text.get(..end).unwrap_or(text));
-                // Behind the dot.
-                end = end.saturating_add(1);
             }
             let left = words.saturating_sub(depth);
             let step = node.map(|node| Step {
