@@ -18,8 +18,12 @@ use crate::{
             Trace, //
         },
         queue::{
+            Begun,
+            Consumed,
             Member,
-            Queue, //
+            Queue,
+            Token,
+            View, //
         },
         wait::{
             self,
@@ -75,7 +79,7 @@ use kernel::{
 /// A socket.
 ///
 /// All locks are spinlocks, so that nobody who holds one can be preempted. The bus's comes before
-/// `queue`; `settings` and `reads` are taken alone. None is held over a copy from or to user
+/// `queue`; `settings` is taken alone. None is held over a copy from or to user
 /// space, nor over anything that the file system does.
 #[pin_data]
 pub(crate) struct Endpoint {
@@ -117,9 +121,7 @@ pub(crate) struct Endpoint {
     /// Sends and bindings that wait, who sleep with the lock of `queue` given up.
     #[pin]
     pub(crate) sendable: CondVar,
-    #[pin]
-    reads: SpinLock<Reads>,
-    /// Those who wait for the end of a read.
+    /// Those who wait for the end of a read, who sleep with the lock of `queue` given up.
     #[pin]
     read_done: CondVar,
 }
@@ -185,7 +187,6 @@ impl Endpoint {
                 readable <- new_condvar!("kbus::readable"),
                 sleepers: Atomic::new(0),
                 sendable <- new_condvar!("kbus::sendable"),
-                reads <- new_spinlock!(Reads { busy: false, refused: false, waiting: 0 }, "kbus::reads"),
                 read_done <- new_condvar!("kbus::read_done"),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -222,28 +223,42 @@ impl Endpoint {
         Ok((Binding(self), settings.mode))
     }
 
-    /// Begins a read; another one of this socket begins when the result is dropped.
+    /// Begins to read the first message, and waits for one if need be; `None` if none will come.
+    /// Another read of this socket begins when this one ends.
     ///
     /// A copy to user space may take as long as its program likes (`userfaultfd`), so that no lock
     /// is held over it.
     ///
     /// # Errors
     ///
-    /// `EAGAIN` if another read is under way and `left` is or gets zero, `EINTR` or `ERESTARTSYS`
-    /// on a signal.
-    pub(crate) fn begin_read(&self, left: &mut Jiffies) -> Result<Reading<'_>> {
-        let mut reads = self.reads.lock();
-        while reads.busy {
-            reads.waiting = reads.waiting.saturating_add(1);
-            let slept = sleep(&self.read_done, &mut reads, left);
-            reads.waiting = reads.waiting.saturating_sub(1);
-            if slept == Err(EAGAIN) {
-                reads.refused = true;
+    /// `EAGAIN` if there is no message, or another read is under way, and `left` is or gets zero;
+    /// `EINTR` or `ERESTARTSYS` on a signal.
+    #[inline(always)]
+    pub(crate) fn begin_read(
+        &self,
+        left: &mut Jiffies,
+    ) -> Result<Option<(Reading<'_>, View<Arc<Self>>)>> {
+        let mut queue = self.queue.lock();
+        loop {
+            match queue.begin_read() {
+                Begun::Read(view) => return Ok(Some((Reading(Some(self)), view))),
+                Begun::Nothing if queue.read_shut() => return Ok(None),
+                Begun::Nothing => {
+                    // A message is sent under no lock of this queue: look again when it is known
+                    // that this sleeps.
+                    let _sleeper = Sleeper::new(self);
+                    if !queue.is_readable() {
+                        sleep(&self.readable, &mut queue, left)?;
+                    }
+                }
+                Begun::Busy => {
+                    queue.wait_for_read();
+                    let slept = sleep(&self.read_done, &mut queue, left);
+                    queue.waited_for_read(slept == Err(EAGAIN));
+                    slept?;
+                }
             }
-            slept?;
         }
-        reads.busy = true;
-        Ok(Reading(self))
     }
 
     /// Changes a setting of the queue, which may let those go who wait for room in it.
@@ -309,33 +324,40 @@ pub(crate) fn sleep<T>(
 /// For ever.
 pub(crate) const MAX_SLEEP: Jiffies = MAX_SCHEDULE_TIMEOUT as Jiffies;
 
-/// The reads of a socket, of which there is one at a time.
-pub(crate) struct Reads {
-    /// One is under way.
-    busy: bool,
-    /// Meanwhile another one, which must not wait, was refused.
-    refused: bool,
-    /// So many others wait for the end of it.
-    waiting: u32,
-}
+/// The right to read from a socket, until it has ended.
+pub(crate) struct Reading<'a>(Option<&'a Endpoint>);
 
-/// The right to read from a socket.
-pub(crate) struct Reading<'a>(&'a Endpoint);
+impl Reading<'_> {
+    /// Takes out what is read, which ends the read. `None` when it was removed meanwhile.
+    #[inline]
+    pub(crate) fn consume(mut self, token: Token) -> Option<Consumed<Arc<Endpoint>>> {
+        let this = self.0.take()?;
+        let (consumed, ended) = this.queue.lock().consume_read(token);
+        this.read_has_ended(ended);
+        consumed
+    }
+}
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        let (refused, waiting) = {
-            let mut reads = self.0.reads.lock();
-            reads.busy = false;
-            (core::mem::take(&mut reads.refused), reads.waiting)
-        };
+        if let Some(this) = self.0 {
+            let ended = this.queue.lock().end_read();
+            this.read_has_ended(ended);
+        }
+    }
+}
+
+impl Endpoint {
+    /// Tells others of the same socket who wait for the end of a read, or were refused for it.
+    #[inline]
+    fn read_has_ended(&self, (waited_for, refused): (bool, bool)) {
         // All: one that is woken and finds a signal would keep the turn from the others.
-        if waiting > 0 {
-            self.0.read_done.notify_all();
+        if waited_for {
+            self.read_done.notify_all();
         }
         // Whoever was told that there is nothing may wait for a change (`EPOLLET`) that has been.
-        if refused && self.0.queue.lock().is_readable() {
-            self.0.sock.data_ready();
+        if refused {
+            self.sock.data_ready();
         }
     }
 }

@@ -12,9 +12,8 @@ use crate::{
         }, //
     },
     endpoint::{
-        sleep,
         Endpoint,
-        Sleeper, //
+        Reading, //
     },
     sockaddr,
     sys::{
@@ -69,47 +68,20 @@ pub(crate) fn receive(this: &Arc<Endpoint>, mut msg: RecvMsg<'_>, flags: u32) ->
         return Err(EOPNOTSUPP);
     }
     let mut left = this.sock.rcvtimeo(flags & MSG_DONTWAIT != 0) as Jiffies;
-    loop {
-        // Before anything is read, as AF_UNIX does: else the error would outlive good reads and hit
-        // a later call.
-        this.sock.take_error()?;
-        if !wait(this, &mut left)? {
-            return Ok(0);
-        }
-        // What is copied now is what will be consumed.
-        let _reading = this.begin_read(&mut left)?;
-        let view = this.queue.lock().front();
-        let Some(mut view) = view else {
-            // Another reader was faster.
-            continue;
-        };
-        let mut consumed = None;
-        let result = copy_out(this, &mut msg, flags, &mut view, &mut consumed);
-        drop(view);
-        if let Some(consumed) = consumed {
-            consumed.settle(this);
-        }
-        return result;
+    // Before anything is read, as AF_UNIX does: else the error would outlive good reads and hit a
+    // later call.
+    this.sock.take_error()?;
+    // What is copied now is what will be consumed.
+    let Some((reading, mut view)) = this.begin_read(&mut left)? else {
+        return Ok(0);
+    };
+    let mut consumed = None;
+    let result = copy_out(this, &mut msg, flags, reading, &mut view, &mut consumed);
+    drop(view);
+    if let Some(consumed) = consumed {
+        consumed.settle(this);
     }
-}
-
-/// Waits until there is a message; false when there will be none.
-fn wait(this: &Endpoint, left: &mut Jiffies) -> Result<bool> {
-    let mut queue = this.queue.lock();
-    loop {
-        if queue.is_readable() {
-            return Ok(true);
-        }
-        if queue.read_shut() {
-            return Ok(false);
-        }
-        // A message is sent under no lock of this queue: look again when it is known that this
-        // sleeps.
-        let _sleeper = Sleeper::new(this);
-        if !queue.is_readable() {
-            sleep(&this.readable, &mut queue, left)?;
-        }
-    }
+    result
 }
 
 /// Copies a message to the program; what is `read` then is for the caller to give back.
@@ -117,6 +89,7 @@ fn copy_out(
     this: &Arc<Endpoint>,
     msg: &mut RecvMsg<'_>,
     flags: u32,
+    reading: Reading<'_>,
     view: &mut View<Arc<Endpoint>>,
     read: &mut Option<Consumed<Arc<Endpoint>>>,
 ) -> Result<usize> {
@@ -127,7 +100,7 @@ fn copy_out(
     let mut files = landing(this, msg, view)?;
     if flags & MSG_PEEK == 0 {
         // The one step that turns "unread" into "read". Freed outside the lock.
-        let consumed = this.queue.lock().consume(view.token);
+        let consumed = reading.consume(view.token);
         // Unbinding may have removed it meanwhile, or made it a listener's copy: it is read without
         // debt.
         if !consumed.as_ref().is_some_and(|consumed| consumed.owed) {
@@ -151,7 +124,19 @@ fn copy_out(
     if copied < whole {
         msg.add_flags(MSG_TRUNC);
     }
+    if msg.wants_name() {
+        set_name(this, msg, view)?;
+    }
+    ancillary(this, msg, view, files);
+    Ok(if flags & MSG_TRUNC != 0 {
+        whole
+    } else {
+        copied
+    })
+}
 
+/// Tells from whom it is, and of what name.
+fn set_name(this: &Endpoint, msg: &mut RecvMsg<'_>, view: &View<Arc<Endpoint>>) -> Result {
     let mut text = [0; address::TEXT_MAX];
     let request = view.must_reply().then_some(view.id);
     let len = address::format(Some(view.name()), Some(view.sender), request, &mut text)
@@ -164,13 +149,7 @@ fn copy_out(
         true,
     )?;
     msg.set_name(addr.get(..len).ok_or(EINVAL)?);
-
-    ancillary(this, msg, view, files);
-    Ok(if flags & MSG_TRUNC != 0 {
-        whole
-    } else {
-        copied
-    })
+    Ok(())
 }
 
 /// The descriptors that this reader gets: a set of its own, as the message may be peeked at or

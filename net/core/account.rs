@@ -190,7 +190,7 @@ impl Account {
         self.awaited.swap(true);
     }
 
-    /// Changes whenever some is given back, or the limit is another one.
+    /// Changes whenever some is given back, or the limit is another one, of an account with a bell.
     ///
     /// Who reads it, then finds too little, and after [`Account::begin_waiting`] reads it again has
     /// missed nothing if it is the same.
@@ -199,9 +199,11 @@ impl Account {
     }
 
     /// Some has been given back, or the limit is another one: whoever waits is to be told.
+    ///
+    /// Nobody waits for what has no bell.
     pub fn ring(&self) {
-        self.version.add(1);
         if let Some(bell) = self.bell {
+            self.version.add(1);
             if self.awaited.get() {
                 self.rung.swap(true);
                 bell.swap(true);
@@ -461,7 +463,9 @@ mod tests {
 
     #[test]
     fn one_is_given_back_once() {
-        let account = Account::new(2).unwrap();
+        static MAX: Counter = Counter::new(2);
+        static BELL: Flag = Flag::new(false);
+        let account = Account::of_machine(&MAX, Some(&BELL)).unwrap();
         let (a, mut b) = (One::new(&account).unwrap(), One::new(&account).unwrap());
         assert!(One::new(&account).is_none());
         let version = account.version();

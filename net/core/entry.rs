@@ -269,6 +269,7 @@ impl<M: Peer> View<M> {
     }
 
     /// An entry.
+    #[inline(always)]
     pub(super) fn of(slot: u32, entry: &Entry<M>) -> Self {
         let mut view = View {
             token: Token::Entry(slot, entry.serial, entry.gap.count),

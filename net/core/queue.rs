@@ -13,11 +13,14 @@
 
 mod late;
 mod offer;
+mod reads;
 mod removal;
 mod settings;
 mod waiting;
 
 use super::account::Amount;
+use super::account::One;
+use super::entry::Body;
 use super::entry::Entry;
 use super::entry::Extra;
 use super::entry::Gap;
@@ -37,6 +40,8 @@ use super::waiter::Woken;
 
 pub use super::entry::Token;
 pub use super::entry::View;
+pub use reads::Begun;
+pub use reads::Reads;
 pub(super) use offer::Memory;
 pub(super) use offer::Offer;
 pub(super) use offer::Offered;
@@ -73,14 +78,43 @@ pub trait Member: Peer {
 
 /// What [`Queue::consume`] took out, for the caller to drop when it holds no lock.
 pub struct Consumed<M: Member> {
-    /// The entry; `None` for the news of a gap.
-    pub entry: Option<Entry<M>>,
+    /// What is left of the entry; `None` for the news of a gap.
+    pub(super) rest: Option<Rest<M>>,
     /// Whether it is a request that is owed from now on.
     pub owed: bool,
     /// Whether somebody waits for room in this queue.
     pub(super) waited_for: bool,
     /// Memory of the queue, which has been long and is empty.
     pub(super) trimmed: Option<Slots<Entry<M>>>,
+}
+
+/// What an entry had that was read, for its last owner to drop.
+pub(super) struct Rest<M: Member> {
+    pub(super) body: Body<M>,
+    pub(super) files: Option<M::Files>,
+    pub(super) place: One,
+}
+
+/// What is counted for an entry.
+struct Counted {
+    len: u64,
+    paid: Amount,
+    late: bool,
+    extra: Extra,
+    stranger: u64,
+}
+
+impl Counted {
+    #[inline(always)]
+    fn of<M: Peer>(entry: &Entry<M>) -> Self {
+        Counted {
+            len: entry.len,
+            paid: entry.paid(),
+            late: entry.late,
+            extra: entry.extra,
+            stranger: entry.stranger,
+        }
+    }
 }
 
 /// Room of a queue that a failed send has given back.
@@ -144,6 +178,7 @@ pub struct Queue<M: Member> {
     closed: bool,
     read_shut: bool,
     write_shut: bool,
+    reads: Reads,
 }
 
 impl<M: Member> Default for Queue<M> {
@@ -186,6 +221,7 @@ impl<M: Member> Queue<M> {
             closed: false,
             read_shut: false,
             write_shut: false,
+            reads: Reads::default(),
         }
     }
 
@@ -362,6 +398,7 @@ impl<M: Member> Queue<M> {
     }
 
     /// The first message, which stays where it is.
+    #[inline(always)]
     pub fn front(&self) -> Option<View<M>> {
         let told = self.report_lost;
         match self.pick().and_then(|at| Some((at, self.list.get(at)?))) {
@@ -389,20 +426,40 @@ impl<M: Member> Queue<M> {
                     None => self.gap.told(count),
                 }
                 return Some(Consumed {
-                    entry: None,
+                    rest: None,
                     owed: false,
                     waited_for: false,
                     trimmed: None,
                 });
             }
         };
-        self.find(at, serial)?.gap.told(told);
+        let entry = self.find(at, serial)?;
+        entry.gap.told(told);
         // What was missed since it was shown is told with the next one.
-        let mut entry = self.take_with_gap(at)?;
+        let gap = entry.gap;
+        if gap.count > 0 {
+            match self.list.next(at).and_then(|at| self.list.get_mut(at)) {
+                Some(next) => next.gap.add(gap),
+                None => self.gap.add(gap),
+            }
+        }
+        let (counted, obligation, rest) = self.list.remove_with(at, |entry| {
+            let counted = Counted::of(entry);
+            let mut obligation = entry.obligation.take();
+            if let Some(obligation) = &mut obligation {
+                obligation.request = entry.id();
+            }
+            let rest = Rest {
+                body: core::mem::replace(&mut entry.body, Body::Blank),
+                files: entry.files.take(),
+                place: entry.place.take(),
+            };
+            (counted, obligation, rest)
+        })?;
+        self.uncount(&counted);
         self.changed();
         let mut owed = false;
-        if let Some(mut obligation) = entry.obligation.take() {
-            obligation.request = entry.id();
+        if let Some(mut obligation) = obligation {
             if let Some(room) = obligation.room.take() {
                 let id = obligation.request;
                 drop(self.owed.insert(room.fill(id, Some(obligation))));
@@ -411,7 +468,7 @@ impl<M: Member> Queue<M> {
             }
         }
         Some(Consumed {
-            entry: Some(entry),
+            rest: Some(rest),
             owed,
             waited_for: !self.waiters.is_empty(),
             trimmed: self.trim(),
@@ -432,11 +489,17 @@ impl<M: Member> Queue<M> {
     }
 
     /// Takes an entry out, and all that is counted for it.
-    #[inline(always)]
     fn take(&mut self, at: u32) -> Option<Entry<M>> {
         let entry = self.list.remove(at)?;
+        self.uncount(&Counted::of(&entry));
+        Some(entry)
+    }
+
+    /// Takes back what was counted for an entry that goes.
+    #[inline(always)]
+    fn uncount(&mut self, entry: &Counted) {
         self.bytes = self.bytes.saturating_sub(entry.len);
-        self.own = self.own.minus(entry.paid());
+        self.own = self.own.minus(entry.paid);
         if entry.late {
             self.late = self.late.saturating_sub(1);
         }
@@ -455,7 +518,6 @@ impl<M: Member> Queue<M> {
                 let _ = self.strangers.remove(&user);
             }
         }
-        Some(entry)
     }
 
     /// Puts an entry in, an urgent one before all others; a slot for it is there.

@@ -50,7 +50,7 @@ impl<M: Member> Consumed<M> {
     ///
     /// The caller has no part of the message any more: its bytes may be what somebody waits for.
     pub fn settle(self, member: &M) {
-        drop((self.entry, self.trimmed));
+        drop((self.rest, self.trimmed));
         if self.waited_for {
             tell(member);
         }

@@ -169,6 +169,12 @@ impl RecvMsg<'_> {
         Ok(())
     }
 
+    /// Whether the caller asked for the address.
+    pub(crate) fn wants_name(&self) -> bool {
+        // SAFETY: Valid by the type invariant.
+        !unsafe { (*self.raw).msg_name }.is_null()
+    }
+
     /// Sets the address that the caller sees, if it asked for one.
     pub(crate) fn set_name(&mut self, addr: &[u8]) {
         let len = addr.len().min(ADDR_MAX);

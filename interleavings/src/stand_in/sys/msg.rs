@@ -67,6 +67,10 @@ impl RecvMsg<'_> {
         Ok(())
     }
 
+    pub(crate) fn wants_name(&self) -> bool {
+        true
+    }
+
     pub(crate) fn set_name(&mut self, addr: &[u8]) {
         self.0.name = addr.to_vec();
     }
