@@ -157,8 +157,8 @@ pub(super) fn tell<S: Shared>(
         user: binder.user(),
     };
     let mut content = Content::new(payload);
-    let sent = Fanout::new(binder, head(), policy, &mut content, None).send(shared, check, done);
-    sent.map(|_| ()).map_err(|unsent| unsent.refusal)
+    let mut fanout = Fanout::new(binder, head(), policy, &mut content, None);
+    fanout.send(shared, check, done).map(|_| ())
 }
 
 /// Tells that a replier binding of a socket that died has gone. Without memory its listeners are
@@ -168,7 +168,7 @@ pub(super) fn tell_unbound<S: Shared>(shared: &S, member: &S::Member, text: &[u8
     if let Ok(payload) = payload(member.id(), false, text) {
         let mut content = Content::new(payload);
         let policy = Policy::Unbind { share };
-        let fanout = Fanout::new(member, head(), policy, &mut content, None);
+        let mut fanout = Fanout::new(member, head(), policy, &mut content, None);
         if fanout.send(shared, |_| Ok(()), |_, _| ()).is_ok() {
             return;
         }

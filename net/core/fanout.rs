@@ -234,14 +234,6 @@ pub(super) struct Fanout<'a, M: Member> {
     once: Map<u64, ()>,
 }
 
-/// What is left of a message that was not sent.
-pub(super) struct Unsent<M: Member> {
-    pub(super) refusal: Refusal<M>,
-    pub(super) obligation: Option<Box<Obligation<M>>>,
-    pub(super) first: First<M>,
-    pub(super) bus_bytes: Option<Charge>,
-}
-
 impl<'a, M: Member> Fanout<'a, M> {
     /// A message of `sender` that nobody has yet.
     pub(super) fn new(
@@ -293,17 +285,29 @@ impl<'a, M: Member> Fanout<'a, M> {
     }
 
     /// It is a request to this replier, for which that is owed.
-    pub(super) fn ask(mut self, (replier, binding): (M, u64), owed: Box<Obligation<M>>) -> Self {
+    pub(super) fn ask(&mut self, (replier, binding): (M, u64), owed: Box<Obligation<M>>) {
         self.first = First::Asked(replier, binding);
         self.obligation = Some(owed);
-        self
     }
 
     /// It is a reply, for which these bytes of the bus were held.
-    pub(super) fn answer(mut self, answer: Answer<M>, bus_bytes: Charge) -> Self {
+    pub(super) fn answer(&mut self, answer: Answer<M>, bus_bytes: Charge) {
         self.first = First::Answered(answer);
         self.bus_bytes = Some(bus_bytes);
-        self
+    }
+
+    /// What is owed for a request that was not sent.
+    pub(super) fn take_obligation(&mut self) -> Option<Box<Obligation<M>>> {
+        self.obligation.take()
+    }
+
+    /// What was held for a reply that was not sent, and is held again.
+    pub(super) fn take_answer(&mut self) -> (Option<Answer<M>>, Option<Charge>) {
+        let answer = match core::mem::replace(&mut self.first, First::None) {
+            First::Answered(answer) => Some(answer),
+            _ => None,
+        };
+        (answer, self.bus_bytes.take())
     }
 
     /// Whether it is certain that it will not be sent; what is left to do is to find out why.
@@ -321,11 +325,11 @@ impl<'a, M: Member> Fanout<'a, M> {
     /// the sender cannot pay; [`Error::NoMem`]. Nothing is in any queue then, and the content is
     /// where it was.
     pub(super) fn send<S: Shared<Member = M>>(
-        mut self,
+        &mut self,
         shared: &S,
         mut check: impl FnMut(&mut Bus<M>) -> Result<(), Error>,
         done: impl FnOnce(&mut Bus<M>, u64),
-    ) -> Result<u64, Unsent<M>> {
+    ) -> Result<u64, Refusal<M>> {
         let mut done = Some(done);
         let step = shared.locked(|bus| {
             check(bus)?;
@@ -360,13 +364,14 @@ impl<'a, M: Member> Fanout<'a, M> {
     }
 
     /// Goes on after a hold of the bus lock that has ended like this, as [`Fanout::send`] does.
+    #[inline(never)]
     fn send_on<S: Shared<Member = M>>(
-        mut self,
+        &mut self,
         shared: &S,
         mut check: impl FnMut(&mut Bus<M>) -> Result<(), Error>,
         mut done: Option<impl FnOnce(&mut Bus<M>, u64)>,
         mut step: Result<u64, Pause<M>>,
-    ) -> Result<u64, Unsent<M>> {
+    ) -> Result<u64, Refusal<M>> {
         let refusal = loop {
             match step {
                 Ok(id) => {
@@ -414,12 +419,7 @@ impl<'a, M: Member> Fanout<'a, M> {
             true => Error::Spent.into(),
             false => refusal,
         };
-        Err(Unsent {
-            refusal,
-            obligation: self.obligation,
-            first: self.first,
-            bus_bytes: self.bus_bytes,
-        })
+        Err(refusal)
     }
 
     /// Goes on with the bus locked. When it succeeds all are reached.

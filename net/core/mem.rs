@@ -274,6 +274,15 @@ mod imp {
         Ok(())
     }
 
+    /// A list with room for `n` elements.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub fn list_with_capacity<T>(n: usize) -> Result<List<T>, AllocError> {
+        List::with_capacity(n, nowait())
+    }
+
     /// Appends an element.
     ///
     /// # Errors
@@ -587,6 +596,15 @@ mod imp {
         }
         vec.push(value);
         Ok(())
+    }
+
+    /// A list with room for `n` elements.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub fn list_with_capacity<T>(n: usize) -> Result<List<T>, AllocError> {
+        super::with_capacity(n)
     }
 
     /// Appends an element.

@@ -8,7 +8,6 @@ use super::close;
 use super::error::Error;
 use super::fanout::Answer;
 use super::fanout::Fanout;
-use super::fanout::First;
 use super::fanout::Policy;
 use super::fanout::Refusal;
 use super::mem::Box;
@@ -54,6 +53,7 @@ pub(super) fn reply<S: Shared>(
     result
 }
 
+#[inline(never)]
 fn try_reply<S: Shared>(
     shared: &S,
     member: &S::Member,
@@ -96,20 +96,20 @@ fn try_reply<S: Shared>(
     let files = out.files.clone();
     let check = |bus: &mut Bus<S::Member>| bus.check_sender(member, false);
     let empty = bus_bytes.split(0);
-    let sent = Fanout::new(member, head, Policy::Miss, content, files.as_ref())
-        .answer(answer, bus_bytes)
-        // In the same step as it is answered it is owed no more.
-        .send(shared, check, |_, _| {
-            member.with(|queue| queue.met(request))
-        });
-    let unsent = match sent {
+    let mut fanout = Fanout::new(member, head, Policy::Miss, content, files.as_ref());
+    fanout.answer(answer, bus_bytes);
+    // In the same step as it is answered it is owed no more.
+    let sent = fanout.send(shared, check, |_, _| {
+        member.with(|queue| queue.met(request))
+    });
+    let refusal = match sent {
         Ok(id) => return Ok(id),
-        Err(unsent) => unsent,
+        Err(refusal) => refusal,
     };
-    obligation
-        .bus_bytes
-        .merge(unsent.bus_bytes.unwrap_or(empty));
-    if let First::Answered(answer) = unsent.first {
+    let (answer, bus_bytes) = fanout.take_answer();
+    drop(fanout);
+    obligation.bus_bytes.merge(bus_bytes.unwrap_or(empty));
+    if let Some(answer) = answer {
         obligation.place = answer.place;
         if let Some(bytes) = answer.bytes {
             obligation.bytes.merge(bytes);
@@ -120,7 +120,7 @@ fn try_reply<S: Shared>(
     // Somebody else may have had the reply, and give it back later.
     obligation.bus_bytes.force_to(was_bus_bytes);
     obligation.bytes.force_to(was_bytes);
-    Err(unsent.refusal)
+    Err(refusal)
 }
 
 /// Holds what a reply needs beyond what was held for it.

@@ -205,7 +205,6 @@ fn announce<S: Shared>(
     let check = |bus: &mut Bus<S::Member>| bus.check_sender(member, false);
     Fanout::new(member, head, policy, content, files.as_ref())
         .send(shared, check, |_, _| ())
-        .map_err(|unsent| unsent.refusal)
 }
 
 fn request<S: Shared>(
@@ -284,20 +283,18 @@ fn request<S: Shared>(
     };
     let content = &mut out.content;
     let check = |bus: &mut Bus<S::Member>| bus.check_sender(member, true);
-    let sent = Fanout::new(member, head, policy, content, files.as_ref())
-        .ask(asked, obligation)
-        .send(shared, check, |_, _| ());
-    match sent {
+    let mut fanout = Fanout::new(member, head, policy, content, files.as_ref());
+    fanout.ask(asked, obligation);
+    match fanout.send(shared, check, |_, _| ()) {
         Ok(id) => {
             // It is the obligation's now.
             reservation.requester = None;
             Ok(id)
         }
-        Err(unsent) => {
-            if let Some(obligation) = unsent.obligation {
+        Err(mut refusal) => {
+            if let Some(obligation) = fanout.take_obligation() {
                 Obligation::cancel(obligation);
             }
-            let mut refusal = unsent.refusal;
             reservation.cancel(Some(&mut refusal));
             Err(refusal)
         }

@@ -9,7 +9,6 @@
 
 use super::mem;
 use super::mem::AllocError;
-use super::mem::Box;
 use super::mem::List;
 
 /// Slots that are allocated at once.
@@ -28,7 +27,8 @@ struct Slot<T> {
 }
 
 /// Memory for [`CHUNK`] further items.
-pub struct Chunk<T>(Box<[Slot<T>; CHUNK]>);
+// Not a box of an array, which would be made on the stack first: that is small in the kernel.
+pub struct Chunk<T>(List<Slot<T>>);
 
 impl<T> Chunk<T> {
     /// It fills a piece of 2 KiB of the allocator, and is no more.
@@ -39,14 +39,25 @@ impl<T> Chunk<T> {
     /// # Errors
     ///
     /// [`AllocError`].
+    #[inline(never)]
     pub fn new() -> Result<Self, AllocError> {
         let () = Self::FITS;
-        let empty = || Slot {
+        let mut slots = mem::list_with_capacity(CHUNK)?;
+        for _ in 0..CHUNK {
+            Self::push_empty(&mut slots)?;
+        }
+        Ok(Chunk(slots))
+    }
+
+    // Inlined, each of them would have a place of its own on the stack.
+    #[inline(never)]
+    fn push_empty(slots: &mut List<Slot<T>>) -> Result<(), AllocError> {
+        let empty = Slot {
             prev: NONE,
             next: NONE,
             item: None,
         };
-        Ok(Chunk(mem::new_box([(); CHUNK].map(|()| empty()))?))
+        mem::push(slots, empty)
     }
 }
 

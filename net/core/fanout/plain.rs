@@ -54,6 +54,7 @@ struct Plain<'a, M: Member> {
 /// # Errors
 ///
 /// Those of [`Fanout::send`].
+#[inline(never)]
 pub(in super::super) fn announce<S: Shared>(
     shared: &S,
     sender: &S::Member,
@@ -77,22 +78,23 @@ pub(in super::super) fn announce<S: Shared>(
         if plain.go(bus) {
             return Ok(plain.commit(bus, shared));
         }
-        long = Fanout::go_on(&mut plain);
-        match &mut long {
-            Some(fanout) => fanout.hold(bus, shared, &mut None::<fn(&mut Bus<S::Member>, u64)>),
-            None => Err(super::Error::Inval.into()),
-        }
+        let Some(content) = plain.content.take() else {
+            return Err(super::Error::Inval.into());
+        };
+        let fanout = long.insert(Fanout::new(sender, head, Policy::Miss, content, None));
+        fanout.go_on_from(&mut plain);
+        fanout.hold(bus, shared, &mut None::<fn(&mut Bus<S::Member>, u64)>)
     });
-    match (step, long) {
+    match (step, &mut long) {
         (Ok(id), None) => {
             plain.finish(id);
             Ok(id)
         }
         (Err(Pause::Refused(refusal)), None) => Err(refusal),
         (Err(_), None) => Err(super::Error::Inval.into()),
-        (step, Some(fanout)) => fanout
-            .send_on(shared, check, None::<fn(&mut Bus<S::Member>, u64)>, step)
-            .map_err(|unsent| unsent.refusal),
+        (step, Some(fanout)) => {
+            fanout.send_on(shared, check, None::<fn(&mut Bus<S::Member>, u64)>, step)
+        }
     }
 }
 
@@ -244,21 +246,17 @@ impl<'a, M: Member> Plain<'a, M> {
     }
 }
 
-impl<'a, M: Member> Fanout<'a, M> {
+impl<M: Member> Fanout<'_, M> {
     /// Goes on where the plain way has ended.
-    fn go_on(plain: &mut Plain<'a, M>) -> Option<Self> {
-        let len = plain.content_len();
-        let content = plain.content.take()?;
-        let mut fanout = Fanout::new(plain.sender, plain.head, Policy::Miss, content, None);
-        fanout.len = len;
-        fanout.reached = core::mem::replace(&mut plain.reached, Recipients::new());
-        fanout.next = (plain.next.0, plain.next.1, 0);
-        fanout.looked = plain.looked;
+    fn go_on_from(&mut self, plain: &mut Plain<'_, M>) {
+        self.reached = core::mem::replace(&mut plain.reached, Recipients::new());
+        self.next = (plain.next.0, plain.next.1, 0);
+        self.looked = plain.looked;
         if let Some((message, user, left)) = plain.copy.take() {
-            fanout.copies.first = Some(((user, plain.memory), message));
-            fanout.copies.left.0 = Some((user, left));
-            fanout.moved = true;
+            self.len = message.payload().len() as u64;
+            self.copies.first = Some(((user, plain.memory), message));
+            self.copies.left.0 = Some((user, left));
+            self.moved = true;
         }
-        Some(fanout)
     }
 }
