@@ -26,6 +26,7 @@ use super::peer::Trace;
 use super::queue::Closed;
 use super::queue::Member;
 use super::queue::Removal;
+use super::queue::Taken;
 use super::queue::Verdict;
 use super::wait;
 
@@ -158,19 +159,22 @@ pub(super) fn remove<S: Shared>(
     fault: Fault,
     judge: impl Fn(&mut Entry<S::Member>) -> Verdict,
 ) {
+    // It is large: made once, and not moved.
+    let mut taken = Taken::nothing();
     while !removal.is_empty {
-        let taken = member.with(|queue| queue.remove_some(&mut removal, &judge));
+        member.with(|queue| queue.remove_some(&mut removal, &mut taken, &judge));
         let mut removed = false;
         // Each place has the one or the other, in the order of the queue.
-        for (entry, disowned) in taken.entries.into_iter().zip(taken.disowned) {
-            let mut obligation = disowned;
-            if let Some(mut entry) = entry {
+        for (place, disowned) in taken.entries.iter_mut().zip(&mut taken.disowned) {
+            let mut obligation = disowned.take();
+            if let Some(entry) = place {
                 removed = true;
                 let sent = entry.id();
                 obligation = entry.obligation.take().map(|mut obligation| {
                     obligation.request = sent;
                     obligation
                 });
+                *place = None;
             }
             // That of a request that has not been sent is no obligation yet.
             if let Some(obligation) = obligation.filter(|obligation| obligation.request != 0) {

@@ -50,6 +50,7 @@ pub(super) use removal::unbound;
 pub(super) use removal::unlistened;
 pub(super) use removal::Closed;
 pub(super) use removal::Removal;
+pub(super) use removal::Taken;
 pub(super) use removal::Verdict;
 
 /// Most messages of a queue unless its socket asks for something else.

@@ -18,7 +18,7 @@ use super::Queue;
 /// Entries that are looked at in one hold of the queue's lock.
 const LOOKS: usize = 64;
 /// Entries that are taken out in one hold.
-const TAKEN: usize = 8;
+const TAKEN: usize = 4;
 
 /// What becomes of an entry when bindings go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,17 @@ pub(in super::super) struct Taken<M: Member> {
     pub(in super::super) more: bool,
 }
 
+impl<M: Member> Taken<M> {
+    /// Nothing yet.
+    pub(in super::super) fn nothing() -> Self {
+        Taken {
+            entries: [const { None }; TAKEN],
+            disowned: [const { None }; TAKEN],
+            more: true,
+        }
+    }
+}
+
 /// What a queue held that was closed.
 pub(in super::super) struct Closed<M: Member> {
     pub(in super::super) list: Slots<Entry<M>>,
@@ -76,17 +87,14 @@ impl<M: Member> Queue<M> {
         }
     }
 
-    /// Goes on with it: looks at some entries and does to each what `judge` says.
+    /// Goes on with it: looks at some entries and does to each what `judge` says. What is `taken` out
+    /// is put where there is nothing yet.
     pub(in super::super) fn remove_some(
         &mut self,
         removal: &mut Removal,
+        taken: &mut Taken<M>,
         judge: impl Fn(&mut Entry<M>) -> Verdict,
-    ) -> Taken<M> {
-        let mut taken = Taken {
-            entries: [const { None }; TAKEN],
-            disowned: [const { None }; TAKEN],
-            more: true,
-        };
+    ) {
         let Removal { number, until, .. } = *removal;
         let goes_on = removal
             .next
@@ -134,7 +142,6 @@ impl<M: Member> Queue<M> {
         }
         removal.next = next.and_then(|at| Some((at, self.list.get(at)?.serial)));
         taken.more = removal.next.is_some();
-        taken
     }
 
     /// Closes the queue: nothing arrives, and nothing will be answered. All that it holds goes to
