@@ -174,9 +174,13 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         return Err(EDESTADDRREQ);
     }
     let bus = bus.ok_or(ENOTCONN)?;
-    if this.queue.lock().write_shut() {
-        return Err(EPIPE);
-    }
+    let blocked = {
+        let queue = this.queue.lock();
+        if queue.write_shut() {
+            return Err(EPIPE);
+        }
+        queue.is_blocked()
+    };
 
     // The one copy of the payload, before any lock of the bus.
     let len = msg.len();
@@ -191,7 +195,9 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
     }
     let mut left = this.sock.sndtimeo(flags & MSG_DONTWAIT != 0) as Jiffies;
     // Any later send may be tried again.
-    bus_core::wait::unblock(this);
+    if blocked {
+        bus_core::wait::unblock(this);
+    }
     let id = until_room(this, &bus, &mut left, || {
         let sent = bus_core::send::send(&*bus, this, &mut outgoing)?;
         Ok(match sent {

@@ -272,6 +272,11 @@ impl<M: Member> Queue<M> {
         !self.write_shut() && blocked.is_none_or(|(_, _, waiter)| waiter.is_woken())
     }
 
+    /// Whether it has asked to be told when it may send again.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.is_some()
+    }
+
     /// Slots held for replies to come.
     pub fn reserved(&self) -> u32 {
         self.reserved
@@ -539,7 +544,6 @@ impl<M: Member> Queue<M> {
     }
 
     /// Puts it in.
-    #[inline(always)]
     fn finish_put(&mut self, entry: Entry<M>) -> Option<(u32, u64)> {
         let (serial, len, own) = (entry.serial, entry.len, entry.paid());
         match entry.extra {
@@ -555,6 +559,20 @@ impl<M: Member> Queue<M> {
             false => self.list.push_back(entry),
         };
         Some((at?, serial))
+    }
+
+    /// Puts an ordinary entry of so many bytes at the end, for which the queue's own user pays.
+    /// `make` makes it, of its serial number and the gap before it.
+    #[inline(always)]
+    fn put_at_end(&mut self, len: u64, make: impl FnOnce(u64, Gap) -> Entry<M>) -> Option<(u32, u64)> {
+        let (serial, gap) = self.begin_put(false);
+        self.last_serial = serial;
+        self.bytes = self.bytes.saturating_add(len);
+        self.own = self.own.plus(Amount {
+            bytes: len,
+            messages: 1,
+        });
+        Some((self.list.push_back_with(|| make(serial, gap))?, serial))
     }
 
     /// Whether there is no free slot beyond those that are promised.

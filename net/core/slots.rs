@@ -186,25 +186,30 @@ impl<T> Slots<T> {
     }
 
     /// Appends an item and returns its slot; `None`, and the item is dropped, when no slot is free.
-    #[inline(always)]
     pub fn push_back(&mut self, item: T) -> Option<u32> {
-        self.insert(item, NONE)
+        self.insert_with(NONE, || item)
     }
 
     /// Puts an item before all others and returns its slot; `None`, and the item is dropped, when no
     /// slot is free.
     pub fn push_front(&mut self, item: T) -> Option<u32> {
-        self.insert(item, self.first)
+        self.insert_with(self.first, || item)
+    }
+
+    /// As [`Slots::push_back`], with an item that is made where it is to be, and not moved.
+    #[inline(always)]
+    pub fn push_back_with(&mut self, item: impl FnOnce() -> T) -> Option<u32> {
+        self.insert_with(NONE, item)
     }
 
     /// Puts an item before the one in slot `before`, or at the end.
-    // An item is written where it is to be, and not copied on the way.
     #[inline(always)]
-    fn insert(&mut self, item: T, before: u32) -> Option<u32> {
+    fn insert_with(&mut self, before: u32, item: impl FnOnce() -> T) -> Option<u32> {
         let (at, last) = (self.free, self.last);
         let slot = self.slot_mut(at)?;
         let free = slot.next;
-        slot.item = Some(item);
+        // A free one is empty: so there is nothing to drop.
+        slot.item.get_or_insert_with(item);
         (slot.prev, slot.next) = (last, NONE);
         self.free = free;
         self.len = self.len.saturating_add(1);

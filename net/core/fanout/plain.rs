@@ -78,12 +78,7 @@ pub(in super::super) fn announce<S: Shared>(
         if plain.go(bus) {
             return Ok(plain.commit(bus, shared));
         }
-        let Some(content) = plain.content.take() else {
-            return Err(super::Error::Inval.into());
-        };
-        let fanout = long.insert(Fanout::new(sender, head, Policy::Miss, content, None));
-        fanout.go_on_from(&mut plain);
-        fanout.hold(bus, shared, &mut None::<fn(&mut Bus<S::Member>, u64)>)
+        plain.go_on(&mut long, bus, shared)
     });
     match (step, &mut long) {
         (Ok(id), None) => {
@@ -244,19 +239,34 @@ impl<'a, M: Member> Plain<'a, M> {
             }
         });
     }
-}
 
-impl<M: Member> Fanout<'_, M> {
-    /// Goes on where the plain way has ended.
-    fn go_on_from(&mut self, plain: &mut Plain<'_, M>) {
-        self.reached = core::mem::replace(&mut plain.reached, Recipients::new());
-        self.next = (plain.next.0, plain.next.1, 0);
-        self.looked = plain.looked;
-        if let Some((message, user, left)) = plain.copy.take() {
-            self.len = message.payload().len() as u64;
-            self.copies.first = Some(((user, plain.memory), message));
-            self.copies.left.0 = Some((user, left));
-            self.moved = true;
+    /// Makes it a [`Fanout`], which goes on in this hold where the plain way has ended.
+    // A function of its own, so that the plain way has a small frame.
+    #[cold]
+    #[inline(never)]
+    fn go_on<S: Shared<Member = M>>(
+        &mut self,
+        long: &mut Option<Fanout<'a, M>>,
+        bus: &mut Bus<M>,
+        shared: &S,
+    ) -> Result<u64, Pause<M>> {
+        let content = self.content.take().ok_or(super::Error::Inval)?;
+        let fanout = long.insert(Fanout::new(
+            self.sender,
+            self.head,
+            Policy::Miss,
+            content,
+            None,
+        ));
+        fanout.reached = core::mem::replace(&mut self.reached, Recipients::new());
+        fanout.next = (self.next.0, self.next.1, 0);
+        fanout.looked = self.looked;
+        if let Some((message, user, left)) = self.copy.take() {
+            fanout.len = message.payload().len() as u64;
+            fanout.copies.first = Some(((user, self.memory), message));
+            fanout.copies.left.0 = Some((user, left));
+            fanout.moved = true;
         }
+        fanout.hold(bus, shared, &mut None::<fn(&mut Bus<M>, u64)>)
     }
 }

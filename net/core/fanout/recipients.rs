@@ -44,7 +44,8 @@ impl<M> Recipients<M> {
     /// Nobody yet.
     pub(super) fn new() -> Self {
         Recipients {
-            few: [const { None }; FEW],
+            // Each set by itself: an array that is a constant is copied whole.
+            few: core::array::from_fn(|_| None),
             more: None,
             len: 0,
             missing: false,

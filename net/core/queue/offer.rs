@@ -8,6 +8,7 @@ use super::super::entry::Body;
 use super::super::entry::Cause;
 use super::super::entry::Entry;
 use super::super::entry::Extra;
+use super::super::entry::Gap;
 use super::super::entry::Own;
 use super::super::entry::NOBODY;
 use super::super::mem::AllocError;
@@ -209,9 +210,7 @@ impl<M: Member> Queue<M> {
             place.cancel();
             return Offered::NoMemory;
         };
-        let (serial, gap) = self.begin_put(plain.urgent);
-        // All of it here, so that it is written where it is to be.
-        let put = self.finish_put(Entry {
+        let make = |serial, gap| Entry {
             body: Body::Message(message),
             cause: Cause::Binding {
                 id: plain.binding,
@@ -230,7 +229,11 @@ impl<M: Member> Queue<M> {
             place,
             own: Own::All,
             stranger: NOBODY,
-        });
+        };
+        let put = match plain.urgent {
+            false => self.put_at_end(plain.len, make),
+            true => self.put(make(0, Gap::NONE)),
+        };
         match put {
             Some((at, serial)) => Offered::Put(at, serial),
             // There is a slot: it has been promised.
