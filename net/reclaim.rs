@@ -68,12 +68,24 @@ fn wait(tries: usize) -> Result<(), AllocError> {
 /// # Errors
 ///
 /// That of `operation`.
+#[inline]
 pub(crate) fn patiently<T>(mut operation: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    let first = operation();
+    if let Err(Error::NoMem) = first {
+        return again(operation);
+    }
+    first
+}
+
+/// Goes on with that after there was no memory.
+#[cold]
+fn again<T>(mut operation: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     for tries in 0..AMOUNTS.len() {
+        wait(tries).map_err(|_| Error::NoMem)?;
         match operation() {
-            Err(Error::NoMem) => wait(tries).map_err(|_| Error::NoMem)?,
+            Err(Error::NoMem) => {}
             result => return result,
         }
     }
-    operation()
+    Err(Error::NoMem)
 }

@@ -11,6 +11,7 @@ use crate::{
             Dest, //
         },
         data::Payload,
+        hash::Key,
         mem,
         message::Via,
         name::{
@@ -102,12 +103,18 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
             dest = Dest::new(Some(parse(text)?), None).map_err(to_kernel)?;
         }
     }
-    if let (Some(Dest::Name(name)), Some(bus), None) = (&dest, &bus, known) {
-        prefixes = name.prefixes(bus.key);
-        remember(this, *name, prefixes);
-    }
-    if let (Some(Dest::Name(name)), Some(prefixes)) = (&mut dest, &prefixes) {
-        *name = name.with_prefixes(prefixes);
+    let name = match &mut dest {
+        Some(Dest::Name(name) | Dest::Stateful { name, .. }) => Some(name),
+        Some(Dest::Reply { name, .. }) => name.as_mut(),
+        None => None,
+    };
+    if let (Some(name), Some(bus)) = (name, &bus) {
+        if known.is_none() {
+            prefixes = prefixes_of(this, *name, bus.key);
+        }
+        if let Some(prefixes) = &prefixes {
+            *name = name.with_prefixes(prefixes);
+        }
     }
 
     let (mut message_flags, explicit) = match &ancillary.send {
@@ -231,19 +238,28 @@ fn tell(this: &Endpoint, id: u64, outgoing: &Outgoing<'_, Arc<Endpoint>>, len: u
     }
 }
 
-/// Remembers what a socket sends to. Without memory for it the next send looks at the name afresh.
-fn remember(this: &Endpoint, name: Name<'_>, prefixes: Option<Prefixes>) {
-    let Some(last) = prefixes.and_then(|prefixes| LastName::new(name, prefixes)) else {
-        return;
+/// The prefixes of a name that a socket sends to, which is remembered. Without memory for it the
+/// next send looks at the name afresh.
+fn prefixes_of(this: &Endpoint, name: Name<'_>, key: Key) -> Option<Prefixes> {
+    let mut prefixes = None;
+    if let Some(last) = &this.settings.lock().last_name {
+        if last.is(name.text(), &mut prefixes).is_some() {
+            return prefixes;
+        }
+    }
+    let prefixes = name.prefixes(key)?;
+    let Some(last) = LastName::new(name, prefixes) else {
+        return Some(prefixes);
     };
     if let Some(place) = &mut this.settings.lock().last_name {
         **place = last;
-        return;
+        return Some(prefixes);
     }
     if let Ok(new) = KBox::new(last, GFP_KERNEL_ACCOUNT) {
         let before = this.settings.lock().last_name.replace(new);
         drop(before);
     }
+    Some(prefixes)
 }
 
 fn parse(text: &[u8]) -> Result<Address<'_>> {

@@ -65,25 +65,31 @@ const AGAIN_MS: u32 = 250;
 /// # Locks
 ///
 /// None may be held. While it sleeps it holds none, and nothing in any queue.
+#[inline]
 pub(crate) fn until_room<T>(
     this: &Arc<Endpoint>,
     bus: &Arc<SharedBus>,
     left: &mut Jiffies,
     mut attempt: impl FnMut() -> Result<Tried<T>, bus_core::Error>,
 ) -> Result<T> {
+    match patiently(&mut attempt).map_err(to_kernel)? {
+        Tried::Done(result) => Ok(result),
+        Tried::Full { place, own } => wait(this, bus, left, (place, own), attempt),
+    }
+}
+
+/// Waits for that after there was none at this place.
+#[cold]
+fn wait<T>(
+    this: &Arc<Endpoint>,
+    bus: &Arc<SharedBus>,
+    left: &mut Jiffies,
+    (mut place, mut own): (Place<Arc<Endpoint>>, bool),
+    mut attempt: impl FnMut() -> Result<Tried<T>, bus_core::Error>,
+) -> Result<T> {
     let mut waits = None;
-    let mut told = None;
     let mut changes: u32 = 0;
     loop {
-        let tried = patiently(&mut attempt);
-        // Others may have room now that this one did not use, or did not need.
-        if let Some(place) = told.take() {
-            bus_core::wait::pass_on(&place);
-        }
-        let (place, own) = match tried.map_err(to_kernel)? {
-            Tried::Done(result) => return Ok(result),
-            Tried::Full { place, own } => (place, own),
-        };
         if *left == 0 {
             this.sock.want_space();
             bus_core::wait::block(this, &place);
@@ -111,7 +117,16 @@ pub(crate) fn until_room<T>(
             Slept::Changed => changes.saturating_add(1),
             Slept::Woken => 0,
         };
-        told = Some(place);
+        let tried = patiently(&mut attempt);
+        // Others may have room now that this one did not use, or did not need.
+        bus_core::wait::pass_on(&place);
+        match tried.map_err(to_kernel)? {
+            Tried::Done(result) => return Ok(result),
+            Tried::Full {
+                place: next,
+                own: its_own,
+            } => (place, own) = (next, its_own),
+        }
     }
 }
 

@@ -159,9 +159,12 @@ pub(super) fn remove<S: Shared>(
     fault: Fault,
     judge: impl Fn(&mut Entry<S::Member>) -> Verdict,
 ) {
+    if removal.is_empty {
+        return;
+    }
     // It is large: made once, and not moved.
     let mut taken = Taken::nothing();
-    while !removal.is_empty {
+    loop {
         member.with(|queue| queue.remove_some(&mut removal, &mut taken, &judge));
         let mut removed = false;
         // Each place has the one or the other, in the order of the queue.

@@ -85,6 +85,47 @@ impl From<Bytes> for Payload {
     }
 }
 
+/// Bytes of a name for which there is room in a [`KeptName`] itself.
+const KEPT: usize = 46;
+
+/// A name that is kept for long: a short one needs no memory of its own.
+pub(super) struct KeptName {
+    len: u16,
+    short: [u8; KEPT],
+    long: Option<Vec<u8>>,
+}
+
+impl KeptName {
+    /// A copy of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub(super) fn new(name: &[u8]) -> Result<Self, AllocError> {
+        let mut kept = KeptName {
+            len: 0,
+            short: [0; KEPT],
+            long: None,
+        };
+        match kept.short.get_mut(..name.len()) {
+            Some(place) => {
+                place.copy_from_slice(name);
+                kept.len = name.len() as u16;
+            }
+            None => kept.long = Some(mem::try_copy(name)?),
+        }
+        Ok(kept)
+    }
+
+    /// The name.
+    pub(super) fn text(&self) -> &[u8] {
+        match &self.long {
+            Some(name) => name,
+            None => self.short.get(..usize::from(self.len)).unwrap_or_default(),
+        }
+    }
+}
+
 /// What bridges between machines pass along; the bus does not read it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Via {
@@ -253,6 +294,18 @@ mod tests {
                     assert_eq!(*data.take_payload(), *bytes);
                 }
             }
+        }
+    }
+
+    /// A name that is kept is the one that it was, and a short one needs no memory of its own.
+    #[test]
+    fn names_are_kept() {
+        for (len, pieces) in [(3, 0), (KEPT, 0), (KEPT + 1, 1), (1000, 1)] {
+            let name = vec![b'n'; len];
+            let before = mem::allocations();
+            let kept = KeptName::new(&name).unwrap();
+            assert_eq!(mem::allocations() - before, pieces, "{len}");
+            assert_eq!(kept.text(), name);
         }
     }
 

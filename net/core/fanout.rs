@@ -111,8 +111,11 @@ impl<M: Member> From<AllocError> for Refusal<M> {
     }
 }
 
+/// What is done in the same step in which a message is sent.
+pub(super) type Done<M> = fn(&mut Bus<M>, u64);
+
 /// Why a hold of the bus lock ends before the message is sent.
-enum Pause<M: Member> {
+pub(super) enum Pause<M: Member> {
     /// It has been long enough.
     More,
     /// The list of recipients needs memory.
@@ -191,6 +194,8 @@ pub(super) struct Fanout<'a, M: Member> {
     head: Head<'a>,
     policy: Policy,
     first: First<M>,
+    /// Whether that one was found in this very hold of the bus lock.
+    found_now: bool,
     /// Whether that one has been reached.
     begun: bool,
     urgent: bool,
@@ -249,6 +254,7 @@ impl<'a, M: Member> Fanout<'a, M> {
             head,
             policy,
             first: First::None,
+            found_now: false,
             begun: false,
             urgent: head.flags & KBUS_URGENT != 0,
             plain: policy == Policy::Miss && files.is_none(),
@@ -284,9 +290,11 @@ impl<'a, M: Member> Fanout<'a, M> {
         }
     }
 
-    /// It is a request to this replier, for which that is owed.
+    /// It is a request to this replier, for which that is owed. Called in the hold of the bus lock in
+    /// which the replier was found, and which goes on with [`Fanout::hold`].
     pub(super) fn ask(&mut self, (replier, binding): (M, u64), owed: Box<Obligation<M>>) {
         self.first = First::Asked(replier, binding);
+        self.found_now = true;
         self.obligation = Some(owed);
     }
 
@@ -338,8 +346,8 @@ impl<'a, M: Member> Fanout<'a, M> {
         self.send_on(shared, check, done, step)
     }
 
-    /// One hold of the bus lock: as far as it goes.
-    fn hold<S: Shared<Member = M>>(
+    /// One hold of the bus lock: as far as it goes. [`Fanout::send_on`] must follow.
+    pub(super) fn hold<S: Shared<Member = M>>(
         &mut self,
         bus: &mut Bus<M>,
         shared: &S,
@@ -365,7 +373,7 @@ impl<'a, M: Member> Fanout<'a, M> {
 
     /// Goes on after a hold of the bus lock that has ended like this, as [`Fanout::send`] does.
     #[inline(never)]
-    fn send_on<S: Shared<Member = M>>(
+    pub(super) fn send_on<S: Shared<Member = M>>(
         &mut self,
         shared: &S,
         mut check: impl FnMut(&mut Bus<M>) -> Result<(), Error>,
@@ -459,7 +467,8 @@ impl<'a, M: Member> Fanout<'a, M> {
             First::None => Ok(()),
             First::Asked(replier, binding) => {
                 let (replier, binding) = (replier.clone(), *binding);
-                if !still_answers(bus, self.head.name, &replier, binding) {
+                let found_now = core::mem::take(&mut self.found_now);
+                if !found_now && !still_answers(bus, self.head.name, &replier, binding) {
                     return Err(Pause::Refused(Refusal::Again));
                 }
                 if self.begun {

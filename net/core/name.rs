@@ -406,7 +406,15 @@ mod tests {
             assert_eq!(last.is(path, &mut found), Some(name));
             assert_eq!(found, Some(prefixes));
         }
-        for path in ["", "$.a.b", "$.a.bcd", "$.a.bc@1", "$.a.bc\0\0", "$.a.bc\0x", "$.x.bc"] {
+        for path in [
+            "",
+            "$.a.b",
+            "$.a.bcd",
+            "$.a.bc@1",
+            "$.a.bc\0\0",
+            "$.a.bc\0x",
+            "$.x.bc",
+        ] {
             let mut found = None;
             assert_eq!(last.is(path.as_bytes(), &mut found), None, "{path:?}");
             assert_eq!(found, None);

@@ -9,9 +9,9 @@
 use super::account::Amount;
 use super::account::Charge;
 use super::account::One;
+use super::data::KeptName;
 use super::mem::Box;
 use super::mem::Room;
-use super::mem::Vec;
 use super::message::Fault;
 use super::peer::Peer;
 
@@ -26,7 +26,7 @@ pub struct Obligation<M: Peer> {
     /// What the requester wants to see again.
     pub(super) cookie: u64,
     /// The request's name.
-    pub(super) name: Vec<u8>,
+    pub(super) name: KeptName,
     /// Bytes of the bus that are held for the reply.
     pub(super) bus_bytes: Charge,
     /// Bytes of the requester's budget that are held for the reply.

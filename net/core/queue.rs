@@ -40,12 +40,12 @@ use super::waiter::Woken;
 
 pub use super::entry::Token;
 pub use super::entry::View;
-pub use reads::Begun;
-pub use reads::Reads;
 pub(super) use offer::Memory;
 pub(super) use offer::Offer;
 pub(super) use offer::Offered;
 pub(super) use offer::Plain;
+pub use reads::Begun;
+pub use reads::Reads;
 pub(super) use removal::unbound;
 pub(super) use removal::unlistened;
 pub(super) use removal::Closed;
@@ -89,12 +89,9 @@ pub struct Consumed<M: Member> {
     pub(super) trimmed: Option<Slots<Entry<M>>>,
 }
 
-/// What an entry had that was read, for its last owner to drop.
-pub(super) struct Rest<M: Member> {
-    pub(super) body: Body<M>,
-    pub(super) files: Option<M::Files>,
-    pub(super) place: One,
-}
+/// What an entry had that was read, for its last owner to drop: its message, its descriptors, and
+/// its place among the messages of whoever pays.
+type Rest<M> = (Body<M>, Option<<M as Peer>::Files>, One);
 
 /// What is counted for an entry.
 struct Counted {
@@ -455,11 +452,8 @@ impl<M: Member> Queue<M> {
             if let Some(obligation) = &mut obligation {
                 obligation.request = entry.id();
             }
-            let rest = Rest {
-                body: core::mem::replace(&mut entry.body, Body::Blank),
-                files: entry.files.take(),
-                place: entry.place.take(),
-            };
+            let body = core::mem::replace(&mut entry.body, Body::Blank);
+            let rest = (body, entry.files.take(), entry.place.take());
             (counted, obligation, rest)
         })?;
         self.uncount(&counted);
@@ -564,7 +558,11 @@ impl<M: Member> Queue<M> {
     /// Puts an ordinary entry of so many bytes at the end, for which the queue's own user pays.
     /// `make` makes it, of its serial number and the gap before it.
     #[inline(always)]
-    fn put_at_end(&mut self, len: u64, make: impl FnOnce(u64, Gap) -> Entry<M>) -> Option<(u32, u64)> {
+    fn put_at_end(
+        &mut self,
+        len: u64,
+        make: impl FnOnce(u64, Gap) -> Entry<M>,
+    ) -> Option<(u32, u64)> {
         let (serial, gap) = self.begin_put(false);
         self.last_serial = serial;
         self.bytes = self.bytes.saturating_add(len);

@@ -19,12 +19,13 @@ use super::obligation::Obligation;
 use super::outgoing::Outgoing;
 use super::peer::Peer;
 use super::queue::Member;
+use super::send::checks;
 
-/// Sends a reply; what holds for all sends has been checked.
+/// Sends a reply.
 ///
 /// # Errors
 ///
-/// In this order: [`Error::ConnRefused`] when it is not owed; [`Error::AddrNotAvail`] when the
+/// Those of all sends, then in this order: [`Error::ConnRefused`] when it is not owed; [`Error::AddrNotAvail`] when the
 /// requester has gone, which settles it; [`Error::Inval`] for another name than the request's;
 /// [`Error::MsgSize`] when there is no room for so long a one; [`Error::NoMem`].
 pub(super) fn reply<S: Shared>(
@@ -33,9 +34,20 @@ pub(super) fn reply<S: Shared>(
     out: &mut Outgoing<'_, S::Member>,
     (peer, request, name): (u64, u64, Option<Name<'_>>),
 ) -> Result<u64, Refusal<S::Member>> {
-    let owed = member.with(|queue| queue.take_owed(request));
-    let mut obligation = owed.ok_or(Error::ConnRefused)?;
-    let result = try_reply(shared, member, out, &mut obligation, (peer, request, name));
+    let mut check = checks(member, out);
+    let Some(mut obligation) = member.with(|queue| queue.take_owed(request)) else {
+        shared.locked(check)?;
+        return Err(Error::ConnRefused.into());
+    };
+    let to = (peer, request, name);
+    let mut result = try_reply(shared, member, out, &mut obligation, to, &mut check);
+    if result.is_err() {
+        // What holds for all sends comes first in the order of precedence, and it may have failed
+        // before that was looked at.
+        if let Err(error) = shared.locked(check) {
+            result = Err(error.into());
+        }
+    }
     match result {
         Err(Refusal::Error(Error::AddrNotAvail)) => {
             member.with(|queue| queue.met(request));
@@ -60,6 +72,7 @@ fn try_reply<S: Shared>(
     out: &mut Outgoing<'_, S::Member>,
     obligation: &mut Box<Obligation<S::Member>>,
     (peer, request, name): (u64, u64, Option<Name<'_>>),
+    check: impl FnMut(&mut Bus<S::Member>) -> Result<(), Error>,
 ) -> Result<u64, Refusal<S::Member>> {
     let requester = obligation.requester.clone();
     if requester.id() != peer {
@@ -68,7 +81,7 @@ fn try_reply<S: Shared>(
     if requester.with(|queue| queue.is_closed()) {
         return Err(Error::AddrNotAvail.into());
     }
-    if name.is_some_and(|name| *name.text() != *obligation.name) {
+    if name.is_some_and(|name| *name.text() != *obligation.name.text()) {
         return Err(Error::Inval.into());
     }
     let len = out.content.payload.len() as u64;
@@ -89,12 +102,11 @@ fn try_reply<S: Shared>(
         sender: member.id(),
         to: peer,
         in_reply_to: request,
-        name: Name::checked(&obligation.name),
+        name: name.unwrap_or_else(|| Name::checked(obligation.name.text())),
         via: out.via,
     };
     let content = &mut out.content;
     let files = out.files.clone();
-    let check = |bus: &mut Bus<S::Member>| bus.check_sender(member, false);
     let empty = bus_bytes.split(0);
     let mut fanout = Fanout::new(member, head, Policy::Miss, content, files.as_ref());
     fanout.answer(answer, bus_bytes);

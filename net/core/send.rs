@@ -8,8 +8,10 @@ use super::account::One;
 use super::address::Dest;
 use super::bus::Bus;
 use super::bus::Shared;
+use super::data::KeptName;
 use super::error::Error;
 use super::fanout;
+use super::fanout::Done;
 use super::fanout::Fanout;
 use super::fanout::Refusal;
 use super::mem;
@@ -96,12 +98,10 @@ pub fn send<S: Shared>(
     out: &mut Outgoing<'_, S::Member>,
 ) -> Result<Sent<S::Member>, Error> {
     out.check()?;
-    if out.is_plain() {
-        if let Some(Dest::Name(name)) = out.dest {
-            return announce_plainly(shared, member, out, name);
-        }
-    }
-    let dest = shared.locked(|bus| bus.check_send(member, out))?;
+    let Some(dest) = out.dest else {
+        shared.locked(|bus| bus.check_len(out.content.payload.len()))?;
+        return Err(Error::DestAddrReq);
+    };
     for _ in 0..TRIES {
         let result = match dest {
             Dest::Reply {
@@ -123,18 +123,31 @@ pub fn send<S: Shared>(
     Err(Error::AddrNotAvail)
 }
 
-impl<M: Member> Bus<M> {
-    /// Checks what does not depend on who gets it.
-    fn check_send<'a>(&self, member: &M, out: &Outgoing<'a, M>) -> Result<Dest<'a>, Error> {
-        self.check_len(out.content.payload.len())?;
-        let dest = out.dest.ok_or(Error::DestAddrReq)?;
-        self.check_sender(member, out.is_request())?;
-        if dest.name().is_some_and(|name| is_bus_own(name.text())) {
-            return Err(Error::Perm);
+/// What is checked in each hold of the bus lock in which a socket sends: when it is asked for the
+/// first time all that does not depend on who gets the message, and after that whether the socket
+/// may still send.
+pub(super) fn checks<'a, M: Member>(
+    member: &'a M,
+    out: &Outgoing<'_, M>,
+) -> impl FnMut(&mut Bus<M>) -> Result<(), Error> + 'a {
+    let (len, reads) = (out.content.payload.len(), out.is_request());
+    let name = out.dest.as_ref().and_then(Dest::name);
+    let bus_own = name.is_some_and(|name| is_bus_own(name.text()));
+    let mut begun = false;
+    move |bus| {
+        let first = !core::mem::replace(&mut begun, true);
+        if first {
+            bus.check_len(len)?;
         }
-        Ok(dest)
+        bus.check_sender(member, reads)?;
+        match first && bus_own {
+            true => Err(Error::Perm),
+            false => Ok(()),
+        }
     }
+}
 
+impl<M: Member> Bus<M> {
     fn check_len(&self, len: usize) -> Result<(), Error> {
         match len as u64 > u64::from(self.max_msg) {
             true => Err(Error::MsgSize),
@@ -143,42 +156,13 @@ impl<M: Member> Bus<M> {
     }
 
     /// Checks that a socket may send; a request's sender must be able to read.
-    pub(super) fn check_sender(&self, member: &M, reads: bool) -> Result<(), Error> {
+    fn check_sender(&self, member: &M, reads: bool) -> Result<(), Error> {
         self.sock(member)?;
         let (read_shut, write_shut) = member.with(|q| (q.read_shut(), q.write_shut()));
         match write_shut || (reads && read_shut) {
             true => Err(Error::Pipe),
             false => Ok(()),
         }
-    }
-}
-
-/// An announcement that full listeners miss, without descriptors: it is checked in the hold of the
-/// bus lock in which it is sent.
-fn announce_plainly<S: Shared>(
-    shared: &S,
-    member: &S::Member,
-    out: &mut Outgoing<'_, S::Member>,
-    name: Name<'_>,
-) -> Result<Sent<S::Member>, Error> {
-    let head = head_of(member, out, name);
-    let len = out.content.payload.len();
-    let mut begun = false;
-    let check = |bus: &mut Bus<S::Member>| {
-        if !core::mem::replace(&mut begun, true) {
-            bus.check_len(len)?;
-        }
-        bus.check_sender(member, false)?;
-        match is_bus_own(name.text()) {
-            true => Err(Error::Perm),
-            false => Ok(()),
-        }
-    };
-    match fanout::announce(shared, member, head, &mut out.content, check) {
-        Ok(id) => Ok(Sent::Id(id)),
-        Err(Refusal::Error(error)) => Err(error),
-        Err(Refusal::Again) => Err(Error::AddrNotAvail),
-        Err(Refusal::Full { place, own }) => Ok(Sent::Wait { place, own }),
     }
 }
 
@@ -199,12 +183,15 @@ fn announce<S: Shared>(
     out: &mut Outgoing<'_, S::Member>,
     name: Name<'_>,
 ) -> Result<u64, Refusal<S::Member>> {
+    let check = checks(member, out);
     let (policy, files) = (out.policy(), out.files.clone());
+    let plain = out.is_plain();
     let head = head_of(member, out, name);
     let content = &mut out.content;
-    let check = |bus: &mut Bus<S::Member>| bus.check_sender(member, false);
-    Fanout::new(member, head, policy, content, files.as_ref())
-        .send(shared, check, |_, _| ())
+    if plain {
+        return fanout::announce(shared, member, head, content, check);
+    }
+    Fanout::new(member, head, policy, content, files.as_ref()).send(shared, check, |_, _| ())
 }
 
 fn request<S: Shared>(
@@ -213,9 +200,9 @@ fn request<S: Shared>(
     out: &mut Outgoing<'_, S::Member>,
     (name, peer): (Name<'_>, Option<u64>),
 ) -> Result<u64, Refusal<S::Member>> {
-    let mut owed_name = mem::try_copy(name.text())?;
-    let room = Room::new()?;
-    let place = mem::BoxRoom::new()?;
+    let mut owed_name = Some(KeptName::new(name.text())?);
+    let mut room = Some(Room::new()?);
+    let mut place = Some(mem::BoxRoom::new()?);
     let payer = member.payer();
     let mut reservation = Reservation {
         requester: None,
@@ -223,17 +210,27 @@ fn request<S: Shared>(
         refusals: 0,
     };
     let mut chunk = None;
-    let (obligation, asked) = loop {
-        let reserved = shared.locked(|bus| {
-            let wanted = match out.reply_max {
-                0 => member.with(|queue| queue.reply_max()),
-                bytes => bytes,
-            };
-            let bytes = u64::from(wanted.min(bus.max_msg));
-            let reply = Amount { bytes, messages: 1 };
-            let (held, refusals) = member.with(|queue| {
+    let mut check = checks(member, out);
+    let (policy, files) = (out.policy(), out.files.clone());
+    let head = Head {
+        flags: out.flags_of(KBUS_REQUEST),
+        to: peer.unwrap_or(0),
+        ..head_of(member, out, name)
+    };
+    let (reply_max, cookie) = (out.reply_max, out.cookie);
+    let mut fanout = Fanout::new(member, head, policy, &mut out.content, files.as_ref());
+    let step = loop {
+        let step = shared.locked(|bus| {
+            check(bus)?;
+            let (held, refusals, reply) = member.with(|queue| {
+                let wanted = match reply_max {
+                    0 => queue.reply_max(),
+                    bytes => bytes,
+                };
+                let bytes = u64::from(wanted.min(bus.max_msg));
+                let reply = Amount { bytes, messages: 1 };
                 let held = queue.reserve(reply, payer.left(), &mut chunk);
-                (held, queue.refusals())
+                (held, queue.refusals(), reply)
             });
             match held? {
                 Some(true) => {}
@@ -243,49 +240,38 @@ fn request<S: Shared>(
             reservation.requester = Some(member.clone());
             reservation.reply = reply;
             reservation.refusals = refusals;
-            let bus_bytes = bus.charge(member, bytes).ok_or(Error::NoBufs)?;
-            let held = Charge::new(&payer.bytes, bytes).ok_or(Error::NoBufs)?;
+            let bus_bytes = bus.charge(member, reply.bytes).ok_or(Error::NoBufs)?;
+            let held = Charge::new(&payer.bytes, reply.bytes).ok_or(Error::NoBufs)?;
             let held_place = One::new(&payer.messages).ok_or(Error::NoBufs)?;
             let replier = bus.replier(name).ok_or(Error::AddrNotAvail)?;
             let asked = (replier.member.clone(), replier.binding);
             if peer.is_some_and(|peer| asked.0.id() != peer) {
                 return Err(Error::Pipe.into());
             }
-            let obligation = Obligation {
+            let (Some(name), Some(place)) = (owed_name.take(), place.take()) else {
+                return Err(Error::NoMem.into());
+            };
+            let obligation = place.fill(Obligation {
                 requester: member.clone(),
                 request: 0,
                 replier: asked.0.id(),
-                cookie: out.cookie,
-                name: core::mem::take(&mut owed_name),
+                cookie,
+                name,
                 bus_bytes,
                 bytes: held,
                 place: held_place,
                 reserved: reply,
-                room: None,
-            };
-            Ok(Some((obligation, asked)))
+                room: room.take(),
+            });
+            fanout.ask(asked, obligation);
+            Ok(Some(fanout.hold(bus, shared, &mut None::<Done<S::Member>>)))
         })?;
-        match reserved {
-            Some(reserved) => break reserved,
+        match step {
+            Some(step) => break step,
             None => chunk = Some(member.within(Chunk::new)?),
         }
     };
-    let mut obligation = place.fill(obligation);
-    obligation.room = Some(room);
-    let (policy, files) = (out.policy(), out.files.clone());
-    let head = Head {
-        flags: out.flags_of(KBUS_REQUEST),
-        sender: member.id(),
-        to: peer.unwrap_or(0),
-        in_reply_to: 0,
-        name,
-        via: out.via,
-    };
-    let content = &mut out.content;
-    let check = |bus: &mut Bus<S::Member>| bus.check_sender(member, true);
-    let mut fanout = Fanout::new(member, head, policy, content, files.as_ref());
-    fanout.ask(asked, obligation);
-    match fanout.send(shared, check, |_, _| ()) {
+    match fanout.send_on(shared, check, None::<Done<S::Member>>, step) {
         Ok(id) => {
             // It is the obligation's now.
             reservation.requester = None;

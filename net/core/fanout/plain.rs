@@ -87,9 +87,7 @@ pub(in super::super) fn announce<S: Shared>(
         }
         (Err(Pause::Refused(refusal)), None) => Err(refusal),
         (Err(_), None) => Err(super::Error::Inval.into()),
-        (step, Some(fanout)) => {
-            fanout.send_on(shared, check, None::<fn(&mut Bus<S::Member>, u64)>, step)
-        }
+        (step, Some(fanout)) => fanout.send_on(shared, check, None::<super::Done<S::Member>>, step),
     }
 }
 
@@ -267,6 +265,6 @@ impl<'a, M: Member> Plain<'a, M> {
             fanout.copies.left.0 = Some((user, left));
             fanout.moved = true;
         }
-        fanout.hold(bus, shared, &mut None::<fn(&mut Bus<M>, u64)>)
+        fanout.hold(bus, shared, &mut None::<super::Done<M>>)
     }
 }
