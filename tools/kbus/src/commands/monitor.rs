@@ -19,6 +19,7 @@ use crate::capture::Kind;
 use crate::capture::Packet;
 use crate::capture::Reader;
 use crate::context::Context;
+use crate::failure::summary;
 use crate::failure::Code;
 use crate::failure::Failure;
 use crate::failure::Outcome;
@@ -197,16 +198,15 @@ impl<'a> Screen<'a> {
         let mut text = format!("{} messages, {} missed", self.messages, self.missed);
         if unanswered > 0 {
             text += &format!(
-                "; {unanswered} of {} requests had no reply meanwhile (that there will be none is \
-                 told to the requester alone)",
+                "; {unanswered} of {} requests had no reply so far (only a requester is told \
+                 that there will be none)",
                 self.requests.seen
             );
             for (id, name, peer) in self.requests.oldest(5) {
                 text += &format!("\n  without a reply: #{id:x} {name} of peer {peer:x}");
             }
         }
-        // If nobody reads it there is nobody to tell.
-        let _ = writeln!(io::stderr(), "{text}");
+        summary(text);
         Ok(())
     }
 }

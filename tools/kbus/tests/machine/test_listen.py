@@ -136,14 +136,6 @@ class Listen(Case):
             listener.interrupt()
             self.assertEqual(self.ended(listener)[1], "kbus: 3 messages, 3 lost\n")
 
-    def stopped(self, pid: int) -> None:
-        os.kill(pid, signal.SIGSTOP)
-        while True:
-            with open(f"/proc/{pid}/stat") as file:
-                if file.read().rsplit(") ", 1)[1][0] == "T":
-                    return
-            time.sleep(0.01)
-
     def test_with_a_count_too_few_in_time_are_an_error(self) -> None:
         self.refused(5, "listen", "$.A", "-n", "1", "--timeout", "1ms", words="0 messages, 1 were wanted")
         self.assertEqual(self.ok("listen", "$.A", "--timeout", "1ms"), "")
