@@ -7,7 +7,7 @@ T ?=
 B ?=
 export KERNEL KBUS_CACHE UPDATE
 
-.PHONY: help demo test test-deep fuzz fuzz-core shell bench bench-quick bench-peers profile packages book programs install uninstall mutants module lint fmt clean clean-cache bootstrap
+.PHONY: help demo test test-deep fuzz fuzz-core shell bench bench-quick bench-peers profile packages book pictures programs install uninstall mutants module lint fmt clean clean-cache bootstrap
 
 help:
 	@echo 'KBUS: a message bus in the kernel, as sockets'
@@ -25,6 +25,7 @@ help:
 	@echo '  make fuzz         fuzz the sockets on the kernel with sanitizers, MINUTES=10; keeps what reaches something new'
 	@echo '  make mutants      break net/core/ in each small way, and see that a test fails; T=queue.rs for one file (an hour)'
 	@echo '  make book         the pages of docs/ as a book, by mdbook (fetched and compiled the first time)'
+	@echo '  make pictures     draws docs/pictures/ anew: kbus monitor and kbus top in the machine'
 	@echo '  make packages     Debian packages of all of it (packaging/README.md)'
 	@echo '  make install      without packages: command, libraries, pages, files of configuration; PREFIX=/usr/local DESTDIR= LIBDIR='
 	@echo '                    PYTHONDIR= SYSCONFDIR=/etc; and the module with KDIR=. Needs cargo, gcc and python3. make programs builds'
@@ -75,6 +76,9 @@ packages: bootstrap
 
 book: bootstrap
 	@bash qemu/book.sh
+
+pictures: bootstrap
+	@bash qemu/pictures.sh
 
 # On the host: needs no bootstrap.
 mutants:

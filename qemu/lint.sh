@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# One lint, or all of them. Usage: lint.sh [rustfmt|clippy|checkpatch|sparse|shell]
+# One lint, or all of them. Usage: lint.sh [rustfmt|clippy|checkpatch|sparse|shell|pages]
 . "$(dirname "$0")/lib.sh"
 
 choose_kernel
@@ -103,8 +103,16 @@ rules_finds_faults() {
 	END
 }
 
+# Links of the pages, that a broken one would be found, and the manual.
+lint_pages() {
+	in_root python3 -B qemu/links.py
+	rm -rf "$WORK/links-lint"
+	in_root python3 -B qemu/links.py --try "$WORK/links-lint"
+	in_root mandoc -T lint -W warning docs/kbus.7
+}
+
 if [ $# -eq 0 ]; then
-	set -- rustfmt clippy checkpatch sparse shell
+	set -- rustfmt clippy checkpatch sparse shell pages
 fi
 for lint; do
 	"lint_$lint"

@@ -41,7 +41,7 @@ if [ -z "$only" ]; then
 	done
 	say "Module and lints"
 	check "module without warnings" "1 min, later 30 s" module_without_warnings
-	for lint in rustfmt clippy checkpatch sparse shell; do
+	for lint in rustfmt clippy checkpatch sparse shell pages; do
 		check "lint $lint" "20 s" bash "$TOP/qemu/lint.sh" "$lint"
 	done
 fi

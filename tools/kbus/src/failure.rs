@@ -146,7 +146,23 @@ impl Failure {
 /// Says something on the standard error: progress, a summary.
 pub fn note(text: impl Display) {
     // If nobody reads it there is nobody to tell.
-    let _ = writeln!(io::stderr().lock(), "kbus: {text}");
+    let _ = writeln!(io::stderr().lock(), "{}kbus: {text}", begin());
+}
+
+/// What a line on the standard error begins with: on a terminal it takes the place of the `^C` that
+/// Ctrl-C has left there.
+fn begin() -> &'static str {
+    if io::stderr().is_terminal() {
+        "\r"
+    } else {
+        ""
+    }
+}
+
+/// Says at the end what was done.
+pub fn summary(text: impl Display) {
+    // If nobody reads it there is nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "{}{text}", begin());
 }
 
 /// The same, if somebody looks at it.

@@ -169,8 +169,14 @@ pub fn line(out: &Output, packet: &Packet, after: Option<u64>, names: &Names, al
     };
     let _ = write!(line, "  {}", out.paint(style, format!("{word:<8}")));
     let id = format!("#{:<6}", format!("{:x}", packet.id));
-    let _ = write!(line, " {} {:x}", out.paint(Style::Dim, id), packet.peer);
-    if let Some(sender) = packet.sender {
+    let _ = write!(line, " {}", out.paint(Style::Dim, id));
+    if packet.peer == 0 {
+        line.push_str(" the bus");
+    } else {
+        let _ = write!(line, " {:x}", packet.peer);
+    }
+    // The bus is no process.
+    if let Some(sender) = packet.sender.filter(|_| packet.peer != 0) {
         let pid = i32::try_from(sender.pid).ok();
         let who = format!("({})", names.sender(pid, Some(sender.uid)));
         let _ = write!(line, " {}", out.paint(Style::Dim, who));
@@ -190,7 +196,7 @@ pub fn line(out: &Output, packet: &Packet, after: Option<u64>, names: &Names, al
             let what = if event.is_bind {
                 "is replier for"
             } else {
-                "is no more replier for"
+                "is no longer replier for"
             };
             let _ = write!(line, "  peer {:x} {what} {}", event.peer, event.pattern);
         }

@@ -32,9 +32,12 @@ use crate::who::Names;
         announcement, request copy, reply copy or event. The sender is the id of its socket and, in \
         parentheses, its process and user. The payload is shown as text if it is printable UTF-8, with \
         \\n, \\t and \\\\ for a line feed, a tab and a backslash; otherwise as hex.\n\n\
-        Messages that were missed because the queue was full are told where they were lost.",
+        Messages that were missed because the queue was full are told where they were lost. What --not leaves \
+        out takes its place in the queue like any other message.",
     after_help = "Examples:\n  \
         kbus listen '$.Sensors.*'\n  \
+        kbus listen '$.*' --not '$.Log.*' --not '$.Clock.Tick'\n  \
+        kbus listen --format line '$.Sensors.Kitchen' | while read -r value; do …; done\n  \
         kbus listen --count 1 --timeout 10s --format raw '$.Image' >image.png\n  \
         kbus listen --json '$.*' | jq -r .name"
 )]
@@ -42,6 +45,9 @@ pub struct Args {
     /// Names, or wildcards: $.A.* for all below, $.A.% for one word more
     #[arg(required = true, value_name = "PATTERN")]
     patterns: Vec<String>,
+    /// Leave out what this name or wildcard matches; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    not: Vec<String>,
     /// How to print
     #[arg(short, long, value_enum, default_value = "text")]
     format: Format,
@@ -67,6 +73,8 @@ enum Format {
     Hex,
     /// An object in a line of its own
     Json,
+    /// The bytes of each payload, and a line feed
+    Line,
     /// The bytes of the payloads and nothing else
     Raw,
 }
@@ -76,6 +84,10 @@ pub fn run(args: Args, context: &Context) -> Outcome {
     let mut patterns = Vec::new();
     for pattern in &args.patterns {
         patterns.push(Pattern::new(pattern)?);
+    }
+    let mut not = Vec::new();
+    for pattern in &args.not {
+        not.push(Pattern::new(pattern)?);
     }
     let deadline = args.timeout.map(|limit| Instant::now() + limit);
     let mut options = Socket::options()
@@ -116,7 +128,10 @@ pub fn run(args: Args, context: &Context) -> Outcome {
             end => break end,
         }
         if let Some(received) = socket.try_recv()? {
-            printer.print(&received)?;
+            let name = received.message().map(kbus::Message::name);
+            if !name.is_some_and(|name| not.iter().any(|not| not.matches(name))) {
+                printer.print(&received)?;
+            }
         }
         if done(&printer) {
             return Ok(());
@@ -164,7 +179,7 @@ impl Printer {
             Format::Json => {
                 return self.output.json(&message::object(received, &self.names));
             }
-            Format::Raw => {
+            Format::Line | Format::Raw => {
                 return match received {
                     Received::Lost(lost) => {
                         note(format_args!(
@@ -175,7 +190,11 @@ impl Printer {
                     }
                     _ => {
                         let payload = received.message().map(kbus::Message::payload);
-                        self.output.raw(payload.unwrap_or_default())
+                        let payload = payload.unwrap_or_default();
+                        match self.format {
+                            Format::Line => self.output.raw(&[payload, b"\n"].concat()),
+                            _ => self.output.raw(payload),
+                        }
                     }
                 };
             }

@@ -11,12 +11,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
+use kbus::Pattern;
 use serde_json::json;
 
 use crate::capture::pcapng;
+use crate::capture::Kind;
 use crate::capture::Packet;
 use crate::capture::Reader;
 use crate::context::Context;
+use crate::failure::summary;
 use crate::failure::Code;
 use crate::failure::Failure;
 use crate::failure::Outcome;
@@ -37,6 +40,9 @@ pub struct Args {
     /// Names or wildcards; without any, all traffic
     #[arg(value_name = "PATTERN")]
     patterns: Vec<String>,
+    /// Leave out what this name or wildcard matches; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    not: Vec<String>,
     /// Write a pcapng file as well, for Wireshark with the dissector kbus.lua; - writes it to the
     /// standard output, in place of lines
     #[arg(long, value_name = "FILE")]
@@ -59,6 +65,22 @@ pub struct Args {
     /// Say on the standard error when all that follows will be seen
     #[arg(long, hide = true)]
     ready: bool,
+}
+
+/// What is not shown.
+struct Not(Vec<Pattern>);
+
+impl Not {
+    fn new(patterns: &[String]) -> Result<Not, Failure> {
+        let patterns: Result<Vec<Pattern>, _> =
+            patterns.iter().map(|text| Pattern::new(text)).collect();
+        Ok(Not(patterns?))
+    }
+
+    /// That messages were missed is always shown.
+    fn leaves_out(&self, packet: &Packet) -> bool {
+        packet.kind != Kind::Lost && self.0.iter().any(|pattern| pattern.matches(&packet.name))
+    }
 }
 
 /// A file that is written.
@@ -153,7 +175,7 @@ impl<'a> Screen<'a> {
 
     fn packet(&mut self, packet: &Packet) -> Outcome {
         self.missed += u64::from(packet.lost);
-        self.messages += u64::from(packet.kind != crate::capture::Kind::Lost);
+        self.messages += u64::from(packet.kind != Kind::Lost);
         let after = self.requests.note(packet);
         if self.silent {
             return Ok(());
@@ -176,16 +198,15 @@ impl<'a> Screen<'a> {
         let mut text = format!("{} messages, {} missed", self.messages, self.missed);
         if unanswered > 0 {
             text += &format!(
-                "; {unanswered} of {} requests had no reply meanwhile (that there will be none is \
-                 told to the requester alone)",
+                "; {unanswered} of {} requests had no reply so far (only a requester is told \
+                 that there will be none)",
                 self.requests.seen
             );
             for (id, name, peer) in self.requests.oldest(5) {
                 text += &format!("\n  without a reply: #{id:x} {name} of peer {peer:x}");
             }
         }
-        // If nobody reads it there is nobody to tell.
-        let _ = writeln!(io::stderr(), "{text}");
+        summary(text);
         Ok(())
     }
 }
@@ -201,12 +222,16 @@ fn read(path: &Path, args: &Args, context: &Context) -> Outcome {
     let bus = reader.bus().unwrap_or_default().to_owned();
     let mut capture = Capture::new(args.pcap.as_deref(), &bus)?;
     let mut screen = Screen::new(context, args.full, &capture);
+    let not = Not::new(&args.not)?;
     while args.count.is_none_or(|count| screen.messages < count) {
         let next = match first.take() {
             Some(packet) => Some(packet),
             None => reader.next_packet().map_err(bad)?,
         };
         let Some(packet) = next else { break };
+        if not.leaves_out(&packet) {
+            continue;
+        }
         capture.packet(&packet)?;
         screen.packet(&packet)?;
     }
@@ -219,6 +244,7 @@ pub fn run(args: Args, context: &Context) -> Outcome {
     if let Some(path) = &args.read {
         return read(path, &args, context);
     }
+    let not = Not::new(&args.not)?;
     let snoop = Snoop::open(context, &args.patterns)?;
     if args.binds {
         if !args.patterns.is_empty() {
@@ -238,6 +264,9 @@ pub fn run(args: Args, context: &Context) -> Outcome {
         let Some(packet) = snoop.next(deadline)? else {
             break;
         };
+        if not.leaves_out(&packet) {
+            continue;
+        }
         capture.packet(&packet)?;
         result = screen.packet(&packet);
     }

@@ -15,6 +15,7 @@ use super::monitor::create;
 use crate::capture::record::Writer;
 use crate::capture::Kind;
 use crate::context::Context;
+use crate::failure::summary;
 use crate::failure::Outcome;
 use crate::snoop::Snoop;
 
@@ -85,7 +86,8 @@ pub fn run(args: Args, context: &Context) -> Outcome {
         let value = json!({"kind": "summary", "messages": messages, "missed": missed});
         return context.output().json(&value);
     }
-    let text = format!("{messages} messages recorded, {missed} missed");
-    let _ = writeln!(io::stderr(), "{text}");
+    summary(format_args!(
+        "{messages} messages recorded, {missed} missed"
+    ));
     Ok(())
 }

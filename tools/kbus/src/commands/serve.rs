@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -43,7 +45,8 @@ use crate::text;
         are told to the requester by an error reply: bit 31 of its flags is set, and its payload is one \
         sentence. `kbus call` shows it and exits with 14.\n\n\
         After Ctrl-C no further request is read, and kbus ends when those that run are answered. A second \
-        one ends the commands, which is an error reply like any other failure.",
+        one ends the commands, which is an error reply like any other failure. After --count requests it \
+        ends as well.",
     after_help = "Examples:\n  \
         kbus serve '$.Upper' -- tr a-z A-Z\n  \
         kbus serve '$.Uptime' --parallel 4 -- uptime\n  \
@@ -59,6 +62,9 @@ pub struct Args {
     /// Run so many commands at once
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     parallel: u16,
+    /// End after so many requests
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
     /// End a command that takes longer, which is an error reply
     #[arg(short, long, value_name = "TIME", value_parser = text::some_duration)]
     timeout: Option<Duration>,
@@ -91,6 +97,7 @@ pub fn run(args: Args, context: &Context) -> Outcome {
         socket: &socket,
         events: &events,
         running: &running,
+        left: Mutex::new(args.count.unwrap_or(u64::MAX)),
     };
     let mut signals = 0;
     let counts = thread::scope(|scope| {
@@ -151,20 +158,39 @@ struct Server<'a> {
     socket: &'a Socket,
     events: &'a Events,
     running: &'a Running,
+    /// How many requests may still be read.
+    left: Mutex<u64>,
 }
 
 impl Server<'_> {
-    /// Answers one request after the other until Ctrl-C.
+    /// Reads a request, unless another worker has taken it, and says how many may follow.
+    fn next(&self) -> Result<(Option<Request>, u64), Failure> {
+        // No worker panics.
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let request = match *left {
+            0 => None,
+            _ => self.socket.try_recv()?,
+        };
+        let Some(Received::Request(request)) = request else {
+            return Ok((None, *left));
+        };
+        *left -= 1;
+        Ok((Some(request), *left))
+    }
+
+    /// Answers one request after the other until Ctrl-C, or until there were enough.
     fn work(&self) -> Result<Counts, Failure> {
         let mut counts = Counts::default();
         while self.events.wait(self.socket.as_fd(), None)? == Woken::Ready {
-            // Another worker may have taken it.
-            let Some(Received::Request(request)) = self.socket.try_recv()? else {
-                continue;
-            };
-            match self.answer(request)? {
-                true => counts.replied += 1,
-                false => counts.failed += 1,
+            let (request, left) = self.next()?;
+            if let Some(request) = request {
+                match self.answer(request)? {
+                    true => counts.replied += 1,
+                    false => counts.failed += 1,
+                }
+            }
+            if left == 0 {
+                break;
             }
         }
         Ok(counts)

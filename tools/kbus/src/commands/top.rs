@@ -320,11 +320,13 @@ impl Top<'_> {
             .iter()
             .map(|socket| u64::from(socket.unread))
             .sum();
+        let time = text::time_of_day(SystemTime::now());
         let mut title = format!(
-            "{}  {}: {} sockets, {:.1} messages/s, {} so far, {unread} wait ({bytes} bytes)",
-            text::time_of_day(SystemTime::now()),
+            "{}  {}: {}, {:.1} messages/s, {} so far, {unread} wait ({bytes} bytes)",
+            // To the second.
+            time.get(..8).unwrap_or(&time),
             self.bus,
-            self.sockets.len(),
+            text::count(self.sockets.len() as u64, "socket"),
             self.total.rate,
             self.total.messages,
         );

@@ -187,6 +187,15 @@ class Case(unittest.TestCase):
         for word in [words] if isinstance(words, str) else words:
             self.assertIn(word, lines[0])
 
+    def stopped(self, pid: int) -> None:
+        """Stops it, and waits until it stands still."""
+        os.kill(pid, signal.SIGSTOP)
+        while True:
+            with open(f"/proc/{pid}/stat") as file:
+                if file.read().rsplit(") ", 1)[1][0] == "T":
+                    return
+            time.sleep(0.01)
+
     def ended(self, running: Running, code: int = 0) -> tuple[str, str]:
         found, out, err = running.end()
         self.assertEqual(found, code, f"{out} {err}")

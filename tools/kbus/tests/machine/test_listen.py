@@ -50,6 +50,21 @@ class Listen(Case):
         self.assertEqual(raw.process.stdout.read(), ALL_BYTES)
         self.ended(raw)
 
+    def test_format_line_ends_each_payload(self) -> None:
+        listener = self.listening("$.A", "-n", "3", "--format", "line")
+        sender = self.join()
+        for payload in (b"21", b"", b"22"):
+            sender.sendto(payload, "$.A")
+        self.assertEqual(self.ended(listener)[0], "21\n\n22\n")
+
+    def test_not_leaves_out_and_does_not_count(self) -> None:
+        listener = self.listening("$.*", "-n", "2", "-f", "line", "--not", "$.Log.*", "--not", "$.B")
+        sender = self.join()
+        for number, name in enumerate(("$.Log.A", "$.A", "$.B", "$.Log.A.B", "$.Log")):
+            sender.sendto(str(number).encode(), name)
+        self.assertEqual(self.ended(listener)[0], "1\n4\n")
+        self.refused(2, "listen", "$.*", "--not", "A.B", words="A.B")
+
     def test_json(self) -> None:
         listener = self.listening("$.A", "-n", "2", "--json")
         sender = self.join()
@@ -120,14 +135,6 @@ class Listen(Case):
             self.assertIn("later", lines[3])
             listener.interrupt()
             self.assertEqual(self.ended(listener)[1], "kbus: 3 messages, 3 lost\n")
-
-    def stopped(self, pid: int) -> None:
-        os.kill(pid, signal.SIGSTOP)
-        while True:
-            with open(f"/proc/{pid}/stat") as file:
-                if file.read().rsplit(") ", 1)[1][0] == "T":
-                    return
-            time.sleep(0.01)
 
     def test_with_a_count_too_few_in_time_are_an_error(self) -> None:
         self.refused(5, "listen", "$.A", "-n", "1", "--timeout", "1ms", words="0 messages, 1 were wanted")

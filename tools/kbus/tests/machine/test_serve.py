@@ -127,6 +127,27 @@ class Serve(Case):
         for call in calls:
             self.assertEqual(self.ended(call)[0], "met\n")
 
+    def test_count(self) -> None:
+        for options in ((), ("--parallel", "3")):
+            server = self.serving("$.Few", "--count", "2", *options, "--echo")
+            self.assertEqual(self.ok("call", "$.Few", "1"), "1")
+            self.assertEqual(self.ok("call", "$.Few", "2"), "2")
+            self.assertIn("2 requests answered", self.ended(server)[1])
+            self.refused(6, "call", "$.Few")
+
+    def test_what_comes_after_the_last_one_is_told_so(self) -> None:
+        server = self.serving("$.Meet", "--count", "2", "--parallel", "2", "--", "sh", "-c", self.meet())
+        first = self.start("call", "$.Meet")
+        self.queue(owed=1, unread=0)
+        self.stopped(server.process.pid)
+        others = [self.start("call", "$.Meet") for _ in range(2)]
+        self.queue(owed=1, unread=2)
+        server.process.send_signal(signal.SIGCONT)
+        self.assertEqual(self.ended(first)[0], "met\n")
+        # One is read, and the other one is not.
+        self.assertEqual(sorted(other.end()[0] for other in others), [0, 12])
+        self.ended(server)
+
     def test_one_at_a_time_and_the_others_wait(self) -> None:
         server = self.serving("$.Meet", "--", "sh", "-c", self.meet())
         first = self.start("call", "$.Meet")

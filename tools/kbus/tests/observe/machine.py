@@ -161,6 +161,18 @@ class Monitor(Case):
         lines = objects(self.finish(process, how=None)[0])
         self.assertEqual([line.get("name") for line in lines], ["$.A.B", "$.A.C", None])
 
+    def test_not_leaves_out(self):
+        """What --not matches is neither shown, counted nor put in a file."""
+        process = self.start("monitor", "--json", "--ready", "-n", "2", "--not", "$.Log.*", "--not", "$.X", "--pcap", self.path("not.pcapng"))
+        client = self.join()
+        for name in ("$.X", "$.A", "$.Log.B", "$.Log", "$.B"):
+            client.announce(name, b"")
+        lines = objects(self.finish(process, how=None)[0])
+        self.assertEqual([line.get("name") for line in lines], ["$.A", "$.Log", None])
+        read = self.run_command("monitor", "--json", "--read", self.path("not.pcapng"), "--not", "$.A").stdout
+        self.assertEqual([line.get("name") for line in objects(read)], ["$.Log", None])
+        self.assertTrue(self.run_command("monitor", "--not", "A.B", code=2).stderr)
+
     def test_no_sender_fails_because_of_it(self):
         """A monitor that does not read misses messages, and says where; senders that want all or none go on."""
         most = sysctl("max_queue_len")
