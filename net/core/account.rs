@@ -128,10 +128,24 @@ impl Account {
         }
     }
 
+    /// Takes some, of the whole too, which is itself no part of another.
+    #[inline]
     fn take(&self, amount: u64) -> bool {
         if amount == 0 {
             return true;
         }
+        let taken = self.take_own(amount);
+        if let (true, Some(whole)) = (taken, &self.whole) {
+            if !whole.take_own(amount) {
+                self.put(amount);
+                return false;
+            }
+        }
+        taken
+    }
+
+    #[inline]
+    fn take_own(&self, amount: u64) -> bool {
         let mut used = self.used();
         loop {
             let max = self.max();
@@ -139,15 +153,10 @@ impl Account {
                 return false;
             };
             match self.used.replace(used, sum) {
-                Ok(_) => break,
+                Ok(_) => return true,
                 Err(now) => used = now,
             }
         }
-        let taken = self.whole.as_ref().is_none_or(|whole| whole.take(amount));
-        if !taken {
-            self.put(amount);
-        }
-        taken
     }
 
     /// Takes some beyond the limit, if need be.
@@ -335,6 +344,7 @@ impl One {
     pub const NONE: One = One(None);
 
     /// Takes one, or `None` when there is none left.
+    #[inline]
     pub fn new(account: &Arc<Account>) -> Option<Self> {
         account.take(1).then(|| One(Some(account.clone())))
     }

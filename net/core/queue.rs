@@ -587,6 +587,7 @@ impl<M: Member> Queue<M> {
     /// # Errors
     ///
     /// [`AllocError`].
+    #[inline(always)]
     fn promise(&mut self, chunk: &mut Option<Chunk<Entry<M>>>) -> Result<bool, AllocError> {
         if self.lacks_slots() {
             match chunk.take() {

@@ -73,6 +73,7 @@ impl<M> Recipients<M> {
     }
 
     /// Adds one for whom there is room.
+    #[inline(always)]
     pub(super) fn push(&mut self, recipient: Recipient<M>) {
         self.missing |= recipient.entry.is_none();
         if let Some(place) = self.few.get_mut(self.len) {
