@@ -180,6 +180,7 @@ impl Account {
         }
     }
 
+    #[inline]
     fn give(&self, amount: u64) {
         if amount == 0 {
             return;
@@ -187,7 +188,8 @@ impl Account {
         self.put(amount);
         self.ring();
         if let Some(whole) = &self.whole {
-            whole.give(amount);
+            whole.put(amount);
+            whole.ring();
         }
     }
 
@@ -210,6 +212,7 @@ impl Account {
     /// Some has been given back, or the limit is another one: whoever waits is to be told.
     ///
     /// Nobody waits for what has no bell.
+    #[inline]
     pub fn ring(&self) {
         if let Some(bell) = self.bell {
             self.version.add(1);

@@ -372,16 +372,23 @@ impl<M: Member> Queue<M> {
     /// An entry that is passed by as pending may be sent in this very moment. So when there is an
     /// id, all are looked at a second time: what was sent before that message has a lesser id, and
     /// whoever has seen that of the message sees it.
+    #[inline]
     fn pick(&self) -> Option<u32> {
         let first = self.list.first()?;
         if self.late == 0 && self.list.get(first).is_some_and(|entry| entry.id() != 0) {
             return Some(first);
         }
+        self.pick_among_pending()
+    }
+
+    #[cold]
+    fn pick_among_pending(&self) -> Option<u32> {
         self.next_sent()?;
         self.next_sent()
     }
 
     /// The urgent message of the greatest id, or else the message of the least.
+    #[inline(never)]
     fn next_sent(&self) -> Option<u32> {
         let mut best = None;
         for (at, entry) in self.list.iter().filter(|(_, entry)| entry.id() != 0) {

@@ -13,6 +13,8 @@ use super::mem::List;
 
 /// Slots that are allocated at once.
 pub const CHUNK: usize = 12;
+/// The numbers of the slots of a chunk begin at a multiple of this, so that no division is needed.
+const STRIDE: usize = CHUNK.next_power_of_two();
 /// An empty list keeps so many chunks, for what comes next.
 const KEPT_CHUNKS: usize = 11;
 
@@ -114,9 +116,10 @@ impl<T> Slots<T> {
     ///
     /// [`AllocError`], and the chunk is dropped.
     pub fn add(&mut self, chunk: Chunk<T>) -> Result<(), AllocError> {
-        let from = self.capacity();
+        let from = self.chunks.len().saturating_mul(STRIDE);
         mem::push(&mut self.chunks, chunk)?;
-        for at in from..self.capacity() {
+        for at in from..from.saturating_add(CHUNK) {
+            let at = at as u32;
             let next = self.free;
             if let Some(slot) = self.slot_mut(at) {
                 slot.next = next;
@@ -136,12 +139,12 @@ impl<T> Slots<T> {
 
     fn slot(&self, at: u32) -> Option<&Slot<T>> {
         let at = at as usize;
-        self.chunks.get(at / CHUNK)?.0.get(at % CHUNK)
+        self.chunks.get(at / STRIDE)?.0.get(at % STRIDE)
     }
 
     fn slot_mut(&mut self, at: u32) -> Option<&mut Slot<T>> {
         let at = at as usize;
-        self.chunks.get_mut(at / CHUNK)?.0.get_mut(at % CHUNK)
+        self.chunks.get_mut(at / STRIDE)?.0.get_mut(at % STRIDE)
     }
 
     /// The item in a slot.
