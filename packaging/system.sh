@@ -12,7 +12,7 @@ trial=${2:-trial}
 choose_kernel
 [ -z "$SANITIZER" ] || die "packages are of Debian's own kernels"
 kver=$(<"$KERNELDIR/version")-$FLAVOUR
-run=$WORK/system
+run=$WORK/system-$trial
 # How many times it is started; memory in megabytes; sizes of the discs; packages that are in the system before.
 case $trial in
 trial) starts=3 memory=1024 disc=1500M trial_disc=64M more=() ;;
