@@ -17,7 +17,7 @@ is_there() { [ -e "$dir/to$1" ] || die "$1 was not installed"; }
 
 step "make install" "4 min, later 30 s" make_in install KDIR="$KERNELDIR/build" CC=x86_64-linux-gnu-gcc-14
 release=$(<"$KERNELDIR/version")-$FLAVOUR
-for file in "/lib/modules/$release/updates/kbus.ko" /opt/kbus/{bin/kbus,lib/libkbus.so.0,lib/libkbus.a,lib/pkgconfig/kbus.pc} \
+for file in "/lib/modules/$release/updates/kbus.ko" /opt/kbus/{bin/kbus,lib/libkbus.so.0,lib/libkbus.a,lib/pkgconfig/kbus.pc,lib/wireshark/plugins/kbus.lua} \
 	/opt/kbus/include/{kbus.h,linux/kbus.h} /opt/kbus/share/man/{man1/kbus.1,man3/kbus_open.3,man7/kbus.7} \
 	/opt/kbus/lib/{modules-load,tmpfiles}.d/kbus.conf /etc/{modprobe,sysctl}.d/kbus.conf; do
 	is_there "$file"

@@ -52,6 +52,10 @@ deep_packages() {
 	bash "$TOP/packaging/system.sh" "$LOGS/system" | sed -u 's/^/system: /' || rc=$?
 	echo "$rc" >"$LOGS/system.status"
 	tally system 1
+	rc=0
+	bash "$TOP/packaging/system.sh" "$LOGS/system-dkms" trial-dkms | sed -u 's/^/system-dkms: /' || rc=$?
+	echo "$rc" >"$LOGS/system-dkms.status"
+	tally system-dkms 1
 }
 
 [ $# -gt 0 ] || set -- fuzz-core cycles leaks kcsan packages

@@ -1,13 +1,20 @@
 -- SPDX-License-Identifier: GPL-2.0
 -- Shows pcapng files of "kbus monitor --pcap" in Wireshark and tshark.
 --
--- Put it into the folder that "Help > About Wireshark > Folders > Personal Lua Plugins" names, or
--- give it for one run: wireshark -X lua_script:kbus.lua FILE
--- (Neither loads it for root.)
+-- The package kbus-tools has it where Wireshark looks by itself. Without that, put it into the
+-- folder that "Help > About Wireshark > Folders > Personal Lua Plugins" names, or give it for one
+-- run: wireshark -X lua_script:kbus.lua FILE
+-- (These two do not load it for root.)
 --
 -- The link type is LINKTYPE_USER0, which is for everybody's own use: if another of your plugins
 -- takes it, only one of them can. The layout of a packet is described in
 -- tools/kbus/src/capture/mod.rs.
+
+-- Loaded twice, from two of these places, it would be an error of the second one.
+if _G.kbus_is_loaded then
+	return
+end
+_G.kbus_is_loaded = true
 
 local kbus = Proto("kbus", "KBUS message")
 

@@ -118,4 +118,9 @@ with open(path, "wb") as file:
 result = tshark("-r", path, "-V")
 same("a malformed packet", "Malformed KBUS message" in result.stdout, True)
 same("errors of the dissector", "Lua Error" in result.stdout + result.stderr, False)
+
+# The dissector from two places, a package's and somebody's own, is one dissector.
+second = shutil.copy(dissector, os.path.join(folder, "second.lua"))
+result = tshark("-X", f"lua_script:{second}", "-r", capture)
+same("loaded twice", (len(result.stdout.splitlines()), result.stderr), (len(packets), ""))
 print("files.py: all is as it should be")
