@@ -5,6 +5,7 @@
 use super::alloc::AllocError;
 
 pub(crate) use super::alloc::flags::GFP_KERNEL;
+pub(crate) use super::alloc::KBox;
 pub(crate) use super::alloc::KVVec;
 pub(crate) use super::alloc::KVec;
 pub(crate) use crate::pin_init;

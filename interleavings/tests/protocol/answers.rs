@@ -215,8 +215,8 @@ fn a_replier_goes_where_a_request_has_stopped() {
             let asks = {
                 let stop = stop.clone();
                 with(&requester, move |s| {
-                    // One hold to look, one to reserve, one to begin.
-                    stop.after(3);
+                    // In the first hold it reserves, and begins.
+                    stop.after(1);
                     s.send("$.a", KBUS_REQUEST, "?")
                 })
             };

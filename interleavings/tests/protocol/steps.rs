@@ -114,7 +114,7 @@ fn two_long_sends_end_while_a_reader_looks() {
             let send = {
                 let stop = stop.clone();
                 spawn(move || {
-                    stop.after(2);
+                    stop.after(1);
                     sender.send(name, 0, text).unwrap();
                 })
             };
@@ -196,8 +196,7 @@ fn a_sender_that_stops_in_the_middle() {
             let stopped = {
                 let stop = stop.clone();
                 spawn(move || {
-                    // One hold to look, one to begin.
-                    stop.after(2);
+                    stop.after(1);
                     sender
                         .send("$.a", KBUS_ALL_OR_WAIT, &"a".repeat(len))
                         .unwrap();
@@ -260,7 +259,7 @@ fn a_sender_that_is_shut_where_it_stopped() {
         let stopped = {
             let stop = stop.clone();
             with(&sender, move |s| {
-                stop.after(2);
+                stop.after(1);
                 s.send("$.a", KBUS_ALL_OR_WAIT, "a")
             })
         };
