@@ -450,8 +450,23 @@ impl Peer for Arc<Endpoint> {
         trace::deliver::is_on() || trace::miss::is_on()
     }
 
-    fn trace(&self, what: Trace) {
+    #[inline]
+    fn is_send_traced() -> bool {
+        trace::send::is_on() || trace::reply::is_on()
+    }
+
+    fn trace(&self, what: Trace<'_>) {
         match what {
+            Trace::Send {
+                id,
+                flags,
+                len,
+                name,
+                answers,
+            } => match answers {
+                None => trace::send(id, self.id, flags, len, name),
+                Some((to, request)) => trace::reply(id, self.id, to, request, len, name),
+            },
             Trace::Deliver { id } => trace::deliver(id, self.id),
             Trace::Miss { id } => trace::miss(id, self.id),
             Trace::Status {

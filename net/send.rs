@@ -35,8 +35,7 @@ use crate::{
         },
         msg::SendMsg,
         scm::Files,
-        task,
-        trace, //
+        task, //
     },
     uapi,
     wait::{
@@ -71,10 +70,9 @@ const MSG_DONTWAIT: u32 = 0x40;
 /// signal.
 pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> {
     let flags = msg.flags();
-    let path = match msg.name() {
-        Some(addr) => Some(sockaddr::path(addr, this.address_family)),
-        None => None,
-    };
+    let path = msg
+        .name()
+        .map(|addr| sockaddr::path(addr, this.address_family));
     let mut prefixes = None;
     let (bus, connected, known) = {
         let settings = this.settings.lock();
@@ -213,29 +211,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         })
     })?;
     this.sent(id);
-    if trace::send::is_on() || trace::reply::is_on() {
-        tell(this, id, &outgoing, len as u32);
-    }
     Ok(len)
-}
-
-/// Tells whoever traces what is sent.
-#[cold]
-fn tell(this: &Endpoint, id: u64, outgoing: &Outgoing<'_, Arc<Endpoint>>, len: u32) {
-    match outgoing.dest {
-        Some(Dest::Reply {
-            peer,
-            request,
-            name,
-        }) => {
-            let name = name.map_or(&b""[..], |name| name.text());
-            trace::reply(id, this.peer_id(), peer, request, len, name);
-        }
-        Some(Dest::Name(name) | Dest::Stateful { name, .. }) => {
-            trace::send(id, this.peer_id(), outgoing.flags, len, name.text());
-        }
-        None => {}
-    }
 }
 
 /// The prefixes of a name that a socket sends to, which is remembered. Without memory for it the

@@ -19,6 +19,7 @@ use super::mem::Counter;
 use super::mem::Need;
 use super::name::Name;
 use super::peer::Peer;
+use super::peer::Trace;
 
 pub use super::data::Via;
 
@@ -158,6 +159,24 @@ pub(super) struct Head<'a> {
     pub(super) in_reply_to: u64,
     pub(super) name: Name<'a>,
     pub(super) via: Option<Via>,
+}
+
+impl Head<'_> {
+    /// Tells whoever traces what is sent that this is, with so many bytes of payload.
+    #[inline]
+    pub(super) fn trace<M: Peer>(&self, sender: &M, id: u64, len: u64) {
+        // What the bus says by itself nobody has sent.
+        if !M::is_send_traced() || self.sender == 0 {
+            return;
+        }
+        sender.trace(Trace::Send {
+            id,
+            flags: self.flags,
+            len: len as u32,
+            name: self.name.text(),
+            answers: (self.flags & KBUS_REPLY != 0).then_some((self.to, self.in_reply_to)),
+        });
+    }
 }
 
 /// Payload and sender of a message on their way into a copy of it, and back out of it.

@@ -10,7 +10,20 @@ use super::payer::Payer;
 
 /// What has become of a message, for those who trace it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trace {
+pub enum Trace<'a> {
+    /// This socket sends it. Told with the bus locked, before anybody can read it.
+    Send {
+        /// Its id.
+        id: u64,
+        /// The flags that all recipients see.
+        flags: u32,
+        /// Bytes of payload.
+        len: u32,
+        /// Its name.
+        name: &'a [u8],
+        /// Of a reply: who asked, and the id of the request.
+        answers: Option<(u64, u64)>,
+    },
     /// A copy of the message of this id is in the queue.
     Deliver {
         /// Its id.
@@ -101,10 +114,16 @@ pub trait Peer: Clone {
         false
     }
 
-    /// Tells whoever traces sockets what has become of a message for this one. Not to be called under
-    /// a lock of the bus.
+    /// Whether somebody traces what is sent.
     #[inline]
-    fn trace(&self, what: Trace) {
+    fn is_send_traced() -> bool {
+        false
+    }
+
+    /// Tells whoever traces sockets what has become of a message for this one. It may be called with
+    /// the bus locked.
+    #[inline]
+    fn trace(&self, what: Trace<'_>) {
         let _ = what;
     }
 

@@ -24,7 +24,7 @@
 		      { 0x40, "STATUS" },	\
 		      { 0x80, "HAD_FDS" })
 
-/* An announcement or a request has been sent. */
+/* An announcement or a request is sent. Nobody can read it before this. */
 TRACE_EVENT(send,
 	TP_PROTO(u64 id, u64 peer, u32 flags, u32 len, const u8 *name, size_t name_len),
 	TP_ARGS(id, peer, flags, len, name, name_len),
@@ -46,7 +46,7 @@ TRACE_EVENT(send,
 		  __entry->len, kbus_flag_names(__entry->flags), __get_str(name))
 );
 
-/* A reply has been sent. The name is empty where its address had none. */
+/* A reply is sent. Nobody can read it before this. */
 TRACE_EVENT(reply,
 	TP_PROTO(u64 id, u64 peer, u64 to, u64 request, u32 len, const u8 *name, size_t name_len),
 	TP_ARGS(id, peer, to, request, len, name, name_len),

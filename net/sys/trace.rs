@@ -67,10 +67,10 @@ macro_rules! tracepoints {
 }
 
 tracepoints! {
-    /// An announcement or a request has been sent.
+    /// An announcement or a request is sent. Nobody can read it before this.
     send, __tracepoint_send, rust_do_trace_send,
         (id: u64, peer: u64, flags: u32, bytes: u32), (name);
-    /// A reply has been sent.
+    /// A reply is sent. Nobody can read it before this.
     reply, __tracepoint_reply, rust_do_trace_reply,
         (id: u64, peer: u64, to: u64, request: u64, bytes: u32), (name);
     /// A message has been read.

@@ -36,6 +36,7 @@ impl<M: Member> Fanout<'_, M> {
     /// Sends it to all, with the bus locked.
     pub(super) fn commit(&mut self, bus: &Bus<M>, shared: &impl Shared<Member = M>) -> u64 {
         let id = shared.next_id();
+        self.head.trace(self.sender, id, self.len);
         if let Some(message) = self.copies.any() {
             message.send(id);
         }
