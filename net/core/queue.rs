@@ -158,7 +158,7 @@ pub struct Queue<M: Member> {
     lossy: bool,
     report_lost: bool,
     takes_files: bool,
-    /// A message of this socket had recipients who do not share a copy.
+    /// The last message of this socket had recipients who do not share a copy.
     several: bool,
     /// Unbind events of sockets that died, which are here beyond the limit.
     events: u32,

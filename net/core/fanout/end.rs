@@ -60,6 +60,10 @@ impl<M: Member> Fanout<'_, M> {
                 answer.requester.with(|queue| queue.unreserve(reserved));
             }
         }
+        if self.several && self.copies.more.is_empty() {
+            // One copy was enough this time: the next one begins like that.
+            self.sender.with(|queue| queue.set_sends_several(false));
+        }
         let earlier = self.earlier;
         // The last first: see there.
         for at in (0..earlier).rev() {
@@ -232,7 +236,7 @@ impl<M: Member> Fanout<'_, M> {
         self.cancel();
         self.several = true;
         // The next one of this sender begins like that.
-        self.sender.with(|queue| queue.send_several());
+        self.sender.with(|queue| queue.set_sends_several(true));
         (self.begun, self.served, self.earlier) = (false, 0, 0);
         self.once = Map::new();
         (self.pass, self.next) = ((0, 0), (0, 0, 0));

@@ -209,10 +209,10 @@ impl<'a, M: Member> Plain<'a, M> {
     /// Sends it to all, with the bus locked.
     fn commit(&mut self, bus: &Bus<M>, shared: &impl Shared<Member = M>) -> u64 {
         let id = shared.next_id();
-        self.head.trace(self.sender, id, self.content_len());
         if let Some((message, _, _)) = &self.copy {
             message.send(id);
         }
+        self.head.trace(self.sender, id, self.content_len());
         if self.reached.missing {
             self.reached.each_from(0, |recipient| {
                 if recipient.entry.is_none() {

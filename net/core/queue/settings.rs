@@ -83,13 +83,13 @@ impl<M: Member> Queue<M> {
         self.takes_files = takes;
     }
 
-    /// Whether a message of this socket had recipients who do not share a copy.
+    /// Whether the last message of this socket had recipients who do not share a copy.
     pub(in super::super) fn sends_several(&self) -> bool {
         self.several
     }
 
-    /// Notes that.
-    pub(in super::super) fn send_several(&mut self) {
-        self.several = true;
+    /// Notes whether the last one had such.
+    pub(in super::super) fn set_sends_several(&mut self, several: bool) {
+        self.several = several;
     }
 }

@@ -21,6 +21,7 @@ use peer::Files;
 use peer::Peer;
 use peer::Users;
 use peer::World;
+use std::cell::RefCell;
 use std::rc::Rc;
 
 fn out(dest: Option<Dest<'_>>, flags: u32) -> Outgoing<'_, Peer> {
@@ -100,6 +101,43 @@ fn errors_of_a_send_have_an_order() {
     w.shut_write(&a);
     assert_eq!(w.announce(&a, "$.KBUS.x", b""), Err(Pipe));
     assert_eq!(w.last_id(), 0);
+}
+
+/// V27: who traces is told of a send, or of a reply, before anybody can read it.
+#[test]
+fn a_send_is_traced_before_it_can_be_read() {
+    let w = World::new(0, 1 << 20);
+    let (a, b, c) = (w.join(1, 1), w.join(2, 1), w.join(3, 2));
+    w.replier(&b, "$.A").unwrap();
+    for (listener, name) in [(&b, "$.B"), (&b, "$.C"), (&c, "$.B")] {
+        w.listen(listener, name).unwrap();
+    }
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let (all, kept) = ([a.clone(), b.clone(), c.clone()], told.clone());
+    peer::trace_sends(Some(Box::new(move |id, answers| {
+        assert!(all.iter().all(|peer| peer.with(|queue| queue.unread()) == 0));
+        kept.borrow_mut().push((id, answers));
+    })));
+    let mut sent = Vec::new();
+    let read = |peers: &[&Peer]| peers.iter().for_each(|peer| drop(peer.read().unwrap()));
+    // To one user the plain way, to several the long one, and the plain one again.
+    sent.push((w.announce(&a, "$.C", b"x").unwrap(), None));
+    read(&[&b]);
+    sent.push((w.announce(&a, "$.B", b"x").unwrap(), None));
+    read(&[&b, &c]);
+    for _ in 0..2 {
+        sent.push((w.announce(&a, "$.C", b"x").unwrap(), None));
+        read(&[&b]);
+    }
+    let id = w.request(&a, "$.A", b"x").unwrap();
+    sent.push((id, None));
+    read(&[&b]);
+    sent.push((w.reply(&b, 1, id, b"y").unwrap(), Some((1, id))));
+    read(&[&a]);
+    // Of what fails nothing is told.
+    assert_eq!(w.request(&a, "$.X", b""), Err(AddrNotAvail));
+    peer::trace_sends(None);
+    assert_eq!(*told.borrow(), sent);
 }
 
 #[test]

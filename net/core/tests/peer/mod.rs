@@ -30,6 +30,7 @@ use kbus_core::message::KBUS_REQUEST;
 use kbus_core::name::Name;
 use kbus_core::name::Pattern;
 use kbus_core::payer::Payer;
+use kbus_core::peer::Trace;
 use kbus_core::queue::Member;
 use kbus_core::queue::Queue;
 use kbus_core::queue::View;
@@ -56,6 +57,15 @@ thread_local! {
     static QUEUE_IS_HELD: Cell<bool> = const { Cell::new(false) };
     static LOOKS: Cell<u64> = const { Cell::new(0) };
     static CLOCK: Cell<i64> = const { Cell::new(0) };
+    static ON_SEND: RefCell<Option<OnSend>> = const { RefCell::new(None) };
+}
+
+/// Called with the id of what is being sent, and with who answers what.
+type OnSend = Box<dyn Fn(u64, Option<(u64, u64)>)>;
+
+/// Traces what is sent in this thread.
+pub fn trace_sends(told: Option<OnSend>) {
+    ON_SEND.set(told);
 }
 
 /// Panics if a lock is held.
@@ -303,6 +313,16 @@ impl kbus_core::peer::Peer for Peer {
     fn wait_for_memory(_bytes: usize) -> bool {
         no_lock("memory is waited for");
         false
+    }
+
+    fn is_send_traced() -> bool {
+        ON_SEND.with_borrow(|told| told.is_some())
+    }
+
+    fn trace(&self, what: Trace<'_>) {
+        if let Trace::Send { id, answers, .. } = what {
+            ON_SEND.with_borrow(|told| told.as_ref().map(|told| told(id, answers)));
+        }
     }
 
     fn wake_reader(&self) {
