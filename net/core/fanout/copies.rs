@@ -24,7 +24,7 @@ use super::First;
 use super::Policy;
 
 /// A payload of at most so many bytes is copied with the bus locked.
-const SMALL: u64 = 512;
+pub(super) const SMALL: u64 = 512;
 
 /// A copy of descriptors takes as long as so many recipients.
 const FILES_COST: usize = 8;

@@ -3,8 +3,8 @@
 //! The plain way of an announcement: one copy for all its listeners, in one hold of the bus lock.
 //!
 //! Most announcements can go it: a full listener misses them, they carry no descriptors, and all
-//! listeners are of one user in the memory cgroup of the sending task. Where a listener is found for
-//! whom more is to be looked at, the message goes on as a [`Fanout`] from there, in the same hold.
+//! listeners are of one user in one memory cgroup. Where a listener is found for whom more is to be
+//! looked at, the message goes on as a [`Fanout`] from there, in the same hold.
 
 use super::super::account::Charge;
 use super::super::bus::Bus;
@@ -25,6 +25,8 @@ use super::super::queue::Plain as Offer;
 use super::super::routes::Listener;
 use super::super::slots::Chunk;
 use super::copies::Left;
+use super::copies::Who;
+use super::copies::SMALL;
 use super::recipients::Recipient;
 use super::recipients::Recipients;
 use super::Fanout;
@@ -38,8 +40,8 @@ struct Plain<'a, M: Member> {
     head: Head<'a>,
     /// Payload and sender; `None` when the message goes on as a [`Fanout`].
     content: Option<&'a mut Content<M>>,
-    /// The copy for all, of whose user it is, and what that one had left before it.
-    copy: Option<(Arc<Message<M>>, u64, Left)>,
+    /// The copy for all, whose it is, and what that user had left before it.
+    copy: Option<(Arc<Message<M>>, Who, Left)>,
     /// The memory cgroup of the sending task.
     memory: usize,
     reached: Recipients<M>,
@@ -119,11 +121,12 @@ impl<'a, M: Member> Plain<'a, M> {
         if listener.count != 1 || self.looked >= STEP || !self.reached.prepare(true) {
             return false;
         }
-        let shared_with = match &self.copy {
-            Some((_, user, _)) => *user == payer.id(),
+        let who = (payer.id(), member.memory());
+        let may_have_it = match &self.copy {
+            Some((_, whose, _)) => *whose == who,
             None => sender.payer().id() == payer.id() || sender.user() == bus.owner,
         };
-        if !shared_with || member.memory() != self.memory {
+        if !may_have_it {
             return false;
         }
         let left = match &self.copy {
@@ -184,6 +187,9 @@ impl<'a, M: Member> Plain<'a, M> {
         }
         let content = self.content.as_mut()?;
         let len = content.payload.len() as u64;
+        if len > SMALL && member.memory() != self.memory {
+            return None;
+        }
         let bus_bytes = bus.charge(self.sender, len)?;
         let mut paid = None;
         if len > 0 {
@@ -194,7 +200,16 @@ impl<'a, M: Member> Plain<'a, M> {
             }
         }
         let mut stamp = Some(Stamped::Alone(Stamp::new(bus_bytes)));
-        let made = Message::new(&self.head, content, &mut stamp, &mut paid, Need::Wanted);
+        let (head, need) = (&self.head, Need::Wanted);
+        let who = (member.payer().id(), member.memory());
+        let made = match who.1 == self.memory {
+            true => Message::new(head, content, &mut stamp, &mut paid, need),
+            // Payload and sender in memory of the listener's own cgroup.
+            false => member.within(|| {
+                let mut copy = Content::copy(&content.payload, content.from.as_ref(), need)?;
+                Message::new(head, &mut copy, &mut stamp, &mut paid, need)
+            }),
+        };
         let Ok(message) = made else {
             super::end::cancel(paid);
             if let Some(Stamped::Alone(mut stamp)) = stamp {
@@ -202,17 +217,17 @@ impl<'a, M: Member> Plain<'a, M> {
             }
             return None;
         };
-        self.copy = Some((message.clone(), member.payer().id(), left));
+        self.copy = Some((message.clone(), who, left));
         Some(message)
     }
 
     /// Sends it to all, with the bus locked.
     fn commit(&mut self, bus: &Bus<M>, shared: &impl Shared<Member = M>) -> u64 {
         let id = shared.next_id();
+        self.head.trace(self.sender, id, self.content_len());
         if let Some((message, _, _)) = &self.copy {
             message.send(id);
         }
-        self.head.trace(self.sender, id, self.content_len());
         if self.reached.missing {
             self.reached.each_from(0, |recipient| {
                 if recipient.entry.is_none() {
@@ -260,11 +275,11 @@ impl<'a, M: Member> Plain<'a, M> {
         fanout.reached = core::mem::replace(&mut self.reached, Recipients::new());
         fanout.next = (self.next.0, self.next.1, 0);
         fanout.looked = self.looked;
-        if let Some((message, user, left)) = self.copy.take() {
+        if let Some((message, who, left)) = self.copy.take() {
             fanout.len = message.payload().len() as u64;
-            fanout.copies.first = Some(((user, self.memory), message));
-            fanout.copies.left.0 = Some((user, left));
-            fanout.moved = true;
+            fanout.copies.first = Some((who, message));
+            fanout.copies.left.0 = Some((who.0, left));
+            fanout.moved = who.1 == self.memory;
         }
         fanout.hold(bus, shared, &mut None::<super::Done<M>>)
     }

@@ -115,7 +115,9 @@ fn a_send_is_traced_before_it_can_be_read() {
     let told = Rc::new(RefCell::new(Vec::new()));
     let (all, kept) = ([a.clone(), b.clone(), c.clone()], told.clone());
     peer::trace_sends(Some(Box::new(move |id, answers| {
-        assert!(all.iter().all(|peer| peer.with(|queue| queue.unread()) == 0));
+        assert!(all
+            .iter()
+            .all(|peer| peer.with(|queue| queue.unread()) == 0));
         kept.borrow_mut().push((id, answers));
     })));
     let mut sent = Vec::new();
