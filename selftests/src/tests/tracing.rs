@@ -83,9 +83,9 @@ fn announcement_is_traced_to_each_listener() {
         [
             format!("bind: peer={b_is:x} kind=L name=$.A"),
             format!("bind: peer={c_is:x} kind=L name=$.A"),
+            format!("send: id={id:x} peer={a_is:x} len=4 flags=URGENT name=$.A"),
             format!("deliver: id={id:x} peer={b_is:x}"),
             format!("deliver: id={id:x} peer={c_is:x}"),
-            format!("send: id={id:x} peer={a_is:x} len=4 flags=URGENT name=$.A"),
             format!(
                 "receive: id={id:x} peer={b_is:x} sender={a_is:x} len=4 lost=0 flags=URGENT name=$.A"
             ),
@@ -122,16 +122,16 @@ fn request_and_its_reply_are_traced() {
         trace.of(&[&a, &b]),
         [
             format!("bind: peer={b_is:x} kind=R name=$.A"),
-            format!("deliver: id={request:x} peer={b_is:x}"),
             format!("send: id={request:x} peer={a_is:x} len=1 flags=REQUEST name=$.A"),
+            format!("deliver: id={request:x} peer={b_is:x}"),
             format!(
                 "receive: id={request:x} peer={b_is:x} sender={a_is:x} len=1 lost=0 \
                  flags=REQUEST|YOU_REPLY name=$.A"
             ),
-            format!("deliver: id={reply:x} peer={a_is:x}"),
             format!(
                 "reply: id={reply:x} peer={b_is:x} to={a_is:x} request={request:x} len=2 name=$.A"
             ),
+            format!("deliver: id={reply:x} peer={a_is:x}"),
             format!(
                 "receive: id={reply:x} peer={a_is:x} sender={b_is:x} len=2 lost=0 \
                  flags=REPLY name=$.A"
