@@ -309,13 +309,14 @@ impl<'a, M: Member> Fanout<'a, M> {
         self.obligation.take()
     }
 
-    /// What was held for a reply that was not sent, and is held again.
-    pub(super) fn take_answer(&mut self) -> (Option<Answer<M>>, Option<Charge>) {
-        let answer = match core::mem::replace(&mut self.first, First::None) {
-            First::Answered(answer) => Some(answer),
-            _ => None,
-        };
-        (answer, self.bus_bytes.take())
+    /// What was held for a reply that was not sent, and is held again: its place, its bytes of the
+    /// requester's user, and those of the bus.
+    pub(super) fn take_held(&mut self) -> (One, Option<Charge>, Option<Charge>) {
+        let bus_bytes = self.bus_bytes.take();
+        match &mut self.first {
+            First::Answered(answer) => (answer.place.take(), answer.bytes.take(), bus_bytes),
+            _ => (One::NONE, None, bus_bytes),
+        }
     }
 
     /// Whether it is certain that it will not be sent; what is left to do is to find out why.

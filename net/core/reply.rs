@@ -118,14 +118,12 @@ fn try_reply<S: Shared>(
         Ok(id) => return Ok(id),
         Err(refusal) => refusal,
     };
-    let (answer, bus_bytes) = fanout.take_answer();
+    let (place, bytes, bus_bytes) = fanout.take_held();
     drop(fanout);
     obligation.bus_bytes.merge(bus_bytes.unwrap_or(empty));
-    if let Some(answer) = answer {
-        obligation.place = answer.place;
-        if let Some(bytes) = answer.bytes {
-            obligation.bytes.merge(bytes);
-        }
+    obligation.place = place;
+    if let Some(bytes) = bytes {
+        obligation.bytes.merge(bytes);
     }
     obligation.bus_bytes.shrink_to(was_bus_bytes);
     obligation.bytes.shrink_to(was_bytes);
