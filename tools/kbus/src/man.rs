@@ -33,7 +33,7 @@ fn page(command: &Command, folder: &Path, top: bool) -> io::Result<()> {
     let man = Man::new(command.clone())
         .title(name.to_uppercase())
         .section("1")
-        .date("2026-11-29")
+        .date("2026-11-30")
         .source("KBUS")
         .manual("KBUS");
     let mut text = Vec::new();
