@@ -243,7 +243,6 @@ impl Endpoint {
             match queue.begin_read() {
                 Begun::Read(view) => return Ok(Some((Reading(Some(self)), view))),
                 Begun::Nothing if queue.read_shut() => return Ok(None),
-                Begun::Nothing if *left == 0 => return Err(EAGAIN),
                 Begun::Nothing => {
                     // A message is sent under no lock of this queue: look again when it is known
                     // that this sleeps.

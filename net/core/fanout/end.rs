@@ -16,6 +16,7 @@ use super::super::message::Stamp;
 use super::super::peer::Trace;
 use super::super::queue::Member;
 use super::copies::Who;
+use super::recipients::Placed;
 use super::recipients::Recipient;
 use super::recipients::Recipients;
 use super::Fanout;
@@ -27,7 +28,7 @@ impl<M: Member> Fanout<'_, M> {
     pub(super) fn pause(&mut self) {
         let earlier = self.earlier;
         self.reached.each_from(earlier, |recipient| {
-            if let Some((at, serial)) = recipient.entry {
+            if let Some((at, serial)) = recipient.entry.map(Placed::get) {
                 recipient.gap = recipient.member.with(|queue| queue.mark_late(at, serial));
             }
         });
@@ -70,7 +71,7 @@ impl<M: Member> Fanout<'_, M> {
             let Some(recipient) = self.reached.get_mut(at) else {
                 continue;
             };
-            if let Some((at, serial)) = recipient.entry {
+            if let Some((at, serial)) = recipient.entry.map(Placed::get) {
                 recipient.member.with(|queue| queue.settle_late(at, serial));
             }
         }
@@ -123,7 +124,7 @@ impl<M: Member> Fanout<'_, M> {
         }
         let mut reached = core::mem::replace(&mut self.reached, Recipients::new());
         reached.each_from(from, |recipient| {
-            let entry = recipient.entry.take();
+            let entry = recipient.entry.take().map(Placed::get);
             if core::mem::take(&mut is_answer) {
                 recipient.gap |= recipient.member.with(|queue| queue.tells_gap());
                 return;

@@ -24,6 +24,7 @@ use super::super::slots::Chunk;
 use super::super::wait::Place;
 use super::copies::memory_of;
 use super::end::cancel;
+use super::recipients::Placed;
 use super::recipients::Recipient;
 use super::Claim;
 use super::Fanout;
@@ -362,7 +363,7 @@ impl<M: Member> Fanout<'_, M> {
             }
         };
         let entry = match put {
-            Offered::Put(at, serial) => Some((at, serial)),
+            Offered::Put(at, serial) => Placed::new(at, serial),
             Offered::Full(_) => None,
             _ => return Ok(()),
         };

@@ -10,14 +10,42 @@ use super::super::queue::Member;
 use super::super::wait;
 use super::Policy;
 
+use core::num::NonZeroU32;
+
 /// So many recipients there is room for without memory.
 const FEW: usize = 4;
+/// There is room for so many more with the first memory: with those, for one hold of the bus lock.
+const SOME: usize = match STEP > FEW {
+    true => STEP - FEW,
+    false => STEP,
+};
+
+/// Where an entry is: its slot and serial number. It has no more bytes than these if it is optional.
+#[derive(Clone, Copy)]
+pub(super) struct Placed {
+    /// One more than the slot's number.
+    slot: NonZeroU32,
+    serial: u64,
+}
+
+impl Placed {
+    /// `None` for a slot that no list has.
+    pub(super) fn new(slot: u32, serial: u64) -> Option<Self> {
+        let slot = NonZeroU32::new(slot.wrapping_add(1))?;
+        Some(Placed { slot, serial })
+    }
+
+    /// Slot and serial number.
+    pub(super) fn get(self) -> (u32, u64) {
+        (self.slot.get().wrapping_sub(1), self.serial)
+    }
+}
 
 /// One copy of the message in one queue.
 pub(super) struct Recipient<M> {
     pub(super) member: M,
-    /// Slot and serial number of its entry; `None`: it misses the message.
-    pub(super) entry: Option<(u32, u64)>,
+    /// Its entry; `None`: it misses the message.
+    pub(super) entry: Option<Placed>,
     /// Whether it is to be woken.
     pub(super) tell: bool,
     /// Whether those may have room who wait for its queue, as its entry was taken out.
@@ -66,6 +94,7 @@ impl<M> Recipients<M> {
         let list = self.more.get_or_insert_with(Vec::new);
         let more = match locked {
             true if list.len() >= 2 * STEP => return false,
+            true if list.is_empty() => SOME,
             true => STEP,
             false => (8 * STEP).max(list.len()),
         };
@@ -110,7 +139,7 @@ impl<M: Member> Recipient<M> {
     pub(super) fn of(member: &M, slot: u32, serial: u64) -> Self {
         Recipient {
             member: member.clone(),
-            entry: Some((slot, serial)),
+            entry: Placed::new(slot, serial),
             tell: true,
             room: false,
             gap: false,
