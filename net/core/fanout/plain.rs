@@ -34,6 +34,13 @@ use super::Pause;
 use super::Policy;
 use super::Refusal;
 
+/// Listeners of one hold of the bus lock. They take as long as a quarter of them, [`STEP`], on the
+/// general way.
+const MANY: usize = match cfg!(CONFIG_KBUS_SHORT_STEPS) {
+    true => STEP,
+    false => 4 * STEP,
+};
+
 /// An announcement on the plain way.
 struct Plain<'a, M: Member> {
     sender: &'a M,
@@ -118,7 +125,7 @@ impl<'a, M: Member> Plain<'a, M> {
     fn listener(&mut self, bus: &Bus<M>, listener: &Listener<M>, binding: u64) -> bool {
         let member = &listener.member;
         let (sender, payer) = (self.sender, member.payer());
-        if listener.count != 1 || self.looked >= STEP || !self.reached.prepare(true) {
+        if listener.count != 1 || self.looked >= MANY || !self.reached.prepare_for(MANY) {
             return false;
         }
         let who = (payer.id(), member.memory());

@@ -88,17 +88,30 @@ impl<M> Recipients<M> {
 
     /// Makes room for one more. With the bus locked it only grows as long as it is small.
     pub(super) fn prepare(&mut self, locked: bool) -> bool {
-        if self.has_room() {
-            return true;
+        match locked {
+            true => self.prepare_for(2 * STEP),
+            false => {
+                let list = self.more.get_or_insert_with(Vec::new);
+                let more = (8 * STEP).max(list.len());
+                mem::reserve(list, more).is_ok()
+            }
         }
+    }
+
+    /// Makes room for one more with the bus locked, as long as there are fewer than about `most`.
+    #[inline]
+    pub(super) fn prepare_for(&mut self, most: usize) -> bool {
+        self.has_room() || self.grow(most)
+    }
+
+    #[cold]
+    fn grow(&mut self, most: usize) -> bool {
         let list = self.more.get_or_insert_with(Vec::new);
-        let more = match locked {
-            true if list.len() >= 2 * STEP => return false,
-            true if list.is_empty() => SOME,
-            true => STEP,
-            false => (8 * STEP).max(list.len()),
+        let more = match list.is_empty() {
+            true => SOME,
+            false => STEP,
         };
-        mem::reserve(list, more).is_ok()
+        list.len() < most && mem::reserve(list, more).is_ok()
     }
 
     /// Adds one for whom there is room.
