@@ -193,8 +193,8 @@ impl<T> Slots<T> {
         self.insert_with(NONE, || item)
     }
 
-    /// Puts an item before all others and returns its slot; `None`, and the item is dropped, when no
-    /// slot is free.
+    /// Puts an item before all others and returns its slot; `None`, and the item is dropped, when
+    /// no slot is free.
     pub fn push_front(&mut self, item: T) -> Option<u32> {
         self.insert_with(self.first, || item)
     }
@@ -279,8 +279,8 @@ impl<T> Slots<T> {
         slot.item.take()
     }
 
-    /// As [`Slots::remove`], for what `f` takes out of the item: the rest is dropped where it is, and
-    /// not moved.
+    /// As [`Slots::remove`], for what `f` takes out of the item: the rest is dropped where it is,
+    /// and not moved.
     #[inline(always)]
     pub fn remove_with<R>(&mut self, at: u32, f: impl FnOnce(&mut T) -> R) -> Option<R> {
         let taken = f(self.get_mut(at)?);

@@ -50,8 +50,8 @@ struct Plain<'a, M: Member> {
     next: (usize, u64),
 }
 
-/// Announces a message to whom it matches, where a full listener misses it. `check` is asked in each
-/// hold of the bus lock whether it may go on.
+/// Announces a message to whom it matches, where a full listener misses it. `check` is asked in
+/// each hold of the bus lock whether it may go on.
 ///
 /// # Errors
 ///

@@ -311,7 +311,8 @@ fn a_memory_cgroup_at_its_limit_is_a_full_queue() {
     }
 }
 
-/// A reply for which there is no memory at all is still owed, and all that was held for it still is.
+/// A reply for which there is no memory at all is still owed, and all that was held for it still
+/// is.
 #[test]
 fn a_reply_without_memory_is_owed_with_all_that_is_held_for_it() {
     for len in [5, 4096, 5000] {
