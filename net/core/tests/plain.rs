@@ -208,6 +208,28 @@ fn want_of_memory_at_any_point_leaves_nothing_half_done() {
     });
 }
 
+/// Who receives pays: of a message for another memory cgroup nothing is asked of the sender's own.
+#[test]
+fn another_cgroup_pays_for_all_that_its_sockets_get() {
+    for messages in [1, 30] {
+        let needed = [None, Some(7)].map(|poor| {
+            let w = World::new(0, 1 << 20);
+            let (sender, listener) = (w.join_in(1, 1, 7), w.join_in(2, 1, 8));
+            w.listen(&listener, "$.A.X").unwrap();
+            mem::fail_group(poor);
+            let before = mem::allocations();
+            for _ in 0..messages {
+                w.announce(&sender, "$.A.X", &[1; 500]).unwrap();
+            }
+            let needed = mem::allocations() - before;
+            mem::fail_group(None);
+            end(&w, &[sender, listener]);
+            needed
+        });
+        assert_eq!(needed[0], needed[1], "{messages}");
+    }
+}
+
 /// A sender that cannot pay the bus has sent nothing: nobody has missed anything either.
 #[test]
 fn nobody_misses_what_the_bus_has_no_room_for() {
