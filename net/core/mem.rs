@@ -23,6 +23,7 @@ mod imp {
     use super::Need;
     use crate::reclaim::flags;
     use crate::reclaim::nowait;
+    use crate::sys::memory::array;
     use core::mem::MaybeUninit;
     use kernel::alloc::KBox;
     use kernel::alloc::KVVec;
@@ -52,6 +53,15 @@ mod imp {
     /// The same, with regard to a memory cgroup at its limit.
     pub fn new_box_for<T>(need: Need, value: T) -> Result<Box<T>, AllocError> {
         KBox::new(value, flags(need))
+    }
+
+    /// Allocates an array in a box, of items that `make` makes, each where it is to be.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub fn new_array<T, const N: usize>(make: impl Fn() -> T) -> Result<Box<[T; N]>, AllocError> {
+        array(make, nowait())
     }
 
     /// Takes the value out of its box.
@@ -274,15 +284,6 @@ mod imp {
         Ok(())
     }
 
-    /// A list with room for `n` elements.
-    ///
-    /// # Errors
-    ///
-    /// [`AllocError`].
-    pub fn list_with_capacity<T>(n: usize) -> Result<List<T>, AllocError> {
-        List::with_capacity(n, nowait())
-    }
-
     /// Appends an element.
     ///
     /// # Errors
@@ -388,6 +389,15 @@ mod imp {
     pub fn new_box_for<T>(need: Need, value: T) -> Result<Box<T>, AllocError> {
         account_for(need)?;
         Ok(Box::new(value))
+    }
+
+    /// Allocates an array in a box, of items that `make` makes, each where it is to be.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub fn new_array<T, const N: usize>(make: impl Fn() -> T) -> Result<Box<[T; N]>, AllocError> {
+        new_box(core::array::from_fn(|_| make()))
     }
 
     /// Takes the value out of its box.
@@ -596,15 +606,6 @@ mod imp {
         }
         vec.push(value);
         Ok(())
-    }
-
-    /// A list with room for `n` elements.
-    ///
-    /// # Errors
-    ///
-    /// [`AllocError`].
-    pub fn list_with_capacity<T>(n: usize) -> Result<List<T>, AllocError> {
-        super::with_capacity(n)
     }
 
     /// Appends an element.
