@@ -27,6 +27,7 @@ use crate::{
     },
     domain::to_kernel,
     endpoint::Endpoint,
+    reclaim::nowait,
     sockaddr,
     sys::{
         cred::{
@@ -231,7 +232,8 @@ fn prefixes_of(this: &Endpoint, name: Name<'_>, key: Key) -> Option<Prefixes> {
         **place = last;
         return Some(prefixes);
     }
-    if let Ok(new) = KBox::new(last, GFP_KERNEL_ACCOUNT) {
+    // It can be done without: so nobody waits for this memory, nor is killed for it.
+    if let Ok(new) = KBox::new(last, nowait()) {
         let before = this.settings.lock().last_name.replace(new);
         drop(before);
     }

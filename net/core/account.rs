@@ -36,7 +36,7 @@ pub struct Account {
     bell: Option<&'static Flag>,
     /// Some was given back since it was last asked.
     rung: Flag,
-    /// Changes whenever some is given back, but for what is cancelled.
+    /// Changes whenever some is given back, but for what is cancelled, if there is a bell.
     version: Counter,
 }
 

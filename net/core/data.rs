@@ -150,8 +150,8 @@ struct Rare {
 ///
 /// # Invariants
 ///
-/// `inline` begins with `name_len` bytes of the name, all of it unless it is in `rare`. There follow
-/// `len` bytes of the payload, all of it unless that is in `long`.
+/// `inline` begins with `name_len` bytes of the name, all of it unless it is in `rare`. There
+/// follow `len` bytes of the payload, all of it unless that is in `long`.
 pub(super) struct Data {
     name_len: u16,
     len: u16,

@@ -290,8 +290,8 @@ impl<'a, M: Member> Fanout<'a, M> {
         }
     }
 
-    /// It is a request to this replier, for which that is owed. Called in the hold of the bus lock in
-    /// which the replier was found, and which goes on with [`Fanout::hold`].
+    /// It is a request to this replier, for which that is owed. Called in the hold of the bus lock
+    /// in which the replier was found, and which goes on with [`Fanout::hold`].
     pub(super) fn ask(&mut self, (replier, binding): (M, u64), owed: Box<Obligation<M>>) {
         self.first = First::Asked(replier, binding);
         self.found_now = true;

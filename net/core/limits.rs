@@ -4,7 +4,8 @@
 //!
 //! The limits of [`Limits`] hold for all buses of the machine. They are the files of `net.kbus` and
 //! may be changed at any time; what there is already stays. What uses up a limit holds a
-//! [`Charge`](super::account::Charge) or [`One`](super::account::One) of an [`Account`](super::account::Account).
+//! [`Charge`](super::account::Charge) or [`One`](super::account::One) of an
+//! [`Account`](super::account::Account).
 //!
 //! Limits that a socket or a bus has of its own: [`queue`](super::queue) (`KBUS_QUEUE_LEN`,
 //! `SO_RCVBUF`, `KBUS_REPLY_MAX`) and [`bus`](super::bus) (`KBUS_MAX_MSG_SIZE`, `KBUS_BUS_BYTES`).

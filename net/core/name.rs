@@ -171,8 +171,8 @@ impl LastName {
         })
     }
 
-    /// Whether the text of an address, which a NUL may end, is just this name; then its prefixes are
-    /// put in `prefixes`.
+    /// Whether the text of an address, which a NUL may end, is just this name; then its prefixes
+    /// are put in `prefixes`.
     pub fn is<'a>(&self, path: &'a [u8], prefixes: &mut Option<Prefixes>) -> Option<Name<'a>> {
         let text = path.strip_suffix(b"\0").unwrap_or(path);
         if self.text.get(..self.len) != Some(text) {

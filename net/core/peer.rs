@@ -103,9 +103,9 @@ pub trait Peer: Clone {
     /// there are none. May sleep, and must not be called under a lock.
     fn wait_for_memory(bytes: usize) -> bool;
 
-    /// Wakes those who read or poll for something to read. Not to be called under a lock of the bus.
-    /// What they are to see must have been put there under the lock of the queue, or with a full
-    /// barrier before this.
+    /// Wakes those who read or poll for something to read. Not to be called under a lock of the
+    /// bus. What they are to see must have been put there under the lock of the queue, or with a
+    /// full barrier before this.
     fn wake_reader(&self);
 
     /// Whether somebody traces what comes into queues.
@@ -120,8 +120,8 @@ pub trait Peer: Clone {
         false
     }
 
-    /// Tells whoever traces sockets what has become of a message for this one. It may be called with
-    /// the bus locked.
+    /// Tells whoever traces sockets what has become of a message for this one. It may be called
+    /// with the bus locked.
     #[inline]
     fn trace(&self, what: Trace<'_>) {
         let _ = what;

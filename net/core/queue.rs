@@ -8,8 +8,8 @@
 //! for those of sends that took several holds of the bus lock (*late* ones): while there are such,
 //! the reader looks for the least id.
 //!
-//! What a program can set: [`settings`]. Who waits for room: [`waiting`]. Entries of sends that took
-//! several holds: [`late`]. What goes without being read: [`removal`].
+//! What a program can set: [`settings`]. Who waits for room: [`waiting`]. Entries of sends that
+//! took several holds: [`late`]. What goes without being read: [`removal`].
 
 mod late;
 mod offer;
@@ -650,9 +650,9 @@ impl<M: Member> Queue<M> {
 
     /// Takes out an entry whose send has failed; also says whether somebody may wait for its room.
     ///
-    /// Whoever has read meanwhile found the queue full of it, and told nobody of the room that there
-    /// is now. But that of the entry itself is no news for those who sleep, as none is that a failed
-    /// send had: see [`Charge::cancel`](super::account::Charge::cancel).
+    /// Whoever has read meanwhile found the queue full of it, and told nobody of the room that
+    /// there is now. But that of the entry itself is no news for those who sleep, as none is that a
+    /// failed send had: see [`Charge::cancel`](super::account::Charge::cancel).
     pub(super) fn cancel(&mut self, at: u32, serial: u64) -> Option<(Entry<M>, GivenBack)> {
         let gap = self.find(at, serial)?.gap;
         let mut entry = self.take_with_gap(at)?;

@@ -25,9 +25,10 @@ use super::send::checks;
 ///
 /// # Errors
 ///
-/// Those of all sends, then in this order: [`Error::ConnRefused`] when it is not owed; [`Error::AddrNotAvail`] when the
-/// requester has gone, which settles it; [`Error::Inval`] for another name than the request's;
-/// [`Error::MsgSize`] when there is no room for so long a one; [`Error::NoMem`].
+/// Those of all sends, then in this order: [`Error::ConnRefused`] when it is not owed;
+/// [`Error::AddrNotAvail`] when the requester has gone, which settles it; [`Error::Inval`] for
+/// another name than the request's; [`Error::MsgSize`] when there is no room for so long a one;
+/// [`Error::NoMem`].
 pub(super) fn reply<S: Shared>(
     shared: &S,
     member: &S::Member,

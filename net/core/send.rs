@@ -194,15 +194,31 @@ fn announce<S: Shared>(
     Fanout::new(member, head, policy, content, files.as_ref()).send(shared, check, |_, _| ())
 }
 
+/// Memory for what is owed for a request: its name, its place in the ledger, and itself.
+type Memory<M> = (
+    KeptName,
+    Room<u64, Option<mem::Box<Obligation<M>>>>,
+    mem::BoxRoom<Obligation<M>>,
+);
+
+fn memory_for<M: Member>(name: Name<'_>) -> Result<Memory<M>, mem::AllocError> {
+    let kept = KeptName::new(name.text())?;
+    Ok((kept, Room::new()?, mem::BoxRoom::new()?))
+}
+
 fn request<S: Shared>(
     shared: &S,
     member: &S::Member,
     out: &mut Outgoing<'_, S::Member>,
     (name, peer): (Name<'_>, Option<u64>),
 ) -> Result<u64, Refusal<S::Member>> {
-    let mut owed_name = Some(KeptName::new(name.text())?);
-    let mut room = Some(Room::new()?);
-    let mut place = Some(mem::BoxRoom::new()?);
+    let mut check = checks(member, out);
+    let Ok((owed_name, room, place)) = memory_for(name) else {
+        // What holds for all sends comes first in the order of precedence.
+        shared.locked(check)?;
+        return Err(Error::NoMem.into());
+    };
+    let (mut owed_name, mut room, mut place) = (Some(owed_name), Some(room), Some(place));
     let payer = member.payer();
     let mut reservation = Reservation {
         requester: None,
@@ -210,7 +226,6 @@ fn request<S: Shared>(
         refusals: 0,
     };
     let mut chunk = None;
-    let mut check = checks(member, out);
     let (policy, files) = (out.policy(), out.files.clone());
     let head = Head {
         flags: out.flags_of(KBUS_REQUEST),

@@ -9,6 +9,7 @@
 
 use super::mem;
 use super::mem::AllocError;
+use super::mem::Box;
 use super::mem::List;
 
 /// Slots that are allocated at once.
@@ -29,12 +30,13 @@ struct Slot<T> {
 }
 
 /// Memory for [`CHUNK`] further items.
-// Not a box of an array, which would be made on the stack first: that is small in the kernel.
-pub struct Chunk<T>(List<Slot<T>>);
+// A pointer and no more: the list of them, in one piece, is that of a long queue.
+pub struct Chunk<T>(Box<[Slot<T>; CHUNK]>);
 
 impl<T> Chunk<T> {
     /// It fills a piece of 2 KiB of the allocator, and is no more.
     const FITS: () = assert!(size_of::<[Slot<T>; CHUNK]>() <= 2048);
+    const SMALL: () = assert!(size_of::<Self>() == size_of::<usize>());
 
     /// Allocates it.
     ///
@@ -43,23 +45,16 @@ impl<T> Chunk<T> {
     /// [`AllocError`].
     #[inline(never)]
     pub fn new() -> Result<Self, AllocError> {
-        let () = Self::FITS;
-        let mut slots = mem::list_with_capacity(CHUNK)?;
-        for _ in 0..CHUNK {
-            Self::push_empty(&mut slots)?;
-        }
-        Ok(Chunk(slots))
+        let ((), ()) = (Self::FITS, Self::SMALL);
+        Ok(Chunk(mem::new_array(Self::empty)?))
     }
 
-    // Inlined, each of them would have a place of its own on the stack.
-    #[inline(never)]
-    fn push_empty(slots: &mut List<Slot<T>>) -> Result<(), AllocError> {
-        let empty = Slot {
+    fn empty() -> Slot<T> {
+        Slot {
             prev: NONE,
             next: NONE,
             item: None,
-        };
-        mem::push(slots, empty)
+        }
     }
 }
 
@@ -193,8 +188,8 @@ impl<T> Slots<T> {
         self.insert_with(NONE, || item)
     }
 
-    /// Puts an item before all others and returns its slot; `None`, and the item is dropped, when no
-    /// slot is free.
+    /// Puts an item before all others and returns its slot; `None`, and the item is dropped, when
+    /// no slot is free.
     pub fn push_front(&mut self, item: T) -> Option<u32> {
         self.insert_with(self.first, || item)
     }
@@ -279,8 +274,8 @@ impl<T> Slots<T> {
         slot.item.take()
     }
 
-    /// As [`Slots::remove`], for what `f` takes out of the item: the rest is dropped where it is, and
-    /// not moved.
+    /// As [`Slots::remove`], for what `f` takes out of the item: the rest is dropped where it is,
+    /// and not moved.
     #[inline(always)]
     pub fn remove_with<R>(&mut self, at: u32, f: impl FnOnce(&mut T) -> R) -> Option<R> {
         let taken = f(self.get_mut(at)?);

@@ -182,8 +182,8 @@ fn forget<M: Member>(blocked: Option<Blocked<M>>) -> bool {
     true
 }
 
-/// A waiter that was woken has tried again, or has given up: others may have room who have not tried
-/// since there is some.
+/// A waiter that was woken has tried again, or has given up: others may have room who have not
+/// tried since there is some.
 pub fn pass_on<M: Member>(place: &Place<M>) {
     match place {
         Place::Queue(member, _) => tell(member),

@@ -150,7 +150,8 @@ impl<M: Peer> Waiters<M> {
     }
 
     /// Takes out some of those that poll and have not tried it in this version, the oldest first:
-    /// from the age `round.0` on, which moves on, to `round.1`. Also says whether there may be more.
+    /// from the age `round.0` on, which moves on, to `round.1`. Also says whether there may be
+    /// more.
     pub fn take_polling(&mut self, round: &mut (u64, u64), version: u64) -> (Woken<M>, bool) {
         let mut woken = Woken::nobody();
         let mut ages = [0; BATCH];

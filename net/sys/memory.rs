@@ -6,9 +6,19 @@
 //! [`include/linux/sched/mm.h`](srctree/include/linux/sched/mm.h).
 
 use super::bindings;
-use kernel::alloc::AllocError;
+use kernel::{
+    alloc::{
+        AllocError,
+        Flags,
+        KBox, //
+    },
+    init::InPlaceInit, //
+};
 
-use core::ptr::null_mut;
+use core::{
+    convert::Infallible,
+    ptr::null_mut, //
+};
 
 /// A memory cgroup, or none where the kernel has no such.
 ///
@@ -79,4 +89,18 @@ pub(crate) fn reclaim(bytes: usize) -> Result<(), AllocError> {
             false => Ok(()),
         }
     }
+}
+
+/// Allocates an array in a box, of items that `make` makes, each where it is to be. An array that
+/// was made on the stack first would need much of it.
+///
+/// # Errors
+///
+/// [`AllocError`].
+pub(crate) fn array<T, const N: usize>(
+    make: impl Fn() -> T,
+    flags: Flags,
+) -> Result<KBox<[T; N]>, AllocError> {
+    let items = pin_init::init_array_from_fn::<T, N, T, Infallible>(|_| make());
+    KBox::init(items, flags).map_err(|_| AllocError)
 }

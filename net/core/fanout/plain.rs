@@ -57,8 +57,8 @@ struct Plain<'a, M: Member> {
     next: (usize, u64),
 }
 
-/// Announces a message to whom it matches, where a full listener misses it. `check` is asked in each
-/// hold of the bus lock whether it may go on.
+/// Announces a message to whom it matches, where a full listener misses it. `check` is asked in
+/// each hold of the bus lock whether it may go on.
 ///
 /// # Errors
 ///
@@ -154,12 +154,18 @@ impl<'a, M: Member> Plain<'a, M> {
         };
         let mut chunk = None;
         let offered = loop {
+            // The list of chunks may grow with a chunk, in memory of the listener's own cgroup.
+            let grows = chunk.is_some();
             let mut put = || {
                 member.with(|queue| {
                     queue.put_plainly(&offer, &mut chunk, || self.copy(bus, member, left))
                 })
             };
-            match put() {
+            let offered = match grows {
+                true => member.within(put),
+                false => put(),
+            };
+            match offered {
                 Offered::NeedsChunk => match member.within(Chunk::new) {
                     Ok(new) => chunk = Some(new),
                     Err(_) => return false,

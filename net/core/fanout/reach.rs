@@ -152,8 +152,9 @@ impl<M: Member> Fanout<'_, M> {
         Err(Pause::Copy)
     }
 
-    /// Puts one copy in a queue, pending, where nothing is out of the ordinary: it comes alone, others
-    /// of its user in its memory cgroup have the message already, and the queue takes it as it is.
+    /// Puts one copy in a queue, pending, where nothing is out of the ordinary: it comes alone,
+    /// others of its user in its memory cgroup have the message already, and the queue takes it as
+    /// it is.
     ///
     /// Else nothing has changed, and [`Fanout::reach`] is to look at all that can be.
     pub(super) fn reach_plainly(&mut self, bus: &Bus<M>, member: &M, binding: u64) -> Plainly {

@@ -84,6 +84,15 @@ pub fn new_box_for<T>(need: Need, value: T) -> Result<Box<T>, AllocError> {
     Ok(Box::new(value))
 }
 
+/// Allocates an array in a box, of items that `make` makes, each where it is to be.
+///
+/// # Errors
+///
+/// [`AllocError`].
+pub fn new_array<T, const N: usize>(make: impl Fn() -> T) -> Result<Box<[T; N]>, AllocError> {
+    new_box(core::array::from_fn(|_| make()))
+}
+
 /// Takes the value out of its box.
 #[expect(clippy::boxed_local, reason = "this is what it is for")]
 pub fn unbox<T>(value: Box<T>) -> T {
@@ -290,15 +299,6 @@ pub fn push_reserved<T>(vec: &mut Vec<T>, value: T) -> Result<(), T> {
     }
     vec.push(value);
     Ok(())
-}
-
-/// A list with room for `n` elements.
-///
-/// # Errors
-///
-/// [`AllocError`].
-pub fn list_with_capacity<T>(n: usize) -> Result<List<T>, AllocError> {
-    super::with_capacity(n)
 }
 
 /// Appends an element.

@@ -5,6 +5,7 @@
 use super::Need;
 use crate::reclaim::flags;
 use crate::reclaim::nowait;
+use crate::sys::memory::array;
 use core::mem::MaybeUninit;
 use kernel::alloc::KBox;
 use kernel::alloc::KVVec;
@@ -34,6 +35,15 @@ pub fn new_box<T>(value: T) -> Result<Box<T>, AllocError> {
 /// The same, with regard to a memory cgroup at its limit.
 pub fn new_box_for<T>(need: Need, value: T) -> Result<Box<T>, AllocError> {
     KBox::new(value, flags(need))
+}
+
+/// Allocates an array in a box, of items that `make` makes, each where it is to be.
+///
+/// # Errors
+///
+/// [`AllocError`].
+pub fn new_array<T, const N: usize>(make: impl Fn() -> T) -> Result<Box<[T; N]>, AllocError> {
+    array(make, nowait())
 }
 
 /// Takes the value out of its box.
@@ -254,15 +264,6 @@ pub fn push_reserved<T>(vec: &mut Vec<T>, value: T) -> Result<(), T> {
     }
     let _ = vec.push_within_capacity(value);
     Ok(())
-}
-
-/// A list with room for `n` elements.
-///
-/// # Errors
-///
-/// [`AllocError`].
-pub fn list_with_capacity<T>(n: usize) -> Result<List<T>, AllocError> {
-    List::with_capacity(n, nowait())
 }
 
 /// Appends an element.

@@ -87,8 +87,8 @@ impl<M: Member> Queue<M> {
         }
     }
 
-    /// Goes on with it: looks at some entries and does to each what `judge` says. What is `taken` out
-    /// is put where there is nothing yet.
+    /// Goes on with it: looks at some entries and does to each what `judge` says. What is `taken`
+    /// out is put where there is nothing yet.
     pub(in super::super) fn remove_some(
         &mut self,
         removal: &mut Removal,

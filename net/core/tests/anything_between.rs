@@ -138,7 +138,7 @@ impl Actor {
             self.owed.push((view.sender, view.id));
         }
         let answers = view.flags & KBUS_REPLY != 0 || view.error != 0;
-        if answers && view.to == self.peer.id() && self.asked.contains(&view.in_reply_to) {
+        if answers && view.to == self.peer.id() {
             // A listener's copy of a reply to oneself is one more.
             if view.cookie == 77 {
                 self.answered.push(view.in_reply_to);

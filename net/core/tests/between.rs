@@ -234,8 +234,8 @@ fn a_large_message_does_not_come_once_its_binding_has_gone() {
     }
 }
 
-/// Who found the queue full of such a message, which does not come in the end, is told that there is
-/// room.
+/// Who found the queue full of such a message, which does not come in the end, is told that there
+/// is room.
 #[test]
 fn the_room_of_a_message_that_does_not_come_is_told() {
     let found_it_full = Cell::new(0);

@@ -192,6 +192,44 @@ fn who_cannot_be_told_may_always_try() {
     panic!("it needs memory without end");
 }
 
+/// Want of memory comes last of the errors of a send: what holds for all sends is said before it.
+#[test]
+fn what_holds_for_all_sends_comes_before_want_of_memory() {
+    let (w, p, id) = scene();
+    let stranger = Peer::new(9, 1, &Users::new(u64::MAX));
+    let long = vec![0; 70_000];
+    let check = |error: Error| {
+        mem::fail_after(Some(0));
+        let result = match error {
+            Error::MsgSize => [
+                w.announce(&p[0], "$.A", &long),
+                w.request(&p[0], "$.A", &long),
+                w.reply(&p[1], 1, id, &long),
+            ],
+            Error::NotConn => [
+                w.announce(&stranger, "$.A", b""),
+                w.request(&stranger, "$.A", b""),
+                w.reply(&stranger, 1, id, b""),
+            ],
+            Error::Perm => [0, KBUS_REQUEST, KBUS_ALL_OR_FAIL]
+                .map(|flags| w.send(&p[0], announcement("$.KBUS.X", flags, b""))),
+            _ => [
+                w.announce(&p[1], "$.KBUS.X", b""),
+                w.request(&p[1], "$.KBUS.X", b""),
+                w.reply(&p[1], 1, id, b""),
+            ],
+        };
+        mem::fail_after(None);
+        assert_eq!(result, [Err(error); 3]);
+    };
+    check(Error::MsgSize);
+    check(Error::NotConn);
+    check(Error::Perm);
+    assert_eq!(p[1].with(|queue| queue.unreplied()), 1);
+    w.shut_write(&p[1]);
+    check(Error::Pipe);
+}
+
 /// Nothing of a send is lost when there is no memory for it: it can be made again.
 #[test]
 fn a_send_without_memory_keeps_its_payload() {
@@ -273,7 +311,8 @@ fn a_memory_cgroup_at_its_limit_is_a_full_queue() {
     }
 }
 
-/// A reply for which there is no memory at all is still owed, and all that was held for it still is.
+/// A reply for which there is no memory at all is still owed, and all that was held for it still
+/// is.
 #[test]
 fn a_reply_without_memory_is_owed_with_all_that_is_held_for_it() {
     for len in [5, 4096, 5000] {

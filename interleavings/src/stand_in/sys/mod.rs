@@ -220,6 +220,8 @@ pub(crate) mod memory {
     //! Memory cgroups, which tell sockets apart and are never full.
 
     use crate::alloc::AllocError;
+    use crate::alloc::Flags;
+    use crate::alloc::KBox;
     use crate::sync::none_held;
     use std::cell::Cell;
 
@@ -247,6 +249,13 @@ pub(crate) mod memory {
     pub(crate) fn reclaim(_bytes: usize) -> Result<(), AllocError> {
         none_held("a wait for memory");
         Ok(())
+    }
+
+    pub(crate) fn array<T, const N: usize>(
+        make: impl Fn() -> T,
+        flags: Flags,
+    ) -> Result<KBox<[T; N]>, AllocError> {
+        KBox::new(std::array::from_fn(|_| make()), flags)
     }
 }
 
