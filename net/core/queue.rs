@@ -588,6 +588,15 @@ impl<M: Member> Queue<M> {
         promised >= self.list.capacity()
     }
 
+    /// Adds memory for more entries.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`], and the chunk is dropped.
+    pub(super) fn add_chunk(&mut self, chunk: Chunk<Entry<M>>) -> Result<(), AllocError> {
+        self.list.add(chunk)
+    }
+
     /// Sees to it that there is a slot for one more entry that is promised. To be called again with
     /// a chunk when there is none.
     ///

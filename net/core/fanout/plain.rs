@@ -100,6 +100,17 @@ pub(in super::super) fn announce<S: Shared>(
     }
 }
 
+/// Makes room for more entries in a listener's queue, in memory of its own cgroup; false if there is
+/// none.
+#[cold]
+fn grow<M: Member>(member: &M) -> bool {
+    let grown = member.within(|| {
+        let chunk = Chunk::new()?;
+        member.with(|queue| queue.add_chunk(chunk))
+    });
+    grown.is_ok()
+}
+
 impl<'a, M: Member> Plain<'a, M> {
     /// Goes through all listeners; false where one is found for whom more is to be looked at.
     fn go(&mut self, bus: &Bus<M>) -> bool {
@@ -152,24 +163,11 @@ impl<'a, M: Member> Plain<'a, M> {
             payer,
             left: left.0,
         };
-        let mut chunk = None;
         let offered = loop {
-            // The list of chunks may grow with a chunk, in memory of the listener's own cgroup.
-            let grows = chunk.is_some();
-            let mut put = || {
-                member.with(|queue| {
-                    queue.put_plainly(&offer, &mut chunk, || self.copy(bus, member, left))
-                })
-            };
-            let offered = match grows {
-                true => member.within(put),
-                false => put(),
-            };
-            match offered {
-                Offered::NeedsChunk => match member.within(Chunk::new) {
-                    Ok(new) => chunk = Some(new),
-                    Err(_) => return false,
-                },
+            let put =
+                member.with(|queue| queue.put_plainly(&offer, || self.copy(bus, member, left)));
+            match put {
+                Offered::NeedsChunk if grow(member) => {}
                 offered => break offered,
             }
         };

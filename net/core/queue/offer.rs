@@ -188,7 +188,6 @@ impl<M: Member> Queue<M> {
     pub(in super::super) fn put_plainly(
         &mut self,
         plain: &Plain<'_>,
-        chunk: &mut Option<Chunk<Entry<M>>>,
         message: impl FnOnce() -> Option<Arc<Message<M>>>,
     ) -> Offered {
         if self.once {
@@ -198,10 +197,8 @@ impl<M: Member> Queue<M> {
             Offered::Put(..) => {}
             refused => return refused,
         }
-        match self.promise(chunk) {
-            Ok(true) => {}
-            Ok(false) => return Offered::NeedsChunk,
-            Err(_) => return Offered::NoMemory,
+        if self.lacks_slots() {
+            return Offered::NeedsChunk;
         }
         let Some(place) = One::new(&plain.payer.messages) else {
             return Offered::PayerBroke;
