@@ -55,6 +55,31 @@ pub fn one_way(kind: Kind, len: usize) -> u64 {
     median_of(TIMES, once)
 }
 
+/// The same, but each message has another name than the one before, of two: a socket on a bus
+/// remembers the last one only. AF_UNIX has one address for both.
+fn names_in_turn(kind: Kind, len: usize) -> u64 {
+    let group = Group::new(kind, 1);
+    let mut to = vec![group.addresses[0].clone(); 2];
+    if kind == Kind::Kbus {
+        group.receivers[0].listen("$.Bench.Two").expect("listen");
+        to[1] = message_address("$.Bench.Two");
+    }
+    let payload = vec![0x5a; len];
+    let mut inbox = Inbox::new();
+    let mut names = to.iter().cycle();
+    let mut once = || {
+        let to = names.next().expect("there are two");
+        ticks(|| {
+            group.sender.send_raw(to, &payload, 0).expect("send");
+            inbox.expect(&group.receivers[0], len);
+        })
+    };
+    for _ in 0..TIMES / 10 {
+        once();
+    }
+    median_of(TIMES, once)
+}
+
 /// Answers whatever comes at the address it came from, for ever.
 fn serve(sock: &Sock) -> ! {
     let mut inbox = Inbox::new();
@@ -151,9 +176,13 @@ pub fn run(rounds: usize) {
         columns.extend(["AF_UNIX", "kbus", "ratio"].map(|what| format!("{what}{}", place.note())));
     }
     let mut table = Table::new(&columns);
-    let ways: [(&str, Way); 2] = [("one way", one_way), ("round trip", round_trip)];
-    for (name, way) in ways {
-        for len in SIZES {
+    let ways: [(&str, Way, &[usize]); 3] = [
+        ("one way", one_way, &SIZES),
+        ("two names in turn", names_in_turn, &SIZES[..1]),
+        ("round trip", round_trip, &SIZES),
+    ];
+    for (name, way, sizes) in ways {
+        for len in sizes.iter().copied() {
             progress(&format!("{name}, {}", size(len)));
             let mut row = vec![format!("{name}, {}", size(len))];
             for place in PLACES {
@@ -172,8 +201,9 @@ pub fn run(rounds: usize) {
     }
     table.print(
         "One message, and a request with its reply",
-        "One way: `sendto()` and `recvfrom()` in one process. Round trip: a request to another process and its \
-         reply, with both\nswitches between the processes. In a memory cgroup, as systemd makes one for each service, \
-         the kernel also charges each\npiece of memory to it.",
+        "One way: `sendto()` and `recvfrom()` in one process, to one name; or to two names in turn, as a socket \
+         remembers the last one.\nRound trip: a request to another process and its reply, with both switches between \
+         the processes. In a memory cgroup, as systemd\nmakes one for each service, the kernel also charges each piece \
+         of memory to it.",
     );
 }
