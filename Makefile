@@ -7,7 +7,7 @@ T ?=
 B ?=
 export KERNEL KBUS_CACHE UPDATE
 
-.PHONY: help demo test test-deep fuzz fuzz-core shell bench bench-quick bench-peers profile packages book pictures programs install uninstall mutants module lint fmt clean clean-cache bootstrap
+.PHONY: help demo test test-deep fuzz fuzz-core shell terminal bench bench-quick bench-peers profile packages book pictures programs install uninstall mutants module lint fmt clean clean-cache bootstrap
 
 help:
 	@echo 'KBUS: a message bus in the kernel, as sockets'
@@ -17,6 +17,7 @@ help:
 	@echo '  make test-deep    the long forms, hours; T=kcsan for one step (qemu/deep.sh)'
 	@echo '  make fuzz-core    fuzz the parsers and the bus on the host for S=60 seconds each; T=core for one target'
 	@echo '  make shell        a machine with the module loaded, and a prompt'
+	@echo '  make terminal     another prompt in the machine of make shell, which runs in another terminal of yours'
 	@echo '  make bench        instructions that a bus takes, next to AF_UNIX; B=bindings for one subject, B=--help for all;'
 	@echo '                    UPDATE=1 puts the tables in docs/performance.md, plots in docs/plots/'
 	@echo '  make bench-quick  some of its figures against recorded ones, as make test does; UPDATE=1 records them anew'
@@ -34,7 +35,7 @@ help:
 	@echo '  make lint fmt     check or mend the style'
 	@echo '  make clean        remove what was built here; clean-cache: also the build root and kernels'
 	@echo
-	@echo 'The first run fetches a build root and a kernel (5 minutes), and 'make test' builds one (20 minutes); they are kept in'
+	@echo 'The first run fetches a build root and a kernel (5 minutes), and make test builds one (20 minutes); they are kept in'
 	@echo '$${KBUS_CACHE:-~/.cache/kbus}, outside this folder.'
 
 bootstrap:
@@ -55,6 +56,9 @@ fuzz-core: bootstrap
 shell: bootstrap
 	@bash qemu/image.sh
 	@bash qemu/boot.sh /dev/null shell
+
+terminal:
+	@bash qemu/terminal.sh
 
 bench: bootstrap
 	@bash qemu/bench.sh '$(B)'

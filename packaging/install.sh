@@ -74,8 +74,6 @@ stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 
 ZSHDIR=zsh/site-functions sh packaging/command-files "$program" "$stage$PREFIX"
-# Its paths are in it.
-rm -f "$libraries/kbus.pc"
 make -s -C lib/c VERSION="$version" O="$libraries" PREFIX="$PREFIX" LIBDIR="$LIBDIR" DESTDIR="$stage" install
 # Wireshark looks below the lib folder that it was built for.
 install -D -m 644 tools/wireshark/kbus.lua "$stage$LIBDIR/wireshark/plugins/kbus.lua"

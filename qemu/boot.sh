@@ -89,7 +89,19 @@ if [ -z "${KBUS_BOOT:-}" ] && [ "$run" != shell ]; then
 fi
 
 if [ "$run" = shell ]; then
-	exec "${qemu[@]}" -serial mon:stdio -append "console=ttyS0 quiet $append"
+	terminals=${KBUS_SHELL:-$WORK}
+	# Held as long as the machine runs, so that qemu/terminal.sh knows.
+	exec 8>"$terminals/shell.lock"
+	flock -n 8 || die "there is a machine of 'make shell' already: 'make terminal' gives another prompt in it"
+	# Two more serial lines, whose other ends qemu/terminal.sh finds by these names.
+	for n in 2 3; do
+		rm -f "$terminals/terminal$n"
+		qemu+=(-chardev "pty,id=terminal$n,path=$terminals/terminal$n")
+		lines+=(-serial "chardev:terminal$n")
+	done
+	! [ -t 0 ] || append="$append kbus.size=$(stty size | tr ' ' ,)"
+	# The kernel tells errors only: the prompt is to be seen.
+	exec "${qemu[@]}" -serial mon:stdio "${lines[@]}" -append "console=ttyS0 $append loglevel=4"
 fi
 
 # Prints the program of the fuzzer that was the last to run.

@@ -58,6 +58,7 @@ if [ -z "$only" ]; then
 fi
 ! any || boot test 2 "4 min" "$only"
 if [ -z "$only" ]; then
+	[ -n "$SANITIZER" ] || check "make shell" "30 s" bash "$TOP/qemu/try-shell.sh"
 	wait "$lane"
 	tally userland "$(find "$WORK/programs/userland" -name '*.test' | wc -l)"
 fi

@@ -11,6 +11,8 @@ make=(make -s -C lib/c CC=gcc-14 CFLAGS="-O2 -Werror" O="$build")
 # It can be installed as it says, and a program finds it there.
 rm -rf "$build/installed"
 "${make[@]}" install DESTDIR="$build/installed" PREFIX=/usr
+# It says where, although "make" was told of no place, or of another one.
+grep -qx 'prefix=/usr' "$build/installed/usr/lib/pkgconfig/kbus.pc"
 [ "$(readelf -d "$build/installed/usr/lib/libkbus.so" | grep -o 'soname: \[.*\]')" = "soname: [libkbus.so.0]" ]
 # What the header declares is exported, and nothing else.
 diff <(grep -oE '\bkbus_[a-z_]+\(int fd|\bkbus_(open|msg_free|strerror)\((const|struct|enum)' lib/c/kbus.h | sed 's/(.*//' | sort -u) \

@@ -8,12 +8,14 @@ use clap::ValueEnum;
 
 use crate::commands;
 use crate::context::Context;
+use crate::failure::Code;
 use crate::failure::Outcome;
 
 /// Send, listen, call and serve on a KBUS message bus, and look inside.
 #[derive(Debug, Parser)]
 #[command(name = "kbus", version, propagate_version = true)]
 #[command(max_term_width = 100)]
+#[command(after_long_help = exit_codes())]
 pub struct Cli {
     /// What every subcommand has.
     #[command(flatten)]
@@ -21,6 +23,15 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// What the long help says of them, for whoever has no man page at hand.
+fn exit_codes() -> String {
+    let mut text = String::from("Exit codes:\n");
+    for (code, meaning) in Code::ALL {
+        text += &format!("  {:>3}  {meaning}\n", *code as u8);
+    }
+    text
 }
 
 /// Options of every subcommand.

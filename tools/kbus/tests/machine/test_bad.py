@@ -123,6 +123,7 @@ class Bad(Case):
             for args in (*ALL, ("list",), ("tree",)):
                 self.refused(3, *args, words="module kbus is not loaded")
             self.assertIn("Usage:", self.ok("--help"))
+            self.assertRegex(self.ok("--help"), r"(?m)^ +11  call: the replier read the request and gave no reply\.$")
         finally:
             subprocess.run(["insmod", "/kbus.ko"], check=True)
         self.ok("send", "$.A")
