@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# One lint, or all of them. Usage: lint.sh [rustfmt|clippy|checkpatch|sparse|shell|pages]
+# One lint, or all of them. Usage: lint.sh [rustfmt|clippy|doc|checkpatch|sparse|shell|pages]
 . "$(dirname "$0")/lib.sh"
 
 choose_kernel
@@ -23,6 +23,21 @@ lint_clippy() {
 	touch "$OUT/src/net/kbus_main.rs"
 	bash "$TOP/qemu/module.sh" CLIPPY=1 >"$WORK/clippy.out" 2>&1 || { cat "$WORK/clippy.out"; return 1; }
 	! grep -A12 -E '^(warning|error)' "$WORK/clippy.out"
+}
+
+# The documentation of the crates, without a warning, and that each public item of lib/kbus has an example that runs. (They
+# run in the machine: qemu/userland/rust.sh.)
+lint_doc() {
+	local package
+	# One after the other, as the library and the command have the same name.
+	for package in kbus kbus-tools; do
+		in_root env CARGO_TARGET_DIR="$WORK/target" RUSTDOCFLAGS="-D warnings" \
+			cargo doc --locked --no-deps --all-features -p "$package"
+	done
+	in_root env CARGO_TARGET_DIR="$WORK/target" RUSTC_BOOTSTRAP=1 \
+		cargo rustdoc --locked --lib --all-features -p kbus -- -Zunstable-options --output-format json
+	in_root python3 -B qemu/examples.py "$WORK/target/doc/kbus.json"
+	in_root python3 -B qemu/examples.py --try "$WORK/target/doc/kbus.json"
 }
 
 lint_checkpatch() {
@@ -112,7 +127,7 @@ lint_pages() {
 }
 
 if [ $# -eq 0 ]; then
-	set -- rustfmt clippy checkpatch sparse shell pages
+	set -- rustfmt clippy doc checkpatch sparse shell pages
 fi
 for lint; do
 	"lint_$lint"

@@ -42,7 +42,7 @@ if [ -z "$only" ]; then
 	say "Module and lints"
 	check "module without warnings" "1 min, later 30 s" module_without_warnings
 	check "stack frames" "5 s" in_root python3 qemu/frames.py "$OUT/src/kbus.ko" "$KERNELDIR/build/.config"
-	for lint in rustfmt clippy checkpatch sparse shell pages; do
+	for lint in rustfmt clippy doc checkpatch sparse shell pages; do
 		check "lint $lint" "20 s" bash "$TOP/qemu/lint.sh" "$lint"
 	done
 fi

@@ -47,6 +47,12 @@ pub enum BusError {
     Nul,
 }
 
+/// One sentence.
+///
+/// ```
+/// let error = kbus::Bus::new("").unwrap_err();
+/// assert_eq!(error.to_string(), "a bus needs a name, such as @kbus-0, or a path");
+/// ```
 impl fmt::Display for BusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -64,6 +70,11 @@ impl std::error::Error for BusError {}
 
 impl Bus {
     /// What environment variable [`Bus::from_env`] looks at.
+    ///
+    /// ```
+    /// println!("set {} to join another bus", kbus::Bus::VARIABLE);
+    /// assert_eq!(kbus::Bus::VARIABLE, "KBUS_BUS");
+    /// ```
     pub const VARIABLE: &'static str = "KBUS_BUS";
 
     /// The bus of that address: `@NAME` is an abstract one, anything else a path.
@@ -144,6 +155,12 @@ impl Bus {
     }
 
     /// Whether it has an abstract name and no path.
+    ///
+    /// ```
+    /// assert!(kbus::Bus::new("@kbus-0")?.is_abstract());
+    /// assert!(!kbus::Bus::new("/run/kbus/av")?.is_abstract());
+    /// # Ok::<(), kbus::BusError>(())
+    /// ```
     pub fn is_abstract(&self) -> bool {
         self.bytes.first() == Some(&0)
     }
@@ -174,6 +191,10 @@ impl Bus {
 }
 
 /// `@kbus-0`.
+///
+/// ```
+/// assert_eq!(kbus::Bus::default().to_string(), "@kbus-0");
+/// ```
 impl Default for Bus {
     fn default() -> Bus {
         Bus {
@@ -183,6 +204,11 @@ impl Default for Bus {
 }
 
 /// As [`Bus::new`] takes it. Bytes that are no UTF-8 are replaced.
+///
+/// ```
+/// assert_eq!(format!("on {}", kbus::Bus::at_path("/run/kbus/av")?), "on /run/kbus/av");
+/// # Ok::<(), kbus::BusError>(())
+/// ```
 impl fmt::Display for Bus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.bytes.split_first() {
@@ -192,6 +218,13 @@ impl fmt::Display for Bus {
     }
 }
 
+/// As [`Bus::new`].
+///
+/// ```
+/// let bus: kbus::Bus = "@kbus-0".parse()?;
+/// assert_eq!(bus, kbus::Bus::default());
+/// # Ok::<(), kbus::BusError>(())
+/// ```
 impl FromStr for Bus {
     type Err = BusError;
 
@@ -200,6 +233,12 @@ impl FromStr for Bus {
     }
 }
 
+/// As [`Bus::new`]. So the address can be given to [`Socket::open`](crate::Socket::open) as it is.
+///
+/// ```
+/// assert_eq!(kbus::Bus::try_from("@kbus-0")?, kbus::Bus::default());
+/// # Ok::<(), kbus::BusError>(())
+/// ```
 impl TryFrom<&str> for Bus {
     type Error = BusError;
 
@@ -208,6 +247,16 @@ impl TryFrom<&str> for Bus {
     }
 }
 
+/// A clone, so that several sockets can be opened by one address.
+///
+/// ```
+/// use kbus::{Bus, Socket};
+///
+/// let bus = Bus::new("@doc-bus-from")?;
+/// let (first, second) = (Socket::open(&bus)?, Socket::open(&bus)?);
+/// assert_eq!(first.bus(), second.bus());
+/// # Ok::<(), kbus::Error>(())
+/// ```
 impl From<&Bus> for Bus {
     fn from(bus: &Bus) -> Bus {
         bus.clone()
@@ -218,6 +267,14 @@ impl From<&Bus> for Bus {
 pub(crate) const INFO_LEN: usize = 48;
 
 /// The state of a bus, see [`Socket::bus_info`](crate::Socket::bus_info).
+///
+/// ```
+/// let socket = kbus::Socket::open("@doc-bus-info-2")?;
+/// let info = socket.bus_info()?;
+/// println!("{} of {} bytes are in use", info.bytes, info.bytes_max);
+/// assert_eq!((info.members, info.bindings), (1, 0));
+/// # Ok::<(), kbus::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BusInfo {

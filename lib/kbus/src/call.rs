@@ -34,6 +34,11 @@ pub enum CallError {
     Error(Error),
 }
 
+/// One sentence.
+///
+/// ```
+/// assert_eq!(kbus::CallError::Timeout.to_string(), "no reply came within the time");
+/// ```
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -46,6 +51,14 @@ impl fmt::Display for CallError {
 
 impl std::error::Error for CallError {}
 
+/// An error of the time limit becomes [`CallError::Timeout`].
+///
+/// ```
+/// use kbus::{CallError, Name};
+///
+/// let error = CallError::from(Name::new("Kitchen").unwrap_err());
+/// assert!(matches!(error, CallError::Error(_)));
+/// ```
 impl<E: Into<Error>> From<E> for CallError {
     fn from(error: E) -> CallError {
         let error = error.into();

@@ -32,6 +32,18 @@ pub struct Error {
 }
 
 /// What kind of [`Error`] it is.
+///
+/// ```
+/// use kbus::{ErrorKind, Socket};
+///
+/// let socket = Socket::open("@doc-error-kind")?;
+/// match socket.request("$.Echo", b"hello") {
+///     Ok(id) => println!("the request is {id}"),
+///     Err(error) if error.kind() == ErrorKind::NoReplier => println!("nobody is there yet"),
+///     Err(error) => return Err(error),
+/// }
+/// # Ok::<(), kbus::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -328,12 +340,24 @@ impl Error {
     }
 
     /// What kind of error it is.
+    ///
+    /// ```
+    /// let error = kbus::Socket::open("@").unwrap_err();
+    /// assert_eq!(error.kind(), kbus::ErrorKind::InvalidInput);
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
     /// The number that the system call returned, if it was one that failed. A malformed name has the
     /// number that it would have been refused with (`EBADMSG`, `ENAMETOOLONG`).
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-error-errno")?;
+    /// let error = socket.announce("Kitchen", b"").unwrap_err();
+    /// assert_eq!(error.errno(), Some(74)); // EBADMSG
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn errno(&self) -> Option<i32> {
         self.errno
     }
@@ -357,6 +381,17 @@ fn number(errno: i32) -> &'static str {
     }
 }
 
+/// One sentence, without a full stop.
+///
+/// ```
+/// let socket = kbus::Socket::open("@doc-error-display")?;
+/// let error = socket.unlisten("$.News").unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "cannot stop listening to $.News: this socket has no such binding (EINVAL)"
+/// );
+/// # Ok::<(), kbus::Error>(())
+/// ```
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -371,6 +406,12 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
+/// [`InvalidInput`](ErrorKind::InvalidInput), with the text of the name's own error.
+///
+/// ```
+/// let error = kbus::Name::new("Kitchen").unwrap_err();
+/// assert_eq!(kbus::Error::from(error.clone()).to_string(), error.to_string());
+/// ```
 impl From<NameError> for Error {
     fn from(error: NameError) -> Error {
         let errno = match error {
@@ -384,6 +425,12 @@ impl From<NameError> for Error {
     }
 }
 
+/// [`InvalidInput`](ErrorKind::InvalidInput), with the text of the bus's own error.
+///
+/// ```
+/// let error = kbus::Error::from(kbus::Bus::new("@").unwrap_err());
+/// assert_eq!(error.kind(), kbus::ErrorKind::InvalidInput);
+/// ```
 impl From<BusError> for Error {
     fn from(error: BusError) -> Error {
         Error::own(ErrorKind::InvalidInput, error)
@@ -391,12 +438,29 @@ impl From<BusError> for Error {
 }
 
 /// What takes a checked name does not fail to check it.
+///
+/// ```
+/// let name = kbus::Name::new("$.News")?;
+/// let socket = kbus::Socket::open("@doc-error-from")?;
+/// socket.announce(name, b"")?;
+/// # Ok::<(), kbus::Error>(())
+/// ```
 impl From<Infallible> for Error {
     fn from(never: Infallible) -> Error {
         match never {}
     }
 }
 
+/// With the nearest kind of `std::io`, and the same text.
+///
+/// ```
+/// fn send() -> std::io::Result<()> {
+///     kbus::Socket::open("@doc-error-from-2")?.request("$.Nobody.Home", b"")?;
+///     Ok(())
+/// }
+/// assert_eq!(send().unwrap_err().kind(), std::io::ErrorKind::AddrNotAvailable);
+/// # Ok::<(), kbus::Error>(())
+/// ```
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match error.kind {

@@ -13,11 +13,19 @@ macro_rules! id {
 
         impl $name {
             /// The id with that number.
+            ///
+            /// ```
+            #[doc = concat!("assert_eq!(kbus::", stringify!($name), "::new(31).to_string(), \"1f\");")]
+            /// ```
             pub const fn new(number: u64) -> Self {
                 Self(number)
             }
 
             /// Its number.
+            ///
+            /// ```
+            #[doc = concat!("assert_eq!(kbus::", stringify!($name), "::new(31).get(), 31);")]
+            /// ```
             pub const fn get(self) -> u64 {
                 self.0
             }
@@ -25,12 +33,21 @@ macro_rules! id {
 
         /// In lower-case hexadecimal without a prefix, as in the addresses and `/proc` files of
         /// KBUS.
+        ///
+        /// ```
+        #[doc = concat!("assert_eq!(format!(\"{}\", kbus::", stringify!($name), "::new(0x2a)), \"2a\");")]
+        /// ```
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{:x}", self.0)
             }
         }
 
+        /// As [`Display`](fmt::Display), with what the format asks for.
+        ///
+        /// ```
+        #[doc = concat!("assert_eq!(format!(\"{:#06x}\", kbus::", stringify!($name), "::new(0x2a)), \"0x002a\");")]
+        /// ```
         impl fmt::LowerHex for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::LowerHex::fmt(&self.0, f)
@@ -38,6 +55,11 @@ macro_rules! id {
         }
 
         /// From hexadecimal without a prefix.
+        ///
+        /// ```
+        #[doc = concat!("assert_eq!(\"2a\".parse::<kbus::", stringify!($name), ">()?, kbus::", stringify!($name), "::new(42));")]
+        /// # Ok::<(), std::num::ParseIntError>(())
+        /// ```
         impl FromStr for $name {
             type Err = ParseIntError;
 
@@ -76,5 +98,17 @@ id! {
 
 impl PeerId {
     /// The bus itself, which sends statuses and events.
+    ///
+    /// ```
+    /// use kbus::{PeerId, Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-peer-id-bus")?;
+    /// socket.listen(kbus::BindEvent::NAME)?;
+    /// socket.set_report_binds(true)?;
+    /// socket.become_replier("$.Echo")?;
+    /// let Received::Event(message) = socket.recv()? else { unreachable!() };
+    /// assert_eq!(message.sender(), PeerId::BUS);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub const BUS: PeerId = PeerId(0);
 }

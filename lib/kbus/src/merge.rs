@@ -84,6 +84,14 @@ impl Merge {
     ///
     /// [`OtherDomain`](ErrorKind::OtherDomain) if their messages have no common order: the buses
     /// were made in several network namespaces.
+    ///
+    /// ```
+    /// use kbus::{Merge, Socket};
+    ///
+    /// let merge = Merge::new([Socket::open("@doc-merge-new-a")?, Socket::open("@doc-merge-new-b")?])?;
+    /// assert_eq!(merge.sockets().count(), 2);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn new(sockets: impl IntoIterator<Item = Socket>) -> Result<Merge, Error> {
         let sources: Vec<Source> = sockets
             .into_iter()
@@ -111,6 +119,16 @@ impl Merge {
     }
 
     /// The sockets.
+    ///
+    /// ```
+    /// use kbus::{Merge, Socket};
+    ///
+    /// let merge = Merge::new([Socket::open("@doc-merge-sockets-a")?, Socket::open("@doc-merge-sockets-b")?])?;
+    /// for socket in merge.sockets() {
+    ///     socket.listen("$.News")?;
+    /// }
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn sockets(&self) -> impl Iterator<Item = &Socket> {
         self.sources.iter().map(|source| &source.socket)
     }
@@ -121,6 +139,18 @@ impl Merge {
     ///
     /// [`ShutDown`](ErrorKind::ShutDown) if all sockets were shut down for reading and all was
     /// read, and those of [`Socket::try_recv`].
+    ///
+    /// ```
+    /// use kbus::{Merge, Socket};
+    ///
+    /// let socket = Socket::open("@doc-merge-try-recv")?;
+    /// socket.listen("$.News")?;
+    /// let mut merge = Merge::new([socket.clone()])?;
+    /// assert!(merge.try_recv()?.is_none());
+    /// socket.announce("$.News", b"all is well")?;
+    /// assert!(merge.try_recv()?.is_some());
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn try_recv(&mut self) -> Result<Option<(usize, Received)>, Error> {
         if self.earliest().is_none() {
             self.fill_all()?;
@@ -157,6 +187,18 @@ impl Merge {
     /// # Errors
     ///
     /// As of [`try_recv`](Merge::try_recv).
+    ///
+    /// ```
+    /// use kbus::{Merge, Socket};
+    ///
+    /// let (first, second) = (Socket::open("@doc-merge-recv-a")?, Socket::open("@doc-merge-recv-b")?);
+    /// second.listen("$.News")?;
+    /// let mut merge = Merge::new([first, second.clone()])?;
+    /// second.announce("$.News", b"all is well")?;
+    /// let (at, received) = merge.recv()?;
+    /// assert_eq!((at, received.message().unwrap().payload()), (1, &b"all is well"[..]));
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn recv(&mut self) -> Result<(usize, Received), Error> {
         loop {
             if let Some(next) = self.recv_until(None)? {
@@ -170,6 +212,15 @@ impl Merge {
     /// # Errors
     ///
     /// As of [`try_recv`](Merge::try_recv).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use kbus::{Merge, Socket};
+    ///
+    /// let mut merge = Merge::new([Socket::open("@doc-merge-recv-timeout")?])?;
+    /// assert!(merge.recv_timeout(Duration::from_millis(1))?.is_none());
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn recv_timeout(&mut self, limit: Duration) -> Result<Option<(usize, Received)>, Error> {
         self.recv_until(Instant::now().checked_add(limit))
     }
@@ -207,6 +258,22 @@ impl Merge {
 }
 
 /// All messages, until all sockets are shut down for reading.
+///
+/// ```
+/// use std::net::Shutdown;
+/// use kbus::{Merge, Socket};
+///
+/// let socket = Socket::open("@doc-merge-iterator")?;
+/// socket.listen("$.News")?;
+/// socket.announce("$.News", b"one")?;
+/// socket.announce("$.News", b"two")?;
+/// socket.shutdown(Shutdown::Read)?;
+/// for next in Merge::new([socket])? {
+///     let (at, received) = next?;
+///     println!("from bus {at}: {:?}", received.message());
+/// }
+/// # Ok::<(), kbus::Error>(())
+/// ```
 impl Iterator for Merge {
     type Item = Result<(usize, Received), Error>;
 

@@ -42,6 +42,18 @@ pub struct Credentials {
 
 /// Where a message that crossed a bridge between machines came from, and goes to. The bus carries
 /// it unread.
+///
+/// ```
+/// use kbus::{Received, Socket, Via};
+///
+/// let socket = Socket::open("@doc-via")?;
+/// socket.listen("$.News")?;
+/// let via = Via { orig_net: 7, orig_peer: 3, ..Via::default() };
+/// socket.to("$.News")?.via(via).announce(b"from afar")?;
+/// let Received::Announcement(message) = socket.recv()? else { unreachable!() };
+/// assert_eq!(message.via().unwrap().orig_net, 7);
+/// # Ok::<(), kbus::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Via {
     /// The network of the original sender.
@@ -90,105 +102,310 @@ pub struct Message {
 
 impl Message {
     /// Its name.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-msg-name")?;
+    /// socket.listen("$.Sensors.*")?;
+    /// socket.announce("$.Sensors.Kitchen", b"21 C")?;
+    /// assert_eq!(socket.recv()?.message().unwrap().name(), "$.Sensors.Kitchen");
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn name(&self) -> &Name {
         &self.name
     }
 
     /// Its place in the order of all messages.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-msg-id")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"one")?;
+    /// socket.announce("$.News", b"two")?;
+    /// let (one, two) = (socket.recv()?, socket.recv()?);
+    /// assert!(one.message().unwrap().id() < two.message().unwrap().id());
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn id(&self) -> MessageId {
         self.id
     }
 
     /// Who sent it. Of a status: the replier that it is about.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-msg-sender")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"")?;
+    /// assert_eq!(socket.recv()?.message().unwrap().sender(), socket.peer_id());
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn sender(&self) -> PeerId {
         self.sender
     }
 
     /// Its bytes. They are never cut off.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-msg-payload")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"all is well")?;
+    /// assert_eq!(socket.recv()?.message().unwrap().payload(), b"all is well");
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
     /// Its bytes, and nothing else of it.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-msg-into-payload")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"all is well")?;
+    /// let Received::Announcement(message) = socket.recv()? else { unreachable!() };
+    /// assert_eq!(String::from_utf8(message.into_payload())?, "all is well");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_payload(self) -> Vec<u8> {
         self.payload
     }
 
     /// Of a reply: the request that it answers.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-msg-in-reply-to")?;
+    /// socket.become_replier("$.Echo")?;
+    /// let id = socket.request("$.Echo", b"")?;
+    /// let Received::Request(request) = socket.recv()? else { unreachable!() };
+    /// assert_eq!(request.in_reply_to(), None);
+    /// request.reply(b"")?;
+    /// assert_eq!(socket.recv()?.message().unwrap().in_reply_to(), Some(id));
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn in_reply_to(&self) -> Option<MessageId> {
         (self.in_reply_to != 0).then(|| MessageId::new(self.in_reply_to))
     }
 
     /// The requester of a reply; the peer that a request names; otherwise nobody.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-msg-to")?;
+    /// socket.become_replier("$.Echo")?;
+    /// socket.request_to(socket.peer_id(), "$.Echo", b"")?;
+    /// let Received::Request(request) = socket.recv()? else { unreachable!() };
+    /// assert_eq!(request.to(), Some(socket.peer_id()));
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn to(&self) -> Option<PeerId> {
         (self.to != 0).then(|| PeerId::new(self.to))
     }
 
     /// Whether a reply is wanted for it: of a request, and of a listener's copy of one.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-msg-is-request")?;
+    /// let listener = Socket::open("@doc-msg-is-request")?;
+    /// listener.listen("$.Echo")?;
+    /// socket.become_replier("$.Echo")?;
+    /// socket.request("$.Echo", b"")?;
+    /// let Received::Copy(message) = listener.recv()? else { unreachable!() };
+    /// assert!(message.is_request() && !message.is_reply());
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn is_request(&self) -> bool {
         self.flags & uapi::KBUS_REQUEST != 0
     }
 
     /// Whether it is the reply to a request, or a listener's copy of one.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-msg-is-reply")?;
+    /// socket.become_replier("$.Echo")?;
+    /// socket.request("$.Echo", b"")?;
+    /// let Received::Request(request) = socket.recv()? else { unreachable!() };
+    /// request.reply(b"")?;
+    /// assert!(socket.recv()?.message().unwrap().is_reply());
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn is_reply(&self) -> bool {
         self.flags & uapi::KBUS_REPLY != 0
     }
 
     /// Whether it went to the front of the queue.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-msg-is-urgent")?;
+    /// socket.listen("$.Alarm")?;
+    /// socket.to("$.Alarm")?.urgent().announce(b"fire")?;
+    /// assert!(socket.recv()?.message().unwrap().is_urgent());
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn is_urgent(&self) -> bool {
         self.flags & uapi::KBUS_URGENT != 0
     }
 
     /// The sender's own bits, see [`Outgoing::user_bits`](crate::Outgoing::user_bits).
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-msg-user-bits")?;
+    /// socket.listen("$.News")?;
+    /// socket.to("$.News")?.user_bits(0x1f).announce(b"")?;
+    /// assert_eq!(socket.recv()?.message().unwrap().user_bits(), 0x1f);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn user_bits(&self) -> u16 {
         (self.flags >> uapi::KBUS_USER_FLAGS.trailing_zeros()) as u16
     }
 
     /// How many messages this socket missed between the one before and this one.
+    ///
+    /// ```
+    /// let listener = kbus::Socket::options().queue_len(1).open("@doc-msg-lost")?;
+    /// listener.listen("$.News")?;
+    /// for number in 0..3 {
+    ///     listener.announce("$.News", [number])?;
+    /// }
+    /// assert_eq!(listener.recv()?.message().unwrap().payload(), [0]);
+    /// listener.announce("$.News", [3])?;
+    /// assert_eq!(listener.recv()?.message().unwrap().lost(), 2);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn lost(&self) -> u32 {
         self.lost
     }
 
     /// Who sent it, if the socket asks for that:
     /// [`SocketOptions::credentials`](crate::SocketOptions::credentials).
+    ///
+    /// ```
+    /// let socket = kbus::Socket::options().credentials(true).open("@doc-msg-credentials")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"")?;
+    /// let sender = socket.recv()?.message().unwrap().credentials().unwrap();
+    /// println!("process {} of user {}", sender.pid, sender.uid);
+    /// assert_eq!(sender.pid, std::process::id() as i32);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn credentials(&self) -> Option<Credentials> {
         self.credentials
     }
 
     /// The sender's security label, if the socket asks for that.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::options().label(true).open("@doc-msg-label")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"")?;
+    /// match socket.recv()?.message().unwrap().label() {
+    ///     Some(label) => println!("sent by {}", String::from_utf8_lossy(label)),
+    ///     None => println!("this system has no labels"),
+    /// }
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn label(&self) -> Option<&[u8]> {
         self.label.as_deref()
     }
 
     /// When it was sent, if the socket asks for that:
     /// [`SocketOptions::time`](crate::SocketOptions::time).
+    ///
+    /// ```
+    /// let socket = kbus::Socket::options().time(true).open("@doc-msg-time")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"")?;
+    /// let sent = socket.recv()?.message().unwrap().time().unwrap();
+    /// assert!(sent <= std::time::SystemTime::now());
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn time(&self) -> Option<SystemTime> {
         self.time
     }
 
     /// What a bridge has said of it.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-msg-via")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"sent on this machine")?;
+    /// assert_eq!(socket.recv()?.message().unwrap().via(), None);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn via(&self) -> Option<Via> {
         self.via
     }
 
     /// The descriptors that came with it, if the socket asks for those:
     /// [`SocketOptions::descriptors`](crate::SocketOptions::descriptors).
+    ///
+    /// ```
+    /// use std::fs::File;
+    ///
+    /// let socket = kbus::Socket::options().descriptors(true).open("@doc-msg-fds")?;
+    /// socket.listen("$.Log")?;
+    /// socket.to("$.Log")?.fds([&File::open("/dev/null")?]).announce(b"")?;
+    /// assert_eq!(socket.recv()?.message().unwrap().fds().len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn fds(&self) -> &[OwnedFd] {
         &self.fds
     }
 
     /// Takes the descriptors out.
+    ///
+    /// ```
+    /// use std::fs::File;
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::options().descriptors(true).open("@doc-msg-take-fds")?;
+    /// socket.listen("$.Log")?;
+    /// socket.to("$.Log")?.fds([&File::open("/dev/null")?]).announce(b"")?;
+    /// let Received::Announcement(mut message) = socket.recv()? else { unreachable!() };
+    /// let file = message.take_fds().pop().map(File::from);
+    /// assert!(file.is_some() && message.fds().is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn take_fds(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.fds)
     }
 
     /// Whether it was sent with descriptors that did not come with this copy: they go to whoever
     /// answers, and only to sockets that ask for them and may open more files.
+    ///
+    /// ```
+    /// use std::fs::File;
+    ///
+    /// let socket = kbus::Socket::open("@doc-msg-fds-missing")?; // does not ask for descriptors
+    /// socket.listen("$.Log")?;
+    /// socket.to("$.Log")?.fds([&File::open("/dev/null")?]).announce(b"")?;
+    /// assert!(socket.recv()?.message().unwrap().fds_missing());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn fds_missing(&self) -> bool {
         self.fds_missing
     }
 
     /// The event that it tells of, if it is a `$.KBUS.ReplierBindEvent`.
+    ///
+    /// ```
+    /// use kbus::{BindEvent, Socket};
+    ///
+    /// let socket = Socket::open("@doc-msg-bind-event")?;
+    /// socket.listen(BindEvent::NAME)?;
+    /// socket.set_report_binds(true)?;
+    /// socket.become_replier("$.Echo")?;
+    /// let event = socket.recv()?.message().unwrap().bind_event().unwrap();
+    /// assert_eq!(event.pattern, "$.Echo");
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn bind_event(&self) -> Option<BindEvent> {
         let of_the_bus = self.name == BindEvent::NAME && self.sender == PeerId::BUS;
         of_the_bus
@@ -329,6 +546,14 @@ impl Received {
     }
 
     /// Its place in the order of all messages.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-received-id")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"")?;
+    /// assert_eq!(Some(socket.recv()?.id()), socket.last_sent()?);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn id(&self) -> MessageId {
         match self {
             Received::Lost(lost) => lost.id,
@@ -342,6 +567,16 @@ impl Received {
     }
 
     /// The message, unless it tells of lost ones.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-received-message")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"all is well")?;
+    /// if let Some(message) = socket.recv()?.message() {
+    ///     println!("{}: {} bytes", message.name(), message.payload().len());
+    /// }
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn message(&self) -> Option<&Message> {
         match self {
             Received::Lost(_) => None,
@@ -381,26 +616,94 @@ pub struct Reply {
 
 impl Reply {
     /// The cookie that the request was sent with.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-reply-cookie")?;
+    /// socket.become_replier("$.Echo")?;
+    /// socket.to("$.Echo")?.cookie(7).request(b"")?;
+    /// let Received::Request(request) = socket.recv()? else { unreachable!() };
+    /// request.reply(b"")?;
+    /// let Received::Reply(reply) = socket.recv()? else { unreachable!() };
+    /// assert_eq!(reply.cookie(), 7);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn cookie(&self) -> u64 {
         self.message.cookie
     }
 
     /// The message.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-reply-into-message")?;
+    /// socket.become_replier("$.Echo")?;
+    /// socket.request("$.Echo", b"")?;
+    /// let Received::Request(request) = socket.recv()? else { unreachable!() };
+    /// request.reply(b"hello")?;
+    /// let Received::Reply(reply) = socket.recv()? else { unreachable!() };
+    /// let answers = vec![reply.into_message()];
+    /// assert_eq!(answers[0].payload(), b"hello");
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn into_message(self) -> Message {
         self.message
     }
 
     /// Its bytes, and nothing else of it.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-reply-into-payload")?;
+    /// socket.become_replier("$.Echo")?;
+    /// socket.request("$.Echo", b"")?;
+    /// let Received::Request(request) = socket.recv()? else { unreachable!() };
+    /// request.reply(b"hello")?;
+    /// let Received::Reply(reply) = socket.recv()? else { unreachable!() };
+    /// assert_eq!(reply.into_payload(), b"hello");
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn into_payload(self) -> Vec<u8> {
         self.message.payload
     }
 
     /// Takes the descriptors out.
+    ///
+    /// ```
+    /// use std::fs::File;
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::options().descriptors(true).open("@doc-reply-take-fds")?;
+    /// socket.become_replier("$.Open")?;
+    /// socket.request("$.Open", b"")?;
+    /// let Received::Request(request) = socket.recv()? else { unreachable!() };
+    /// request.reply_with_fds(b"", [&File::open("/dev/null")?])?;
+    /// let Received::Reply(mut reply) = socket.recv()? else { unreachable!() };
+    /// assert_eq!(reply.take_fds().len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn take_fds(&mut self) -> Vec<OwnedFd> {
         self.message.take_fds()
     }
 }
 
+/// The reply as a message: its payload, its sender and so on.
+///
+/// ```
+/// use kbus::{Received, Socket};
+///
+/// let socket = Socket::open("@doc-reply-deref")?;
+/// socket.become_replier("$.Echo")?;
+/// socket.request("$.Echo", b"")?;
+/// let Received::Request(request) = socket.recv()? else { unreachable!() };
+/// request.reply(b"hello")?;
+/// let Received::Reply(reply) = socket.recv()? else { unreachable!() };
+/// assert_eq!((reply.sender(), reply.payload()), (socket.peer_id(), &b"hello"[..]));
+/// # Ok::<(), kbus::Error>(())
+/// ```
 impl Deref for Reply {
     type Target = Message;
 
@@ -465,6 +768,11 @@ pub struct BindEvent {
 
 impl BindEvent {
     /// The name of such messages.
+    ///
+    /// ```
+    /// assert!(kbus::Name::new(kbus::BindEvent::NAME)?.is_of_the_bus());
+    /// # Ok::<(), kbus::NameError>(())
+    /// ```
     pub const NAME: &'static str = "$.KBUS.ReplierBindEvent";
 
     fn parse(bytes: &[u8]) -> Option<BindEvent> {

@@ -61,6 +61,12 @@ pub enum NameError {
     TooLong(usize),
 }
 
+/// One sentence, with the text in question.
+///
+/// ```
+/// let error = kbus::Pattern::new(&format!("$.{}", "a".repeat(999))).unwrap_err();
+/// assert_eq!(error.to_string(), "a message name has at most 1000 bytes, this one has 1001");
+/// ```
 impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -138,11 +144,23 @@ impl Name {
     }
 
     /// Its text.
+    ///
+    /// ```
+    /// let name = kbus::Name::new("$.Sensors.Kitchen")?;
+    /// assert!(name.as_str().ends_with(".Kitchen"));
+    /// # Ok::<(), kbus::NameError>(())
+    /// ```
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Its words, without the `$`.
+    ///
+    /// ```
+    /// let name = kbus::Name::new("$.Sensors.Kitchen")?;
+    /// assert_eq!(name.words().next_back(), Some("Kitchen"));
+    /// # Ok::<(), kbus::NameError>(())
+    /// ```
     pub fn words(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0[2..].split('.')
     }
@@ -190,16 +208,33 @@ impl Pattern {
     }
 
     /// Its text.
+    ///
+    /// ```
+    /// assert_eq!(kbus::Pattern::all().as_str(), "$.*");
+    /// ```
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Whether it ends in `.*` or `.%`.
+    ///
+    /// ```
+    /// assert!(kbus::Pattern::new("$.Sensors.%")?.is_wildcard());
+    /// assert!(!kbus::Pattern::new("$.Sensors")?.is_wildcard());
+    /// # Ok::<(), kbus::NameError>(())
+    /// ```
     pub fn is_wildcard(&self) -> bool {
         self.0.ends_with(['*', '%'])
     }
 
     /// Whether a message of that name reaches a socket that listens to this.
+    ///
+    /// ```
+    /// let pattern = kbus::Pattern::new("$.Sensors.%")?;
+    /// assert!(pattern.matches(&kbus::Name::new("$.Sensors.Kitchen")?));
+    /// assert!(!pattern.matches(&kbus::Name::new("$.Sensors.Kitchen.Air")?));
+    /// # Ok::<(), kbus::NameError>(())
+    /// ```
     pub fn matches(&self, name: &Name) -> bool {
         let Some(before) = self.0.strip_suffix(['*', '%']) else {
             return *self.0 == *name.0;
@@ -211,18 +246,38 @@ impl Pattern {
 
 macro_rules! text {
     ($type:ident) => {
+        /// Its text.
+        ///
+        /// ```
+        /// let text = "$.Sensors.Kitchen";
+        #[doc = concat!("assert_eq!(kbus::", stringify!($type), "::new(text)?.to_string(), text);")]
+        /// # Ok::<(), kbus::NameError>(())
+        /// ```
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.pad(&self.0)
             }
         }
 
+        /// Its text.
+        ///
+        /// ```
+        #[doc = concat!("let text = kbus::", stringify!($type), "::new(\"$.Sensors.Kitchen\")?;")]
+        /// assert_eq!(str::len(text.as_ref()), 17);
+        /// # Ok::<(), kbus::NameError>(())
+        /// ```
         impl AsRef<str> for $type {
             fn as_ref(&self) -> &str {
                 &self.0
             }
         }
 
+        /// As `new`.
+        ///
+        /// ```
+        #[doc = concat!("assert_eq!(\"$.News\".parse::<kbus::", stringify!($type), ">()?, \"$.News\");")]
+        /// # Ok::<(), kbus::NameError>(())
+        /// ```
         impl FromStr for $type {
             type Err = NameError;
 
@@ -231,6 +286,12 @@ macro_rules! text {
             }
         }
 
+        /// As `new`. So calls of a [`Socket`](crate::Socket) take a text as it is.
+        ///
+        /// ```
+        #[doc = concat!("assert_eq!(kbus::", stringify!($type), "::try_from(\"$.News\")?, \"$.News\");")]
+        /// # Ok::<(), kbus::NameError>(())
+        /// ```
         impl TryFrom<&str> for $type {
             type Error = NameError;
 
@@ -239,6 +300,13 @@ macro_rules! text {
             }
         }
 
+        /// As `new`.
+        ///
+        /// ```
+        /// let text = format!("$.Sensors.{}", 7);
+        #[doc = concat!("assert_eq!(kbus::", stringify!($type), "::try_from(&text)?, *text);")]
+        /// # Ok::<(), kbus::NameError>(())
+        /// ```
         impl TryFrom<&String> for $type {
             type Error = NameError;
 
@@ -247,6 +315,11 @@ macro_rules! text {
             }
         }
 
+        /// As `new`.
+        ///
+        /// ```
+        #[doc = concat!("assert!(kbus::", stringify!($type), "::try_from(format!(\"$.Sensors.{}\", 7)).is_ok());")]
+        /// ```
         impl TryFrom<String> for $type {
             type Error = NameError;
 
@@ -255,18 +328,38 @@ macro_rules! text {
             }
         }
 
+        /// A clone, so that calls of a [`Socket`](crate::Socket) take a reference too.
+        ///
+        /// ```
+        #[doc = concat!("let text = kbus::", stringify!($type), "::new(\"$.News\")?;")]
+        #[doc = concat!("assert_eq!(kbus::", stringify!($type), "::from(&text), text);")]
+        /// # Ok::<(), kbus::NameError>(())
+        /// ```
         impl From<&$type> for $type {
             fn from(same: &$type) -> $type {
                 same.clone()
             }
         }
 
+        /// Compares the texts.
+        ///
+        /// ```
+        /// let text = String::from("$.News");
+        #[doc = concat!("assert!(kbus::", stringify!($type), "::new(&text)? == *text);")]
+        /// # Ok::<(), kbus::NameError>(())
+        /// ```
         impl PartialEq<str> for $type {
             fn eq(&self, text: &str) -> bool {
                 *self.0 == *text
             }
         }
 
+        /// Compares the texts.
+        ///
+        /// ```
+        #[doc = concat!("assert!(kbus::", stringify!($type), "::new(\"$.News\")? == \"$.News\");")]
+        /// # Ok::<(), kbus::NameError>(())
+        /// ```
         impl PartialEq<&str> for $type {
             fn eq(&self, text: &&str) -> bool {
                 *self.0 == **text
@@ -278,12 +371,30 @@ macro_rules! text {
 text!(Name);
 text!(Pattern);
 
+/// A name is a pattern that matches itself.
+///
+/// ```
+/// use kbus::{Name, Pattern};
+///
+/// assert_eq!(Pattern::from(Name::new("$.News")?), "$.News");
+/// # Ok::<(), kbus::NameError>(())
+/// ```
 impl From<Name> for Pattern {
     fn from(name: Name) -> Pattern {
         Pattern(name.0)
     }
 }
 
+/// So the same name can be listened to and sent to.
+///
+/// ```
+/// let name = kbus::Name::new("$.News")?;
+/// let socket = kbus::Socket::open("@doc-pattern-from")?;
+/// socket.listen(&name)?;
+/// socket.announce(&name, b"all is well")?;
+/// assert_eq!(socket.recv()?.message().unwrap().name(), &name);
+/// # Ok::<(), kbus::Error>(())
+/// ```
 impl From<&Name> for Pattern {
     fn from(name: &Name) -> Pattern {
         Pattern(name.0.clone())
@@ -291,6 +402,14 @@ impl From<&Name> for Pattern {
 }
 
 /// The name, unless the pattern is a wildcard.
+///
+/// ```
+/// use kbus::{Name, Pattern};
+///
+/// assert_eq!(Name::try_from(Pattern::new("$.News")?)?, "$.News");
+/// assert!(Name::try_from(Pattern::all()).is_err());
+/// # Ok::<(), kbus::NameError>(())
+/// ```
 impl TryFrom<Pattern> for Name {
     type Error = NameError;
 

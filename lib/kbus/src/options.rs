@@ -84,12 +84,26 @@ pub struct SocketOptions {
 
 impl SocketOptions {
     /// Those of an ordinary socket.
+    ///
+    /// ```
+    /// let socket = kbus::SocketOptions::new().queue_len(10).open("@doc-opt-new")?;
+    /// assert_eq!(socket.queue_len()?, 10);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn new() -> SocketOptions {
         SocketOptions::default()
     }
 
     /// Which form of `socket()`. Otherwise the literal one is tried first, and then the other one,
     /// which works too in a program with `no_new_privs` or a seccomp filter.
+    ///
+    /// ```
+    /// use kbus::{Form, Socket};
+    ///
+    /// let socket = Socket::options().form(Form::Family).open("@doc-opt-form")?;
+    /// assert_eq!(socket.form(), Form::Family);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn form(mut self, form: Form) -> SocketOptions {
         self.form = Some(form);
         self
@@ -97,12 +111,28 @@ impl SocketOptions {
 
     /// How many messages its queue holds, those that are reserved for replies among them: 100 by
     /// default, at most `net.kbus.max_queue_len`.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::options().queue_len(1000).open("@doc-opt-queue-len")?;
+    /// assert_eq!(socket.queue_len()?, 1000);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn queue_len(mut self, messages: u32) -> SocketOptions {
         self.queue_len = Some(messages);
         self
     }
 
     /// With how many bytes of payload its queue is full (`SO_RCVBUF`): 8 MiB by default.
+    ///
+    /// ```
+    /// let listener = kbus::Socket::options().receive_buffer(100_000).open("@doc-opt-receive-buffer")?;
+    /// listener.listen("$.Image")?;
+    /// for _ in 0..8 {
+    ///     listener.announce("$.Image", vec![0; 60_000])?;
+    /// }
+    /// assert!(listener.lost()? > 0);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn receive_buffer(mut self, bytes: u32) -> SocketOptions {
         self.receive_buffer = Some(bytes);
         self
@@ -110,12 +140,27 @@ impl SocketOptions {
 
     /// How many bytes each request reserves for its reply: 4096 by default. A longer reply may
     /// fail.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::options().reply_max(100_000).open("@doc-opt-reply-max")?;
+    /// assert_eq!(socket.reply_max()?, 100_000);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn reply_max(mut self, bytes: u32) -> SocketOptions {
         self.reply_max = Some(bytes);
         self
     }
 
     /// One copy of each message, however many bindings match.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::options().once(true).open("@doc-opt-once")?;
+    /// socket.listen("$.News")?;
+    /// socket.listen("$.*")?;
+    /// socket.announce("$.News", b"")?;
+    /// assert_eq!(socket.unread()?, 1);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn once(mut self, on: bool) -> SocketOptions {
         self.once = on;
         self
@@ -123,12 +168,34 @@ impl SocketOptions {
 
     /// As a listener, misses messages where its queue is full, rather than let a sender fail or
     /// wait. For monitors.
+    ///
+    /// ```
+    /// let monitor = kbus::Socket::options().lossy(true).queue_len(1).open("@doc-opt-lossy")?;
+    /// monitor.listen("$.*")?;
+    /// let socket = kbus::Socket::open("@doc-opt-lossy")?;
+    /// socket.to("$.News")?.all_or_fail().announce(b"one")?;
+    /// socket.to("$.News")?.all_or_fail().announce(b"two")?;
+    /// assert_eq!(monitor.lost()?, 1);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn lossy(mut self, on: bool) -> SocketOptions {
         self.lossy = on;
         self
     }
 
     /// Tells of missed messages by [`Received::Lost`](crate::Received::Lost), at their place.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let listener = Socket::options().report_lost(true).queue_len(1).open("@doc-opt-report-lost")?;
+    /// listener.listen("$.News")?;
+    /// listener.announce("$.News", b"one")?;
+    /// listener.announce("$.News", b"two")?;
+    /// assert!(matches!(listener.recv()?, Received::Announcement(_)));
+    /// assert!(matches!(listener.recv()?, Received::Lost(_)));
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn report_lost(mut self, on: bool) -> SocketOptions {
         self.report_lost = on;
         self
@@ -144,44 +211,109 @@ impl SocketOptions {
     }
 
     /// Messages come with [`Message::credentials`](crate::Message::credentials).
+    ///
+    /// ```
+    /// let socket = kbus::Socket::options().credentials(true).open("@doc-opt-credentials")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"")?;
+    /// assert!(socket.recv()?.message().unwrap().credentials().is_some());
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn credentials(self, on: bool) -> SocketOptions {
         self.pass(uapi::KBUS_PASS_CRED, on)
     }
 
     /// Messages come with the security label of their senders, where there are labels.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::options().label(true).open("@doc-opt-label")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"")?;
+    /// println!("{:?}", socket.recv()?.message().unwrap().label());
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn label(self, on: bool) -> SocketOptions {
         self.pass(uapi::KBUS_PASS_SEC, on)
     }
 
     /// Messages come with the descriptors that were sent with them.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::options().descriptors(true).open("@doc-opt-descriptors")?;
+    /// socket.listen("$.Log")?;
+    /// socket.to("$.Log")?.fds([&std::fs::File::open("/dev/null")?]).announce(b"")?;
+    /// assert_eq!(socket.recv()?.message().unwrap().fds().len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn descriptors(self, on: bool) -> SocketOptions {
         self.pass(uapi::KBUS_PASS_RIGHTS, on)
     }
 
     /// Messages come with the [`time`](crate::Message::time) when they were sent.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::options().time(true).open("@doc-opt-time")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"")?;
+    /// assert!(socket.recv()?.message().unwrap().time().is_some());
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn time(self, on: bool) -> SocketOptions {
         self.pass(uapi::KBUS_PASS_TIME, on)
     }
 
     /// Calls return at once with [`ErrorKind::WouldBlock`] where they would have to wait.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::options().nonblocking(true).open("@doc-opt-nonblocking")?;
+    /// assert_eq!(socket.recv().unwrap_err().kind(), kbus::ErrorKind::WouldBlock);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn nonblocking(mut self, on: bool) -> SocketOptions {
         self.nonblocking = on;
         self
     }
 
     /// How long [`Socket::recv`] waits at most.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let socket = kbus::Socket::options().read_timeout(Duration::from_millis(1)).open("@doc-opt-read-timeout")?;
+    /// assert_eq!(socket.recv().unwrap_err().kind(), kbus::ErrorKind::TimedOut);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn read_timeout(mut self, limit: impl Into<Option<Duration>>) -> SocketOptions {
         self.read_timeout = limit.into();
         self
     }
 
     /// How long a send that is [`all_or_wait`](crate::Outgoing::all_or_wait) waits at most.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use kbus::{ErrorKind, Socket};
+    ///
+    /// let listener = Socket::options().queue_len(1).open("@doc-opt-write-timeout")?;
+    /// listener.listen("$.News")?;
+    /// let socket = Socket::options().write_timeout(Duration::from_millis(10)).open("@doc-opt-write-timeout")?;
+    /// socket.announce("$.News", b"one")?;
+    /// let error = socket.to("$.News")?.all_or_wait().announce(b"two").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::TimedOut);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn write_timeout(mut self, limit: impl Into<Option<Duration>>) -> SocketOptions {
         self.write_timeout = limit.into();
         self
     }
 
     /// The permissions of the bus, if this socket makes it. See `KBUS_BUS_MODE` in `kbus(7)`.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::options().bus_mode(0o600).open("@doc-opt-bus-mode")?;
+    /// assert_eq!(socket.bus_info()?.mode, 0o600);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn bus_mode(mut self, mode: u32) -> SocketOptions {
         self.bus_mode = Some(mode);
         self

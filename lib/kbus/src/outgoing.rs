@@ -65,6 +65,15 @@ impl<'a> Outgoing<'a> {
     }
 
     /// To the front of each queue.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-outgoing-urgent")?;
+    /// socket.listen("$.*")?;
+    /// socket.announce("$.News", b"")?;
+    /// socket.to("$.Alarm")?.urgent().announce(b"fire")?;
+    /// assert_eq!(socket.recv()?.message().unwrap().name(), "$.Alarm");
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn urgent(mut self) -> Outgoing<'a> {
         self.flags |= uapi::KBUS_URGENT;
         self
@@ -72,6 +81,18 @@ impl<'a> Outgoing<'a> {
 
     /// To all that it is for, or to nobody: if a queue is full it fails with
     /// [`QueueFull`](ErrorKind::QueueFull).
+    ///
+    /// ```
+    /// use kbus::{ErrorKind, Socket};
+    ///
+    /// let listener = Socket::options().queue_len(1).open("@doc-outgoing-all-or-fail")?;
+    /// listener.listen("$.News")?;
+    /// let socket = Socket::open("@doc-outgoing-all-or-fail")?;
+    /// socket.announce("$.News", b"one")?;
+    /// let error = socket.to("$.News")?.all_or_fail().announce(b"two").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::QueueFull);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn all_or_fail(mut self) -> Outgoing<'a> {
         self.flags |= uapi::KBUS_ALL_OR_FAIL;
         self.flags &= !uapi::KBUS_ALL_OR_WAIT;
@@ -80,6 +101,21 @@ impl<'a> Outgoing<'a> {
 
     /// To all that it is for, and waits until each queue has room, at most for the socket's write
     /// timeout.
+    ///
+    /// ```
+    /// use std::thread;
+    /// use kbus::Socket;
+    ///
+    /// let listener = Socket::options().queue_len(1).open("@doc-outgoing-all-or-wait")?;
+    /// listener.listen("$.News")?;
+    /// let reader = thread::spawn(move || (0..3).map(|_| listener.recv()).collect::<Vec<_>>());
+    /// let socket = Socket::open("@doc-outgoing-all-or-wait")?;
+    /// for number in 0..3 {
+    ///     socket.to("$.News")?.all_or_wait().announce([number])?;
+    /// }
+    /// assert!(reader.join().unwrap().iter().all(Result::is_ok));
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn all_or_wait(mut self) -> Outgoing<'a> {
         self.flags |= uapi::KBUS_ALL_OR_WAIT;
         self.flags &= !uapi::KBUS_ALL_OR_FAIL;
@@ -87,6 +123,14 @@ impl<'a> Outgoing<'a> {
     }
 
     /// 16 bits of the program's own, which its readers get as they are.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-outgoing-user-bits")?;
+    /// socket.listen("$.News")?;
+    /// socket.to("$.News")?.user_bits(0b101).announce(b"")?;
+    /// assert_eq!(socket.recv()?.message().unwrap().user_bits(), 0b101);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn user_bits(mut self, bits: u16) -> Outgoing<'a> {
         self.flags &= !uapi::KBUS_USER_FLAGS;
         self.flags |= u32::from(bits) << uapi::KBUS_USER_FLAGS.trailing_zeros();
@@ -117,6 +161,17 @@ impl<'a> Outgoing<'a> {
     }
 
     /// What a bridge says of it.
+    ///
+    /// ```
+    /// use kbus::{Socket, Via};
+    ///
+    /// let socket = Socket::open("@doc-outgoing-via")?;
+    /// socket.listen("$.News")?;
+    /// let via = Via { orig_net: 7, ..Via::default() };
+    /// socket.to("$.News")?.via(via).announce(b"")?;
+    /// assert_eq!(socket.recv()?.message().unwrap().via(), Some(via));
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn via(mut self, via: Via) -> Outgoing<'a> {
         self.via = Some(via);
         self
@@ -124,18 +179,54 @@ impl<'a> Outgoing<'a> {
 
     /// A number that comes back with the reply or status, and that nobody else sees. Not
     /// `u64::MAX`.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-outgoing-cookie")?;
+    /// socket.become_replier("$.Echo")?;
+    /// socket.to("$.Echo")?.cookie(7).request(b"")?;
+    /// socket.stop_replier("$.Echo")?;
+    /// let Received::Status(status) = socket.recv()? else { unreachable!() };
+    /// assert_eq!(status.cookie(), 7);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn cookie(mut self, cookie: u64) -> Outgoing<'a> {
         self.cookie = cookie;
         self
     }
 
     /// How many bytes to reserve for the reply, in place of the socket's own number.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-outgoing-reply-max")?;
+    /// socket.become_replier("$.Image")?;
+    /// socket.to("$.Image")?.reply_max(60_000).request(b"")?;
+    /// let Received::Request(request) = socket.recv()? else { unreachable!() };
+    /// request.reply(vec![0; 60_000])?;
+    /// assert_eq!(socket.next_len()?, Some(60_000));
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn reply_max(mut self, bytes: u32) -> Outgoing<'a> {
         self.reply_max = bytes;
         self
     }
 
     /// Only if that peer is the replier.
+    ///
+    /// ```
+    /// use kbus::{ErrorKind, Socket};
+    ///
+    /// let socket = Socket::open("@doc-outgoing-peer")?;
+    /// let service = Socket::open("@doc-outgoing-peer")?;
+    /// service.become_replier("$.Echo")?;
+    /// socket.to("$.Echo")?.peer(service.peer_id()).request(b"")?;
+    /// let error = socket.to("$.Echo")?.peer(socket.peer_id()).request(b"").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::OtherReplier);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn peer(mut self, peer: PeerId) -> Outgoing<'a> {
         self.peer = Some(peer);
         self
@@ -152,6 +243,14 @@ impl<'a> Outgoing<'a> {
     /// [`Deadlock`](ErrorKind::Deadlock) with `all_or_wait`, [`Quota`](ErrorKind::Quota),
     /// [`Descriptor`](ErrorKind::Descriptor), [`InvalidInput`](ErrorKind::InvalidInput) with
     /// `peer`: there are no private announcements.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-outgoing-announce")?;
+    /// socket.to("$.Alarm")?.urgent().announce(b"fire")?;
+    /// let error = socket.to("$.KBUS.Alarm")?.announce(b"fire").unwrap_err();
+    /// assert_eq!(error.kind(), kbus::ErrorKind::PermissionDenied);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn announce(self, payload: impl AsRef<[u8]>) -> Result<(), Error> {
         let packed = self.packed_announcement()?;
         self.socket
@@ -169,6 +268,14 @@ impl<'a> Outgoing<'a> {
     /// [`QueueFull`](ErrorKind::QueueFull) if the replier's queue is full,
     /// [`NoRoomForReply`](ErrorKind::NoRoomForReply) if the socket's own queue is; and those of
     /// [`announce`](Outgoing::announce).
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-outgoing-request")?;
+    /// socket.become_replier("$.Echo")?;
+    /// let id = socket.to("$.Echo")?.urgent().request(b"hello")?;
+    /// assert_eq!(socket.recv()?.id(), id);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn request(self, payload: impl AsRef<[u8]>) -> Result<MessageId, Error> {
         let packed = self.packed_request()?;
         let sent = self
@@ -182,6 +289,21 @@ impl<'a> Outgoing<'a> {
     /// # Errors
     ///
     /// As of [`Socket::call`].
+    ///
+    /// ```
+    /// use std::thread;
+    /// use std::time::Duration;
+    /// use kbus::Socket;
+    ///
+    /// let service = Socket::open("@doc-outgoing-call")?;
+    /// service.become_replier("$.Echo")?;
+    /// thread::spawn(move || service.serve_bound(|request| request.into_payload()));
+    ///
+    /// let socket = Socket::open("@doc-outgoing-call")?;
+    /// let reply = socket.to("$.Echo")?.urgent().call(b"hello", Duration::from_secs(60))?;
+    /// assert_eq!(reply.payload(), b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn call(self, payload: impl AsRef<[u8]>, limit: Duration) -> Result<Reply, CallError> {
         let packed = self.packed_request()?;
         let deadline = Instant::now().checked_add(limit);

@@ -129,14 +129,52 @@ impl Request {
 
     /// Gives it up: its requester gets the status [`Ignored`](crate::Reason::Ignored). To drop it
     /// does the same.
+    ///
+    /// ```
+    /// use kbus::{Reason, Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-request-give-up")?;
+    /// socket.become_replier("$.Echo")?;
+    /// socket.request("$.Echo", b"")?;
+    /// let Received::Request(request) = socket.recv()? else { unreachable!() };
+    /// request.give_up();
+    /// let Received::Status(status) = socket.recv()? else { unreachable!() };
+    /// assert_eq!(status.reason(), Reason::Ignored);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn give_up(self) {}
 
     /// Takes the payload out.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-request-take-payload")?;
+    /// socket.become_replier("$.Echo")?;
+    /// socket.request("$.Echo", b"hello")?;
+    /// let Received::Request(mut request) = socket.recv()? else { unreachable!() };
+    /// let payload = request.take_payload();
+    /// request.reply(payload)?;
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn take_payload(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.message.payload)
     }
 
     /// Takes the descriptors out.
+    ///
+    /// ```
+    /// use std::fs::File;
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::options().descriptors(true).open("@doc-request-take-fds")?;
+    /// socket.become_replier("$.Log")?;
+    /// socket.to("$.Log")?.fds([&File::open("/dev/null")?]).request(b"")?;
+    /// let Received::Request(mut request) = socket.recv()? else { unreachable!() };
+    /// assert_eq!(request.take_fds().len(), 1);
+    /// request.reply(b"")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn take_fds(&mut self) -> Vec<OwnedFd> {
         self.message.take_fds()
     }
@@ -155,6 +193,18 @@ impl Request {
     }
 }
 
+/// The request as a message: its name, its payload and so on.
+///
+/// ```
+/// use kbus::{Received, Socket};
+///
+/// let socket = Socket::open("@doc-request-deref")?;
+/// socket.become_replier("$.*")?;
+/// socket.request("$.Echo", b"hello")?;
+/// let Received::Request(request) = socket.recv()? else { unreachable!() };
+/// assert_eq!((request.name().as_str(), request.payload()), ("$.Echo", &b"hello"[..]));
+/// # Ok::<(), kbus::Error>(())
+/// ```
 impl Deref for Request {
     type Target = Message;
 
@@ -173,6 +223,17 @@ impl Drop for Request {
 }
 
 /// A reply with details, see [`Request::answer`].
+///
+/// ```
+/// use kbus::{Received, Socket};
+///
+/// let socket = Socket::open("@doc-answer-type")?;
+/// socket.become_replier("$.Echo")?;
+/// socket.request("$.Echo", b"")?;
+/// let Received::Request(request) = socket.recv()? else { unreachable!() };
+/// request.answer().urgent().send(b"hello")?;
+/// # Ok::<(), kbus::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "it is not sent yet"]
 pub struct Answer<'a> {
@@ -193,12 +254,36 @@ impl<'a> Answer<'a> {
     }
 
     /// To the front of the requester's queue.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-answer-urgent")?;
+    /// socket.become_replier("$.Echo")?;
+    /// socket.request("$.Echo", b"")?;
+    /// let Received::Request(request) = socket.recv()? else { unreachable!() };
+    /// request.answer().urgent().send(b"hello")?;
+    /// assert!(socket.recv()?.message().unwrap().is_urgent());
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn urgent(mut self) -> Answer<'a> {
         self.flags |= uapi::KBUS_URGENT;
         self
     }
 
     /// 16 bits of the program's own, which its readers get as they are.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-answer-user-bits")?;
+    /// socket.become_replier("$.Echo")?;
+    /// socket.request("$.Echo", b"")?;
+    /// let Received::Request(request) = socket.recv()? else { unreachable!() };
+    /// request.answer().user_bits(3).send(b"hello")?;
+    /// assert_eq!(socket.recv()?.message().unwrap().user_bits(), 3);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn user_bits(mut self, bits: u16) -> Answer<'a> {
         self.flags &= !uapi::KBUS_USER_FLAGS;
         self.flags |= u32::from(bits) << uapi::KBUS_USER_FLAGS.trailing_zeros();
@@ -206,12 +291,38 @@ impl<'a> Answer<'a> {
     }
 
     /// Descriptors that go to the requester, at most 253.
+    ///
+    /// ```
+    /// use std::fs::File;
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::options().descriptors(true).open("@doc-answer-fds")?;
+    /// socket.become_replier("$.Open")?;
+    /// socket.request("$.Open", b"")?;
+    /// let Received::Request(request) = socket.recv()? else { unreachable!() };
+    /// request.answer().fds([&File::open("/dev/null")?]).send(b"")?;
+    /// assert_eq!(socket.recv()?.message().unwrap().fds().len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn fds<F: AsFd + 'a>(mut self, fds: impl IntoIterator<Item = &'a F>) -> Answer<'a> {
         self.fds.extend(fds.into_iter().map(AsFd::as_fd));
         self
     }
 
     /// What a bridge says of it.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket, Via};
+    ///
+    /// let socket = Socket::open("@doc-answer-via")?;
+    /// socket.become_replier("$.Echo")?;
+    /// socket.request("$.Echo", b"")?;
+    /// let Received::Request(request) = socket.recv()? else { unreachable!() };
+    /// let via = Via { orig_net: 7, ..Via::default() };
+    /// request.answer().via(via).send(b"hello")?;
+    /// assert_eq!(socket.recv()?.message().unwrap().via(), Some(via));
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn via(mut self, via: Via) -> Answer<'a> {
         self.via = Some(via);
         self
@@ -222,6 +333,18 @@ impl<'a> Answer<'a> {
     /// # Errors
     ///
     /// As of [`Request::reply`].
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-answer-send")?;
+    /// socket.become_replier("$.Echo")?;
+    /// socket.request("$.Echo", b"")?;
+    /// let Received::Request(request) = socket.recv()? else { unreachable!() };
+    /// request.answer().send(b"hello")?;
+    /// assert_eq!(socket.recv()?.message().unwrap().payload(), b"hello");
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn send(self, payload: impl AsRef<[u8]>) -> Result<(), ReplyError> {
         let Answer {
             mut request,
@@ -263,6 +386,23 @@ impl<'a> Answer<'a> {
 }
 
 /// A reply could not be sent. If it is still owed, the request is here.
+///
+/// ```
+/// use kbus::{Received, Socket};
+///
+/// let socket = Socket::open("@doc-reply-error")?;
+/// let service = Socket::open("@doc-reply-error")?;
+/// service.become_replier("$.Echo")?;
+/// socket.request("$.Echo", b"")?;
+/// let Received::Request(request) = service.recv()? else { unreachable!() };
+/// if let Err(error) = request.reply(vec![0; 70_000]) {
+///     println!("{error}");
+///     if let Some(request) = error.into_request() {
+///         request.reply(b"it is too long")?;
+///     }
+/// }
+/// # Ok::<(), kbus::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ReplyError {
     error: Error,
@@ -271,22 +411,81 @@ pub struct ReplyError {
 
 impl ReplyError {
     /// What was wrong.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-unsent-error")?;
+    /// let service = Socket::open("@doc-unsent-error")?;
+    /// service.become_replier("$.Echo")?;
+    /// socket.request("$.Echo", b"")?;
+    /// let Received::Request(request) = service.recv()? else { unreachable!() };
+    /// drop(socket);
+    /// let error = request.reply(b"too late").unwrap_err();
+    /// assert_eq!(error.error().errno(), Some(99)); // EADDRNOTAVAIL
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn error(&self) -> &Error {
         &self.error
     }
 
     /// What kind of error it is.
+    ///
+    /// ```
+    /// use kbus::{ErrorKind, Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-unsent-kind")?;
+    /// let service = Socket::open("@doc-unsent-kind")?;
+    /// service.become_replier("$.Echo")?;
+    /// socket.request("$.Echo", b"")?;
+    /// let Received::Request(request) = service.recv()? else { unreachable!() };
+    /// drop(socket);
+    /// let error = request.reply(b"too late").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::RequesterGone);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn kind(&self) -> crate::ErrorKind {
         self.error.kind()
     }
 
     /// The request, unless nobody waits for the reply any more. It can be answered by another
     /// reply.
+    ///
+    /// ```
+    /// use kbus::{Received, Socket};
+    ///
+    /// let socket = Socket::open("@doc-unsent-into-request")?;
+    /// socket.become_replier("$.Echo")?;
+    /// socket.request("$.Echo", b"")?;
+    /// let Received::Request(request) = socket.recv()? else { unreachable!() };
+    /// let error = request.reply(vec![0; 70_000]).unwrap_err();
+    /// error.into_request().unwrap().reply(b"short")?;
+    /// assert_eq!(socket.recv()?.message().unwrap().payload(), b"short");
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn into_request(self) -> Option<Request> {
         self.request.map(|request| *request)
     }
 }
 
+/// One sentence, that of its [`error`](ReplyError::error).
+///
+/// ```
+/// use kbus::{Received, Socket};
+///
+/// let socket = Socket::open("@doc-unsent-display")?;
+/// let service = Socket::open("@doc-unsent-display")?;
+/// service.become_replier("$.Echo")?;
+/// socket.request("$.Echo", b"")?;
+/// let Received::Request(request) = service.recv()? else { unreachable!() };
+/// drop(socket);
+/// let error = request.reply(b"too late").unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "cannot reply to $.Echo: whoever asked has closed its socket (EADDRNOTAVAIL)"
+/// );
+/// # Ok::<(), kbus::Error>(())
+/// ```
 impl fmt::Display for ReplyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
@@ -296,6 +495,23 @@ impl fmt::Display for ReplyError {
 impl std::error::Error for ReplyError {}
 
 /// Gives the request up, if it is still owed.
+///
+/// ```
+/// use kbus::{Error, Received, Socket};
+///
+/// fn answer_one(socket: &Socket) -> Result<(), Error> {
+///     if let Received::Request(request) = socket.recv()? {
+///         request.reply(b"hello")?;
+///     }
+///     Ok(())
+/// }
+///
+/// let socket = Socket::open("@doc-error-from-3")?;
+/// socket.become_replier("$.Echo")?;
+/// socket.request("$.Echo", b"")?;
+/// answer_one(&socket)?;
+/// # Ok::<(), kbus::Error>(())
+/// ```
 impl From<ReplyError> for Error {
     fn from(error: ReplyError) -> Error {
         error.error.clone()

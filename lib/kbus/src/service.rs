@@ -21,12 +21,16 @@ use crate::socket::Socket;
 /// ```
 pub trait IntoReply {
     /// The bytes of the reply; `None` gives the request up.
+    ///
+    /// ```
+    /// assert_eq!(kbus::IntoReply::into_reply("hello"), Some(b"hello".to_vec()));
+    /// ```
     fn into_reply(self) -> Option<Vec<u8>>;
 }
 
 macro_rules! into_reply {
-    ($($type:ty: $self:ident => $reply:expr;)*) => {
-        $(impl IntoReply for $type {
+    ($($(#[$doc:meta])* $type:ty: $self:ident => $reply:expr;)*) => {
+        $($(#[$doc])* impl IntoReply for $type {
             fn into_reply($self) -> Option<Vec<u8>> {
                 $reply
             }
@@ -35,19 +39,60 @@ macro_rules! into_reply {
 }
 
 into_reply! {
+    /// These bytes.
+    ///
+    /// ```
+    /// assert_eq!(kbus::IntoReply::into_reply(vec![1, 2]), Some(vec![1, 2]));
+    /// ```
     Vec<u8>: self => Some(self);
+    /// The bytes of this text.
+    ///
+    /// ```
+    /// assert_eq!(kbus::IntoReply::into_reply(6.to_string()), Some(b"6".to_vec()));
+    /// ```
     String: self => Some(self.into_bytes());
+    /// The bytes of this text.
+    ///
+    /// ```
+    /// assert_eq!(kbus::IntoReply::into_reply("hello"), Some(b"hello".to_vec()));
+    /// ```
     &str: self => Some(self.as_bytes().to_vec());
+    /// A copy of these bytes.
+    ///
+    /// ```
+    /// assert_eq!(kbus::IntoReply::into_reply(&[1, 2][..]), Some(vec![1, 2]));
+    /// ```
     &[u8]: self => Some(self.to_vec());
+    /// An empty reply.
+    ///
+    /// ```
+    /// assert_eq!(kbus::IntoReply::into_reply(()), Some(Vec::new()));
+    /// ```
     (): self => Some(Vec::new());
 }
 
+/// `None` gives the request up.
+///
+/// ```
+/// use kbus::IntoReply;
+///
+/// assert_eq!(Some("hello").into_reply(), Some(b"hello".to_vec()));
+/// assert_eq!(None::<String>.into_reply(), None);
+/// ```
 impl<R: IntoReply> IntoReply for Option<R> {
     fn into_reply(self) -> Option<Vec<u8>> {
         self.and_then(IntoReply::into_reply)
     }
 }
 
+/// An error gives the request up.
+///
+/// ```
+/// use kbus::IntoReply;
+///
+/// assert_eq!("21".parse().map(|n: u32| (n * 2).to_string()).into_reply(), Some(b"42".to_vec()));
+/// assert_eq!("x".parse().map(|n: u32| (n * 2).to_string()).into_reply(), None);
+/// ```
 impl<R: IntoReply, E> IntoReply for Result<R, E> {
     fn into_reply(self) -> Option<Vec<u8>> {
         self.ok().and_then(IntoReply::into_reply)
@@ -85,9 +130,54 @@ impl<R: IntoReply, E> IntoReply for Result<R, E> {
 /// ```
 pub trait Service {
     /// A request that the service must answer. It may keep it and reply later.
+    ///
+    /// ```
+    /// use kbus::{Request, Service};
+    ///
+    /// struct Later(Vec<Request>);
+    ///
+    /// impl Service for Later {
+    ///     fn request(&mut self, request: Request) {
+    ///         self.0.push(request);
+    ///     }
+    /// }
+    ///
+    /// let socket = kbus::Socket::open("@doc-service-request")?;
+    /// socket.become_replier("$.Echo")?;
+    /// socket.request("$.Echo", b"")?;
+    /// let kbus::Received::Request(request) = socket.recv()? else { unreachable!() };
+    /// let mut later = Later(Vec::new());
+    /// later.request(request);
+    /// later.0.remove(0).reply(b"now")?;
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     fn request(&mut self, request: Request);
 
     /// Any other message. Dropped unless the service says otherwise.
+    ///
+    /// ```
+    /// use kbus::{Received, Request, Service, Socket};
+    ///
+    /// struct Reader(u32);
+    ///
+    /// impl Service for Reader {
+    ///     fn request(&mut self, request: Request) {
+    ///         request.give_up();
+    ///     }
+    ///     fn other(&mut self, received: Received) {
+    ///         self.0 += u32::from(matches!(received, Received::Announcement(_)));
+    ///     }
+    /// }
+    ///
+    /// let socket = Socket::open("@doc-service-other")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"")?;
+    /// socket.shutdown(std::net::Shutdown::Read)?;
+    /// let mut reader = Reader(0);
+    /// socket.run(&mut reader)?;
+    /// assert_eq!(reader.0, 1);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     fn other(&mut self, received: Received) {
         drop(received);
     }
@@ -179,6 +269,30 @@ impl Socket {
     /// # Errors
     ///
     /// Those of [`recv`](Socket::recv).
+    ///
+    /// ```
+    /// use std::net::Shutdown;
+    /// use kbus::{Request, Service, Socket};
+    ///
+    /// struct Echo;
+    ///
+    /// impl Service for Echo {
+    ///     fn request(&mut self, mut request: Request) {
+    ///         let payload = request.take_payload();
+    ///         let _ = request.reply(payload);
+    ///     }
+    /// }
+    ///
+    /// let socket = Socket::open("@doc-socket-run")?;
+    /// socket.become_replier("$.Echo")?;
+    /// let thread = std::thread::spawn({
+    ///     let socket = socket.clone();
+    ///     move || socket.run(&mut Echo)
+    /// });
+    /// socket.shutdown(Shutdown::Both)?; // ends it
+    /// thread.join().unwrap()?;
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn run(&self, service: &mut impl Service) -> Result<(), Error> {
         loop {
             match self.recv() {

@@ -100,6 +100,12 @@ impl Socket {
     }
 
     /// Options for a socket that is to be opened.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::options().queue_len(1000).open("@doc-socket-options")?;
+    /// assert_eq!(socket.queue_len()?, 1000);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn options() -> SocketOptions {
         SocketOptions::new()
     }
@@ -122,16 +128,38 @@ impl Socket {
     }
 
     /// The bus that it is on.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-socket-bus")?;
+    /// let same_bus = kbus::Socket::open(socket.bus())?;
+    /// assert_eq!(same_bus.bus().to_string(), "@doc-socket-bus");
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn bus(&self) -> &Bus {
         &self.inner.bus
     }
 
     /// The form of `socket()` that made it.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-socket-form")?;
+    /// let same_form = kbus::Socket::options().form(socket.form()).open("@doc-socket-form")?;
+    /// assert_eq!(same_form.form(), socket.form());
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn form(&self) -> Form {
         self.inner.form
     }
 
     /// Its own id, which is the sender of all that it sends.
+    ///
+    /// ```
+    /// let one = kbus::Socket::open("@doc-socket-peer-id")?;
+    /// let two = kbus::Socket::open("@doc-socket-peer-id")?;
+    /// assert_ne!(one.peer_id(), two.peer_id());
+    /// assert_eq!(one.clone().peer_id(), one.peer_id());
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn peer_id(&self) -> PeerId {
         self.inner.peer
     }
@@ -708,12 +736,30 @@ impl fmt::Debug for Socket {
 }
 
 /// For `poll()` and the like. It is readable when there is a message.
+///
+/// ```
+/// use std::os::fd::AsFd;
+///
+/// let socket = kbus::Socket::open("@doc-socket-as-fd")?;
+/// let fd = socket.as_fd().try_clone_to_owned()?; // the same socket for another library
+/// assert_eq!(kbus::Socket::try_from(fd)?.peer_id(), socket.peer_id());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.fd.as_fd()
     }
 }
 
+/// For calls that take a number, such as those of `libc`.
+///
+/// ```
+/// use std::os::fd::{AsFd, AsRawFd};
+///
+/// let socket = kbus::Socket::open("@doc-socket-as-raw-fd")?;
+/// assert_eq!(socket.as_raw_fd(), socket.as_fd().as_raw_fd());
+/// # Ok::<(), kbus::Error>(())
+/// ```
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
         self.inner.fd.as_raw_fd()
@@ -754,11 +800,34 @@ impl TryFrom<OwnedFd> for Socket {
 }
 
 /// The messages of a socket, see [`Socket::messages`].
+///
+/// ```
+/// use std::net::Shutdown;
+///
+/// let socket = kbus::Socket::open("@doc-messages-2")?;
+/// socket.listen("$.News")?;
+/// socket.announce("$.News", b"one")?;
+/// socket.shutdown(Shutdown::Read)?;
+/// for received in socket.messages() {
+///     println!("{:?}", received?.message());
+/// }
+/// # Ok::<(), kbus::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Messages<'a> {
     socket: &'a Socket,
 }
 
+/// Ends when the socket is shut down for reading and all was read.
+///
+/// ```
+/// let socket = kbus::Socket::open("@doc-messages-iterator")?;
+/// socket.listen("$.News")?;
+/// socket.announce("$.News", b"one")?;
+/// let received = socket.messages().next().unwrap()?;
+/// assert_eq!(received.message().unwrap().payload(), b"one");
+/// # Ok::<(), kbus::Error>(())
+/// ```
 impl Iterator for Messages<'_> {
     type Item = Result<Received, Error>;
 

@@ -38,6 +38,15 @@ impl Socket {
     /// # Errors
     ///
     /// None that a program could mend.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-socket-unread")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"one")?;
+    /// socket.announce("$.News", b"two")?;
+    /// assert_eq!(socket.unread()?, 2);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn unread(&self) -> Result<u32, Error> {
         self.get("KBUS_UNREAD", uapi::KBUS_UNREAD)
             .map(|count| count as u32)
@@ -48,6 +57,17 @@ impl Socket {
     /// # Errors
     ///
     /// None that a program could mend.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-socket-unreplied")?;
+    /// socket.become_replier("$.Echo")?;
+    /// socket.request("$.Echo", b"")?;
+    /// let request = socket.recv()?;
+    /// assert_eq!(socket.unreplied()?, 1);
+    /// drop(request);
+    /// assert_eq!(socket.unreplied()?, 0);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn unreplied(&self) -> Result<u32, Error> {
         self.get("KBUS_UNREPLIED", uapi::KBUS_UNREPLIED)
             .map(|count| count as u32)
@@ -58,6 +78,15 @@ impl Socket {
     /// # Errors
     ///
     /// None that a program could mend.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::options().queue_len(1).open("@doc-socket-lost")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"one")?;
+    /// socket.announce("$.News", b"two")?;
+    /// assert_eq!(socket.lost()?, 1);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn lost(&self) -> Result<u64, Error> {
         self.get("KBUS_LOST", uapi::KBUS_LOST)
     }
@@ -86,6 +115,12 @@ impl Socket {
     /// # Errors
     ///
     /// None that a program could mend.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-socket-queue-len")?;
+    /// assert_eq!(socket.queue_len()?, 100);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn queue_len(&self) -> Result<u32, Error> {
         self.get("KBUS_QUEUE_LEN", uapi::KBUS_QUEUE_LEN)
             .map(|len| len as u32)
@@ -113,6 +148,12 @@ impl Socket {
     /// # Errors
     ///
     /// None that a program could mend.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-socket-reply-max")?;
+    /// assert_eq!(socket.reply_max()?, 4096);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn reply_max(&self) -> Result<u32, Error> {
         self.get("KBUS_REPLY_MAX", uapi::KBUS_REPLY_MAX)
             .map(|bytes| bytes as u32)
@@ -163,6 +204,20 @@ impl Socket {
     /// # Errors
     ///
     /// None that a program could mend.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use kbus::{ErrorKind, Socket};
+    ///
+    /// let listener = Socket::options().queue_len(1).open("@doc-socket-set-write-timeout")?;
+    /// listener.listen("$.News")?;
+    /// let socket = Socket::open("@doc-socket-set-write-timeout")?;
+    /// socket.set_write_timeout(Duration::from_millis(10))?;
+    /// socket.announce("$.News", b"one")?;
+    /// let error = socket.to("$.News")?.all_or_wait().announce(b"two").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::TimedOut);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn set_write_timeout(&self, limit: impl Into<Option<Duration>>) -> Result<(), Error> {
         sys::set_time_limit(self.as_fd(), libc::SO_SNDTIMEO, limit.into())
             .map_err(|errno| Error::new(Op::Option("the write timeout"), errno))
@@ -236,6 +291,12 @@ impl Socket {
     /// # Errors
     ///
     /// None that a program could mend.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-socket-max-message")?;
+    /// assert_eq!(socket.max_message()?, 65536);
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn max_message(&self) -> Result<u32, Error> {
         self.get("KBUS_MAX_MSG_SIZE", uapi::KBUS_MAX_MSG_SIZE)
             .map(|bytes| bytes as u32)
@@ -308,6 +369,15 @@ impl Socket {
     /// # Errors
     ///
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) for all others.
+    ///
+    /// ```
+    /// let socket = kbus::Socket::open("@doc-socket-set-report-binds")?;
+    /// socket.listen(kbus::BindEvent::NAME)?;
+    /// socket.set_report_binds(true)?;
+    /// socket.become_replier("$.Echo")?;
+    /// assert!(matches!(socket.recv()?, kbus::Received::Event(_)));
+    /// # Ok::<(), kbus::Error>(())
+    /// ```
     pub fn set_report_binds(&self, on: bool) -> Result<(), Error> {
         self.set("KBUS_REPORT_BINDS", uapi::KBUS_REPORT_BINDS, on.into())
     }

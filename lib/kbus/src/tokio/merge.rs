@@ -44,6 +44,14 @@ impl Merge {
     /// # Panics
     ///
     /// Outside of a runtime of tokio.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # ::tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let sockets = [kbus::Socket::open("@doc-tokio-merge-new-a")?, kbus::Socket::open("@doc-tokio-merge-new-b")?];
+    /// let merge = kbus::tokio::Merge::new(sockets)?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn new(sockets: impl IntoIterator<Item = crate::Socket>) -> Result<Merge, Error> {
         let merge = crate::Merge::new(sockets)?;
         let ios = merge
@@ -59,6 +67,18 @@ impl Merge {
     /// # Errors
     ///
     /// See [`kbus::Merge::try_recv`](crate::Merge::try_recv).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # ::tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let socket = kbus::Socket::open("@doc-tokio-merge-recv")?;
+    /// socket.listen("$.News")?;
+    /// let mut merge = kbus::tokio::Merge::new([socket.clone()])?;
+    /// socket.announce("$.News", b"all is well")?;
+    /// let (at, received) = merge.recv().await?;
+    /// assert_eq!((at, received.message().unwrap().payload()), (0, &b"all is well"[..]));
+    /// # Ok(()) }) }
+    /// ```
     pub async fn recv(&mut self) -> Result<(usize, Received), Error> {
         loop {
             if let Some(next) = self.merge.try_recv()? {

@@ -62,6 +62,23 @@ impl Socket {
     /// # Errors
     ///
     /// Those of [`recv`](Socket::recv).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # ::tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// use kbus::tokio::Socket;
+    ///
+    /// let socket = Socket::open("@doc-tokio-socket-serve-bound")?;
+    /// socket.become_replier("$.Echo")?;
+    /// let service = tokio::spawn({
+    ///     let socket = socket.clone();
+    ///     async move { socket.serve_bound(|request| async move { request.into_payload() }).await }
+    /// });
+    /// tokio::task::yield_now().await;
+    /// socket.shutdown(std::net::Shutdown::Both)?;
+    /// service.await??;
+    /// # Ok(()) }) }
+    /// ```
     pub async fn serve_bound<F, R>(&self, mut answer: impl FnMut(Message) -> F) -> Result<(), Error>
     where
         F: Future<Output = R> + Send + 'static,

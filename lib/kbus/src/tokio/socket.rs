@@ -115,6 +115,14 @@ impl Socket {
     /// # Panics
     ///
     /// Outside of a runtime of tokio.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # ::tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let socket = kbus::tokio::Socket::open("@doc-tokio-socket-open")?;
+    /// assert_eq!(socket.bus().to_string(), "@doc-tokio-socket-open");
+    /// # Ok(()) }) }
+    /// ```
     pub fn open<B>(bus: B) -> Result<Socket, Error>
     where
         B: TryInto<Bus>,
@@ -128,6 +136,16 @@ impl Socket {
     /// # Errors
     ///
     /// [`ShutDown`](ErrorKind::ShutDown) if it was shut down for reading and all was read.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # ::tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let socket = kbus::tokio::Socket::open("@doc-tokio-socket-recv")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"all is well").await?;
+    /// assert_eq!(socket.recv().await?.message().unwrap().payload(), b"all is well");
+    /// # Ok(()) }) }
+    /// ```
     pub async fn recv(&self) -> Result<Received, Error> {
         recv(&self.io).await
     }
@@ -184,6 +202,14 @@ impl Socket {
     /// # Errors
     ///
     /// See [`kbus::Outgoing::announce`](crate::Outgoing::announce).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # ::tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let socket = kbus::tokio::Socket::open("@doc-tokio-socket-announce")?;
+    /// socket.announce("$.Sensors.Kitchen", "21 C").await?;
+    /// # Ok(()) }) }
+    /// ```
     pub async fn announce<N>(&self, name: N, payload: impl AsRef<[u8]>) -> Result<(), Error>
     where
         N: TryInto<Name>,
@@ -197,6 +223,16 @@ impl Socket {
     /// # Errors
     ///
     /// See [`kbus::Outgoing::request`](crate::Outgoing::request).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # ::tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let socket = kbus::tokio::Socket::open("@doc-tokio-socket-request")?;
+    /// socket.become_replier("$.Echo")?;
+    /// let id = socket.request("$.Echo", b"hello").await?;
+    /// assert_eq!(socket.recv().await?.id(), id);
+    /// # Ok(()) }) }
+    /// ```
     pub async fn request<N>(&self, name: N, payload: impl AsRef<[u8]>) -> Result<MessageId, Error>
     where
         N: TryInto<Name>,
@@ -210,6 +246,17 @@ impl Socket {
     /// # Errors
     ///
     /// See [`kbus::Outgoing::request`](crate::Outgoing::request).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # ::tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let socket = kbus::tokio::Socket::open("@doc-tokio-socket-request-to")?;
+    /// socket.become_replier("$.Echo")?;
+    /// let peer = socket.replier_of("$.Echo")?.unwrap();
+    /// let id = socket.request_to(peer, "$.Echo", b"hello").await?;
+    /// assert_eq!(socket.recv().await?.id(), id);
+    /// # Ok(()) }) }
+    /// ```
     pub async fn request_to<N>(
         &self,
         peer: PeerId,
@@ -229,6 +276,24 @@ impl Socket {
     /// # Errors
     ///
     /// As there.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # ::tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// use std::time::Duration;
+    /// use kbus::tokio::Socket;
+    ///
+    /// let service = Socket::open("@doc-tokio-socket-call")?;
+    /// service.become_replier("$.Echo")?;
+    /// tokio::spawn(async move {
+    ///     service.serve_bound(|request| async move { request.into_payload() }).await
+    /// });
+    ///
+    /// let socket = Socket::open("@doc-tokio-socket-call")?;
+    /// let reply = socket.call("$.Echo", b"hello", Duration::from_secs(60)).await?;
+    /// assert_eq!(reply.payload(), b"hello");
+    /// # Ok(()) }) }
+    /// ```
     pub async fn call<N>(
         &self,
         name: N,
@@ -307,6 +372,16 @@ impl TryFrom<crate::Socket> for Socket {
     }
 }
 
+/// The calls that never wait, such as [`listen`](crate::Socket::listen).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # ::tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let socket = kbus::tokio::Socket::open("@doc-tokio-socket-deref")?;
+/// socket.listen("$.News")?;
+/// assert_eq!(socket.unread()?, 0);
+/// # Ok(()) }) }
+/// ```
 impl Deref for Socket {
     type Target = crate::Socket;
 
@@ -323,6 +398,18 @@ impl fmt::Debug for Socket {
 
 /// The messages of a socket, see [`Socket::messages`]. Only one task at a time can wait for the
 /// messages of a socket by this.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # ::tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let socket = kbus::tokio::Socket::open("@doc-tokio-messages-2")?;
+/// socket.listen("$.News")?;
+/// let mut messages = socket.messages();
+/// let task = tokio::spawn(async move { messages.next().await.is_some() });
+/// socket.announce("$.News", b"all is well").await?;
+/// assert!(task.await?);
+/// # Ok(()) }) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Messages {
     socket: Socket,
@@ -330,11 +417,41 @@ pub struct Messages {
 
 impl Messages {
     /// The next one, or `None` if the socket was shut down for reading and all was read.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # ::tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let socket = kbus::tokio::Socket::open("@doc-tokio-messages-next")?;
+    /// socket.listen("$.News")?;
+    /// socket.announce("$.News", b"one").await?;
+    /// socket.shutdown(std::net::Shutdown::Read)?;
+    /// let mut messages = socket.messages();
+    /// assert!(messages.next().await.is_some());
+    /// assert!(messages.next().await.is_none());
+    /// # Ok(()) }) }
+    /// ```
     pub async fn next(&mut self) -> Option<Result<Received, Error>> {
         std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
     }
 }
 
+/// For code that takes any stream.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # ::tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use std::future::poll_fn;
+/// use std::pin::pin;
+/// use futures_core::Stream;
+///
+/// let socket = kbus::tokio::Socket::open("@doc-tokio-messages-stream")?;
+/// socket.listen("$.News")?;
+/// socket.announce("$.News", b"one").await?;
+/// let mut messages = pin!(socket.messages());
+/// let received = poll_fn(|context| messages.as_mut().poll_next(context)).await.unwrap()?;
+/// assert_eq!(received.message().unwrap().payload(), b"one");
+/// # Ok(()) }) }
+/// ```
 impl Stream for Messages {
     type Item = Result<Received, Error>;
 
