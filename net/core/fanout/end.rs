@@ -13,7 +13,6 @@ use super::super::mem::Need;
 use super::super::message::Content;
 use super::super::message::Message;
 use super::super::message::Stamp;
-use super::super::peer::Trace;
 use super::super::queue::Member;
 use super::copies::Who;
 use super::recipients::Placed;
@@ -91,10 +90,7 @@ impl<M: Member> Fanout<'_, M> {
                 None => {}
             }
             if traced {
-                recipient.member.trace(match recipient.entry {
-                    Some(_) => Trace::Deliver { id },
-                    None => Trace::Miss { id },
-                });
+                recipient.trace(id);
             }
             if recipient.tell {
                 recipient.member.wake_reader();

@@ -18,7 +18,6 @@ use super::super::message::Message;
 use super::super::message::Stamp;
 use super::super::message::Stamped;
 use super::super::peer::Peer;
-use super::super::peer::Trace;
 use super::super::queue::Member;
 use super::super::queue::Offered;
 use super::super::queue::Plain as Offer;
@@ -254,10 +253,7 @@ impl<'a, M: Member> Plain<'a, M> {
         let traced = M::is_traced();
         self.reached.each_from(0, |recipient| {
             if traced {
-                recipient.member.trace(match recipient.entry {
-                    Some(_) => Trace::Deliver { id },
-                    None => Trace::Miss { id },
-                });
+                recipient.trace(id);
             }
             if recipient.tell {
                 recipient.member.wake_reader();

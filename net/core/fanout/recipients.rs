@@ -6,6 +6,7 @@ use super::super::bus::STEP;
 use super::super::entry::Cause;
 use super::super::mem;
 use super::super::mem::Vec;
+use super::super::peer::Trace;
 use super::super::queue::Member;
 use super::super::wait;
 use super::Policy;
@@ -172,6 +173,15 @@ impl<M: Member> Recipient<M> {
             hears: 0,
             once: false,
         }
+    }
+
+    /// Tells whoever traces sockets what has become of the message of this id.
+    #[cold]
+    pub(super) fn trace(&self, id: u64) {
+        self.member.trace(match self.entry {
+            Some(_) => Trace::Deliver { id },
+            None => Trace::Miss { id },
+        });
     }
 
     /// Tells others what its queue has got back. To be called under no lock.
