@@ -3,8 +3,9 @@
 //! The bus: its sockets, their bindings, and what its users may have of it.
 //!
 //! Whoever has a `&mut` [`Bus`] holds the bus lock, which is a spinlock: nobody sleeps with it, and
-//! no hold is longer than [`STEP`] copies of a message, or as many bindings. What takes longer goes
-//! on in another hold: see [`super::fanout`] for a message to many, [`super::close`] for what a
+//! no hold is longer than [`STEP`] copies of a message, or as many bindings. (On the plain way of a
+//! message there are four times as many copies, which take as long.) What takes longer goes on in
+//! another hold: see [`super::fanout`] for a message to many, [`super::close`] for what a
 //! socket leaves.
 //!
 //! The routes may hold bindings of sockets that have gone, which nobody must see: what is looked up

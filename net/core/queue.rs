@@ -8,8 +8,8 @@
 //! for those of sends that took several holds of the bus lock (*late* ones): while there are such,
 //! the reader looks for the least id.
 //!
-//! What can be asked of it: [`state`]. Reading: [`reads`]. What a program can set: [`settings`]. Who
-//! waits for room: [`waiting`]. Entries of sends that took several holds: [`late`]. What goes
+//! What can be asked of it: [`state`]. Reading: [`reads`]. What a program can set: [`settings`].
+//! Who waits for room: [`waiting`]. Entries of sends that took several holds: [`late`]. What goes
 //! without being read: [`removal`].
 
 mod late;

@@ -99,8 +99,8 @@ pub(in super::super) fn announce<S: Shared>(
     }
 }
 
-/// Makes room for more entries in a listener's queue, in memory of its own cgroup; false if there is
-/// none.
+/// Makes room for more entries in a listener's queue, in memory of its own cgroup; false if there
+/// is none.
 #[cold]
 fn grow<M: Member>(member: &M) -> bool {
     let grown = member.within(|| {

@@ -21,7 +21,7 @@ const SOME: usize = match STEP > FEW {
     false => STEP,
 };
 
-/// Where an entry is: its slot and serial number. It has no more bytes than these if it is optional.
+/// Where an entry is: its slot and serial number. An optional one needs no more bytes than these.
 #[derive(Clone, Copy)]
 pub(super) struct Placed {
     /// One more than the slot's number.
