@@ -55,6 +55,8 @@ const MANY: usize = match cfg!(CONFIG_KBUS_SHORT_STEPS) {
 pub(in super::super) struct Plain<'a, M: Member> {
     sender: &'a M,
     head: Head<'a>,
+    urgent: bool,
+    len: u64,
     policy: Policy,
     /// Payload and sender; `None` when the message has gone on as a [`Fanout`].
     content: Option<&'a mut Content<M>>,
@@ -78,8 +80,6 @@ pub(in super::super) struct Plain<'a, M: Member> {
     looked: usize,
     /// The listener for whom more is to be looked at: its place and binding.
     next: (usize, u64),
-    /// How it goes on.
-    long: Option<Fanout<'a, M>>,
 }
 
 /// Makes room for more entries in a queue, in memory of its socket's own cgroup; false if there is
@@ -112,6 +112,8 @@ impl<'a, M: Member> Plain<'a, M> {
         Plain {
             sender,
             head,
+            urgent: head.flags & KBUS_URGENT != 0,
+            len: content.payload.len() as u64,
             policy,
             content: Some(content),
             files,
@@ -126,7 +128,6 @@ impl<'a, M: Member> Plain<'a, M> {
             reached: Recipients::new(),
             looked: 0,
             next: (0, 0),
-            long: None,
         }
     }
 
@@ -145,21 +146,14 @@ impl<'a, M: Member> Plain<'a, M> {
 
     /// What is owed for a request that was not sent.
     pub(in super::super) fn take_obligation(&mut self) -> Option<Box<Obligation<M>>> {
-        match &mut self.long {
-            Some(fanout) => fanout.obligation.take(),
-            None => self.obligation.take(),
-        }
+        self.obligation.take()
     }
 
     /// What was held for a reply that was not sent, and is held again: its place, its bytes of the
     /// requester's user, and those of the bus.
     pub(in super::super) fn take_held(&mut self) -> (One, Option<Charge>, Option<Charge>) {
-        let (first, bus_bytes) = match &mut self.long {
-            Some(fanout) => (&mut fanout.first, &mut fanout.bus_bytes),
-            None => (&mut self.first, &mut self.bus_bytes),
-        };
-        let bus_bytes = bus_bytes.take();
-        match first {
+        let bus_bytes = self.bus_bytes.take();
+        match &mut self.first {
             First::Answered(answer) => (answer.place.take(), answer.bytes.take(), bus_bytes),
             _ => (One::NONE, None, bus_bytes),
         }
@@ -171,7 +165,6 @@ impl<'a, M: Member> Plain<'a, M> {
     /// # Errors
     ///
     /// Those of `check` and `begin`, and those of [`Fanout::send`].
-    #[inline(always)]
     pub(in super::super) fn send<S: Shared<Member = M>>(
         &mut self,
         shared: &S,
@@ -179,7 +172,7 @@ impl<'a, M: Member> Plain<'a, M> {
         begin: impl FnOnce(&mut Bus<M>, &mut Self) -> Result<(), Refusal<M>>,
         done: impl FnOnce(&mut Bus<M>, u64),
     ) -> Result<u64, Refusal<M>> {
-        let mut done = Some(done);
+        let (mut done, mut long) = (Some(done), None);
         let step = shared.locked(|bus| {
             check(bus)?;
             begin(bus, self).map_err(Pause::Refused)?;
@@ -190,16 +183,24 @@ impl<'a, M: Member> Plain<'a, M> {
                 }
                 return Ok(id);
             }
-            self.go_on(bus, shared, &mut done)
+            self.go_on(&mut long, bus, shared, &mut done)
         });
-        match (step, &mut self.long) {
+        match (step, &mut long) {
             (Ok(id), None) => {
                 self.finish(id);
                 Ok(id)
             }
             (Err(Pause::Refused(refusal)), None) => Err(refusal),
             (Err(_), None) => Err(Error::Inval.into()),
-            (step, Some(fanout)) => fanout.send_on(shared, check, done, step),
+            (step, Some(fanout)) => {
+                let sent = fanout.send_on(shared, check, done, step);
+                if sent.is_err() {
+                    self.first = core::mem::replace(&mut fanout.first, First::None);
+                    self.obligation = fanout.obligation.take();
+                    self.bus_bytes = fanout.bus_bytes.take();
+                }
+                sent
+            }
         }
     }
 
@@ -268,7 +269,7 @@ impl<'a, M: Member> Plain<'a, M> {
         let Some(bus_bytes) = self.bus_bytes.take() else {
             return false;
         };
-        let len = self.content_len();
+        let len = self.len;
         let message = match self.make(requester, bus_bytes, &mut answer.bytes, Need::Promised) {
             Ok(message) => message,
             Err(bus_bytes) => {
@@ -277,15 +278,20 @@ impl<'a, M: Member> Plain<'a, M> {
             }
         };
         self.may_fill = may_fill(bus, self.sender, requester);
-        let mut entry = Entry::blank(Cause::Own, len);
-        entry.body = Body::Message(message);
-        entry.cookie = answer.cookie;
-        entry.urgent = self.head.flags & KBUS_URGENT != 0;
-        entry.place = answer.place.take();
-        entry.own = Own::All;
+        let (urgent, cookie, place) = (self.urgent, answer.cookie, answer.place.take());
+        let make = |serial, gap| Entry {
+            body: Body::Message(message),
+            urgent,
+            cookie,
+            serial,
+            gap,
+            place,
+            own: Own::All,
+            ..Entry::blank(Cause::Own, len)
+        };
         answer.entry = requester.with(|queue| {
             queue.unreserve(answer.reserved);
-            queue.put_promised(entry)
+            queue.put_own(urgent, len, make)
         });
         if let Some((slot, serial)) = answer.entry {
             self.reached.push(Recipient::of(requester, slot, serial));
@@ -343,11 +349,10 @@ impl<'a, M: Member> Plain<'a, M> {
                 left
             }
         };
-        let len = self.content_len();
         let offer = Offer {
-            len,
+            len: self.len,
             binding,
-            urgent: self.head.flags & KBUS_URGENT != 0,
+            urgent: self.urgent,
             payer,
             left: left.0,
         };
@@ -363,20 +368,19 @@ impl<'a, M: Member> Plain<'a, M> {
         Some(offered)
     }
 
-    fn content_len(&self) -> u64 {
+    /// The copy for all, which is made where the first of them has room for it; `None` if it cannot
+    /// be made, and nothing has changed.
+    #[inline(always)]
+    fn copy(&mut self, bus: &Bus<M>, member: &M, left: Left) -> Option<Arc<Message<M>>> {
         match &self.copy {
-            Some((message, _)) => message.payload().len() as u64,
-            None => self.content.as_ref().map_or(0, |c| c.payload.len() as u64),
+            Some((message, _)) => Some(message.clone()),
+            None => self.first_copy(bus, member, left),
         }
     }
 
-    /// The copy for all, which is made where the first of them has room for it; `None` if it cannot
-    /// be made, and nothing has changed.
-    fn copy(&mut self, bus: &Bus<M>, member: &M, left: Left) -> Option<Arc<Message<M>>> {
-        if let Some((message, _)) = &self.copy {
-            return Some(message.clone());
-        }
-        let len = self.content_len();
+    #[inline(never)]
+    fn first_copy(&mut self, bus: &Bus<M>, member: &M, left: Left) -> Option<Arc<Message<M>>> {
+        let len = self.len;
         let bus_bytes = bus.charge(self.sender, len)?;
         let mut paid = None;
         if len > 0 {
@@ -438,7 +442,7 @@ impl<'a, M: Member> Plain<'a, M> {
     /// Sends it to all, with the bus locked.
     fn commit(&mut self, bus: &Bus<M>, shared: &impl Shared<Member = M>) -> u64 {
         let id = shared.next_id();
-        self.head.trace(self.sender, id, self.content_len());
+        self.head.trace(self.sender, id, self.len);
         if let Some((message, _)) = &self.copy {
             message.send(id);
         }
@@ -471,15 +475,14 @@ impl<'a, M: Member> Plain<'a, M> {
     #[inline(never)]
     fn go_on<S: Shared<Member = M>>(
         &mut self,
+        long: &mut Option<Fanout<'a, M>>,
         bus: &mut Bus<M>,
         shared: &S,
         done: &mut Option<impl FnOnce(&mut Bus<M>, u64)>,
     ) -> Result<u64, Pause<M>> {
         let content = self.content.take().ok_or(Error::Inval)?;
         let (sender, head, policy) = (self.sender, self.head, self.policy);
-        let fanout = self
-            .long
-            .insert(Fanout::new(sender, head, policy, content, self.files));
+        let fanout = long.insert(Fanout::new(sender, head, policy, content, self.files));
         fanout.first = core::mem::replace(&mut self.first, First::None);
         fanout.found_now = matches!(fanout.first, First::Asked(..));
         fanout.begun = self.begun;
@@ -489,7 +492,7 @@ impl<'a, M: Member> Plain<'a, M> {
         fanout.next = (self.next.0, self.next.1, 0);
         fanout.looked = self.looked;
         if let Some((message, who)) = self.copy.take() {
-            fanout.len = message.payload().len() as u64;
+            fanout.len = self.len;
             fanout.copies.first = Some((who, message));
             fanout.copies.left.0 = self.left.map(|left| (who.0, left));
             fanout.moved = who.1 == self.memory;

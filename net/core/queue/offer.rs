@@ -227,14 +227,25 @@ impl<M: Member> Queue<M> {
             own: Own::All,
             stranger: NOBODY,
         };
-        let put = match plain.urgent {
-            false => self.put_at_end(plain.len, make),
-            true => self.put(make(0, Gap::NONE)),
-        };
-        match put {
+        match self.put_own(plain.urgent, plain.len, make) {
             Some((at, serial)) => Offered::Put(at, serial),
             // There is a slot: it has been promised.
             None => Offered::Gone,
+        }
+    }
+
+    /// Puts an entry of so many bytes in, for which the queue's own user pays and for which there is
+    /// a slot. `make` makes it, of its serial number and the gap before it. Says where it is.
+    #[inline(always)]
+    pub(in super::super) fn put_own(
+        &mut self,
+        urgent: bool,
+        len: u64,
+        make: impl FnOnce(u64, Gap) -> Entry<M>,
+    ) -> Option<(u32, u64)> {
+        match urgent {
+            false => self.put_at_end(len, make),
+            true => self.put(make(0, Gap::NONE)),
         }
     }
 
