@@ -8,6 +8,7 @@ use kbus_core::bus::Kind;
 use kbus_core::error::Error::*;
 use kbus_core::hash::Key;
 use kbus_core::mem::Node;
+use kbus_core::name::Name;
 use kbus_core::name::Pattern;
 use kbus_core::queue::Member;
 use kbus_core::routes::Listener;
@@ -203,4 +204,48 @@ fn unlistening_does_not_look_names_up() {
     let (short, long) = (took("$.A"), took(&format!("$.{}A", "a.".repeat(498))));
     println!("16384 messages: {short:?} with one word, {long:?} with 499");
     assert!(long < short * 20, "{short:?} {long:?}");
+}
+
+/// Who answers for a name is the same whether its prefixes are known or not: also while the one
+/// goes who answered, and is still in the routes.
+#[test]
+fn a_known_name_has_the_same_replier() {
+    let w = World::new(0, 1 << 20);
+    let texts = ["$.A.X", "$.A.%", "$.A.*", "$.%", "$.*"];
+    let names = ["$.A.X", "$.A.Y", "$.A.X.Y", "$.B", "$.A"].map(|text| {
+        let name = Name::parse(text.as_bytes()).unwrap();
+        (name, name.with_prefixes(peer::prefixes(name).unwrap()))
+    });
+    let same = move |w: &World| {
+        names.map(|(name, known)| {
+            let [unknown, known] = [name, known].map(|name| w.bus(|bus| bus.replier_for(name)));
+            assert_eq!(unknown, known, "{name:?}");
+            unknown
+        })
+    };
+    let peers: Vec<_> = (1..).zip(texts).map(|(id, _)| w.join(id, 1)).collect();
+    for (peer, text) in peers.iter().zip(texts).rev() {
+        w.replier(peer, text).unwrap();
+        same(&w);
+    }
+    assert_eq!(same(&w), [1, 2, 3, 4, 4]);
+    w.between(move |w| drop(same(w)));
+    let left = [
+        [2, 2, 3, 4, 4],
+        [3, 3, 3, 4, 4],
+        [5, 5, 5, 4, 4],
+        [5; 5],
+        [0; 5],
+    ];
+    for (nth, (peer, left)) in peers.iter().zip(left).enumerate() {
+        match nth % 3 {
+            0 => w.close(peer),
+            1 => w.shut_write(peer),
+            _ => w.shut_read(peer),
+        }
+        assert_eq!(same(&w), left);
+    }
+    w.nothing_between();
+    peers.iter().for_each(|peer| w.close(peer));
+    w.assert_empty();
 }

@@ -29,6 +29,7 @@ use kbus_core::message::KBUS_ALL_OR_WAIT;
 use kbus_core::message::KBUS_REQUEST;
 use kbus_core::name::Name;
 use kbus_core::name::Pattern;
+use kbus_core::name::Prefixes;
 use kbus_core::payer::Payer;
 use kbus_core::peer::Trace;
 use kbus_core::queue::Member;
@@ -58,6 +59,8 @@ thread_local! {
     static LOOKS: Cell<u64> = const { Cell::new(0) };
     static CLOCK: Cell<i64> = const { Cell::new(0) };
     static ON_SEND: RefCell<Option<OnSend>> = const { RefCell::new(None) };
+    static IS_KNOWN: Cell<bool> = const { Cell::new(false) };
+    static PREFIXES: RefCell<BTreeMap<Vec<u8>, Option<&'static Prefixes>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// Called with the id of what is being sent, and with who answers what.
@@ -440,7 +443,7 @@ impl World {
 
     /// A bus on a machine with others.
     pub fn of(owner: u32, bytes: u64, users: Users, last_id: Rc<Cell<u64>>) -> Self {
-        let bus = Bus::new(owner, users.limits, Key(1, 2)).unwrap();
+        let bus = Bus::new(owner, users.limits, KEY).unwrap();
         bus.bytes().set_max(bytes);
         World(Rc::new(Lock {
             bus: RefCell::new(bus),
@@ -632,9 +635,28 @@ impl World {
     }
 }
 
-/// A name, which must be well-formed.
+/// The key of each bus.
+pub const KEY: Key = Key(1, 2);
+
+/// A name, which must be well-formed. Every other time its prefixes are known, as those of a name
+/// that a socket sends to again.
 pub fn name(text: &str) -> Name<'_> {
-    Name::parse(text.as_bytes()).unwrap()
+    let name = Name::parse(text.as_bytes()).unwrap();
+    if !IS_KNOWN.replace(!IS_KNOWN.get()) {
+        return name;
+    }
+    match prefixes(name) {
+        Some(prefixes) => name.with_prefixes(prefixes),
+        None => name,
+    }
+}
+
+/// The prefixes of a name, which are kept for as long as the tests run.
+pub fn prefixes(name: Name<'_>) -> Option<&'static Prefixes> {
+    PREFIXES.with_borrow_mut(|all| {
+        let keep = || name.prefixes(KEY).map(|new| &*Box::leak(Box::new(new)));
+        *all.entry(name.text().to_vec()).or_insert_with(keep)
+    })
 }
 
 /// An announcement, or with that flag a request.
