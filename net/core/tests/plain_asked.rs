@@ -8,6 +8,7 @@ mod peer;
 use kbus_core::address::Dest;
 use kbus_core::error::Error;
 use kbus_core::mem;
+use kbus_core::message::KBUS_ALL_OR_WAIT;
 use kbus_core::message::KBUS_REQUEST;
 use kbus_core::message::KBUS_URGENT;
 use kbus_core::queue::Member;
@@ -393,5 +394,43 @@ fn a_requester_that_reads_no_more_is_passed_by() {
             }
         }
         s.w.assert_empty();
+    }
+}
+
+/// Who asks pays for the request: also the owner of the bus, who may fill all queues.
+#[test]
+fn the_owner_pays_for_what_it_asks_of_others() {
+    for len in [7, 700] {
+        let w = World::new(1, 1 << 20);
+        let (owner, replier) = (w.join(1, 1), w.join(2, 2));
+        w.replier(&replier, "$.A").unwrap();
+        let id = w.request(&owner, "$.A", &vec![1; len]).unwrap();
+        let used = [1, 2].map(|user| w.users.used(user));
+        assert_eq!(used, [(HELD + len as u64, 2), (0, 0)]);
+        assert_eq!(read_all(&replier), [(id, 0, true, len)]);
+        w.reply(&replier, 1, id, b"").unwrap();
+        w.close(&owner);
+        w.close(&replier);
+        w.assert_empty();
+    }
+}
+
+/// A request that is not sent tells nobody of what was held for it: else two of them that wait for
+/// one user would wake each other for ever.
+#[test]
+fn a_request_that_is_not_sent_gives_back_in_silence() {
+    for replier in ALL {
+        for flags in [0, KBUS_URGENT, KBUS_ALL_OR_WAIT] {
+            let s = Scene::new(Odd::Nothing, replier, Odd::Nothing);
+            s.replier.with(|queue| queue.set_limit(0));
+            let payer = s.w.users.payer(1);
+            let versions = || (payer.bytes.version(), payer.messages.version());
+            let before = versions();
+            let mut out = announcement("$.A.X", KBUS_REQUEST | flags, &[1; 10]);
+            let sent = s.w.try_send(&s.requester, &mut out);
+            assert!(!matches!(sent, Ok(Sent::Id(_))), "{replier:?} {flags:x}");
+            assert_eq!(versions(), before, "{replier:?} {flags:x}");
+            s.end();
+        }
     }
 }

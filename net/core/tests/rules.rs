@@ -95,11 +95,16 @@ fn errors_of_a_send_have_an_order() {
     assert_eq!(w.send(&stranger, out(None, 0)), Err(DestAddrReq));
     assert_eq!(w.announce(&stranger, "$.KBUS", b""), Err(NotConn));
     assert_eq!(w.announce(&a, "$.KBUS.x", b""), Err(Perm));
+    assert_eq!(w.request(&a, "$.KBUS.x", b""), Err(Perm));
+    assert_eq!(w.request(&stranger, "$.A", b""), Err(NotConn));
     assert_eq!(w.request(&a, "$.A", b""), Err(AddrNotAvail));
     a.with(|q| q.set_limit(0));
     assert_eq!(w.request(&a, "$.A", b""), Err(NoBufs));
+    assert_eq!(w.request(&a, "$.KBUS.x", b""), Err(Perm));
+    assert_eq!(w.request(&a, "$.A", &big()), Err(MsgSize));
     w.shut_write(&a);
     assert_eq!(w.announce(&a, "$.KBUS.x", b""), Err(Pipe));
+    assert_eq!(w.request(&a, "$.A", b""), Err(Pipe));
     assert_eq!(w.last_id(), 0);
 }
 
