@@ -20,8 +20,6 @@ use crate::{
     }, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
-    current,
     prelude::*,
     sync::{
         atomic::Relaxed,

@@ -45,7 +45,6 @@ use crate::{
     }, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     new_spinlock,
     prelude::*,
     rbtree::{

@@ -51,7 +51,6 @@ use crate::{
     users::Users, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     new_condvar,
     new_spinlock,
     prelude::*,

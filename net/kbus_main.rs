@@ -10,8 +10,6 @@
 
 use kernel::prelude::*;
 
-use core::pin::Pin;
-
 // The same files are a crate of their own on the host, where all of it is public and used by tests.
 mod bound;
 #[allow(dead_code, unreachable_pub)]

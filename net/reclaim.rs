@@ -15,15 +15,10 @@ use crate::{
 };
 use kernel::{
     alloc::{
-        flags::{
-            GFP_ATOMIC,
-            GFP_KERNEL,
-            GFP_KERNEL_ACCOUNT,
-            GFP_NOWAIT, //
-        },
         AllocError,
         Flags, //
-    }, //
+    },
+    prelude::*, //
 };
 
 /// What is waited for, in bytes: more each time, as one try may need memory for many entries.

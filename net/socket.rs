@@ -53,15 +53,13 @@ use crate::{
     users::Users, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     module::ModuleMetadata,
     prelude::*,
     sync::{
         aref::ARef,
         atomic::Relaxed,
         Arc, //
-    },
-    ThisModule, //
+    }, //
 };
 
 static TABLES: Tables = Tables::new();

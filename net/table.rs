@@ -12,7 +12,6 @@ use crate::{
     sys::path::InodeId, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     new_spinlock,
     prelude::*,
     rbtree::{

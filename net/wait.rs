@@ -24,7 +24,6 @@ use crate::{
     users::Users,
 };
 use kernel::{
-    current,
     prelude::*,
     sync::Arc,
     time::{

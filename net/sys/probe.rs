@@ -19,18 +19,13 @@ use kernel::{
         from_result,
         to_result, //
     },
-    ffi::{
-        c_int,
-        c_ulong, //
-    },
     prelude::*,
     types::Opaque, //
 };
 
 use core::{
     marker::PhantomData,
-    mem::zeroed,
-    pin::Pin, //
+    mem::zeroed, //
 };
 
 /// Sends the calls of a `create` function which are for one protocol to `T`.

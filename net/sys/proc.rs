@@ -16,10 +16,6 @@ use super::{
 use kernel::{
     cred::Credential,
     error::from_err_ptr,
-    ffi::{
-        c_int,
-        c_void, //
-    },
     prelude::*,
     seq_file::SeqFile, //
 };

@@ -25,11 +25,6 @@ use kernel::{
         from_result,
         to_result, //
     },
-    ffi::{
-        c_int,
-        c_uint,
-        c_ulong, //
-    },
     prelude::*,
     sync::{
         aref::ARef,
@@ -39,8 +34,7 @@ use kernel::{
         },
         Arc, //
     },
-    types::Opaque,
-    ThisModule, //
+    types::Opaque, //
 };
 
 use core::marker::PhantomData;

@@ -12,11 +12,6 @@ use super::{
     net_ns::Net, //
 };
 use kernel::{
-    ffi::{
-        c_int,
-        c_ulong,
-        c_void, //
-    },
     prelude::*,
     sync::{
         atomic::{
