@@ -8,6 +8,7 @@
 
 use crate::{
     bus_core::{
+        self,
         account::Charge,
         bus::Shared,
         hash,
@@ -286,8 +287,7 @@ impl SharedBus {
         let uid = task::current_euid();
         let maker = Maker::current()?;
         let key = hash::Key(random::number(), random::number());
-        let bus = patiently(|| Ok(Bus::new(uid, &LIMITS, key)?));
-        let bus = bus.map_err(to_kernel)?;
+        let bus = patiently(|| Ok(Bus::new(uid, &LIMITS, key)?))?;
         let payer = &endpoint.payer;
         let counted = Charge::new(&payer.buses, 1).ok_or(EDQUOT)?;
         let counted = (payer.id(), counted);
@@ -373,6 +373,8 @@ impl SharedBus {
 }
 
 /// The kernel's error for one of the bus's.
-pub(crate) fn to_kernel(error: crate::bus_core::Error) -> Error {
-    Error::from_errno(-error.errno())
+impl From<bus_core::Error> for Error {
+    fn from(error: bus_core::Error) -> Self {
+        Error::from_errno(-error.errno())
+    }
 }

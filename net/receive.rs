@@ -139,8 +139,7 @@ fn copy_out(
 fn set_name(this: &Endpoint, msg: &mut RecvMsg<'_>, view: &View<Arc<Endpoint>>) -> Result {
     let mut text = [0; address::TEXT_MAX];
     let request = view.must_reply().then_some(view.id);
-    let len = address::format(Some(view.name()), Some(view.sender), request, &mut text)
-        .map_err(crate::domain::to_kernel)?;
+    let len = address::format(Some(view.name()), Some(view.sender), request, &mut text)?;
     let mut addr = [0; ADDR_MAX];
     let len = sockaddr::write(
         &mut addr,

@@ -23,9 +23,9 @@ use crate::{
         send::{
             Outgoing,
             Sent, //
-        }, //
+        },
+        wait::Tried, //
     },
-    domain::to_kernel,
     endpoint::Endpoint,
     reclaim::nowait,
     sockaddr,
@@ -39,10 +39,7 @@ use crate::{
         task, //
     },
     uapi,
-    wait::{
-        until_room,
-        Tried, //
-    }, //
+    wait::until_room, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -94,12 +91,12 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         (Some(name), None) => Some(Dest::Name(name)),
         (_, long_name) => {
             let address = path.transpose()?.map(parse).transpose()?;
-            Dest::new(address, long_name.map(name::until_nul)).map_err(to_kernel)?
+            Dest::new(address, long_name.map(name::until_nul))?
         }
     };
     if dest.is_none() {
         if let Some(text) = &connected {
-            dest = Dest::new(Some(parse(text)?), None).map_err(to_kernel)?;
+            dest = Dest::new(Some(parse(text)?), None)?;
         }
     }
     let name = match &mut dest {
@@ -139,7 +136,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         ..Outgoing::default()
     };
     let unaddressed = outgoing.dest.is_none();
-    match outgoing.check().map_err(to_kernel) {
+    match outgoing.check().map_err(Error::from) {
         // Comes later in the order of precedence.
         Err(e) if e == EDESTADDRREQ => {}
         other => other?,
@@ -241,7 +238,7 @@ fn prefixes_of(this: &Endpoint, name: Name<'_>, key: Key) -> Option<Prefixes> {
 }
 
 fn parse(text: &[u8]) -> Result<Address<'_>> {
-    Address::parse(text).map_err(to_kernel)
+    Ok(Address::parse(text)?)
 }
 
 /// `SCM_KBUS_SEND`.

@@ -18,10 +18,7 @@ use crate::{
         close,
         name, //
     },
-    domain::{
-        to_kernel,
-        Domain, //
-    },
+    domain::Domain,
     endpoint::Endpoint,
     options,
     proc,
@@ -160,8 +157,8 @@ impl Operations for Endpoint {
             return Ok(());
         }
         let text = name::until_nul(sockaddr::path(addr, self.address_family)?);
-        let address = Address::parse(text).map_err(to_kernel)?;
-        match Dest::new(Some(address), None).map_err(to_kernel)? {
+        let address = Address::parse(text)?;
+        match Dest::new(Some(address), None)? {
             Some(Dest::Name(_) | Dest::Stateful { .. }) => {}
             _ => return Err(EINVAL),
         }
@@ -230,10 +227,10 @@ impl Operations for Endpoint {
     fn shutdown(this: &Arc<Self>, how: Shutdown) -> Result {
         let bus = this.bus()?;
         if how.read {
-            close::shutdown_read(&*bus, this).map_err(to_kernel)?;
+            close::shutdown_read(&*bus, this)?;
         }
         if how.write {
-            close::shutdown_write(&*bus, this).map_err(to_kernel)?;
+            close::shutdown_write(&*bus, this)?;
         }
         this.readable.notify_all();
         this.sendable.notify_all();

@@ -3,10 +3,7 @@
 //! Buses by what tells them apart.
 
 use crate::{
-    domain::{
-        to_kernel,
-        SharedBus, //
-    },
+    domain::SharedBus,
     endpoint::Endpoint,
     reclaim::patiently,
     sys::path::InodeId, //
@@ -92,7 +89,7 @@ impl Made {
     /// `EDQUOT` if its user has made too many, `ENOMEM`.
     pub(crate) fn new(endpoint: &Arc<Endpoint>, mode: u32) -> Result<Self> {
         let bus = SharedBus::new(endpoint, mode)?;
-        patiently(|| bus.state.lock().join(endpoint)).map_err(to_kernel)?;
+        patiently(|| bus.state.lock().join(endpoint))?;
         Ok(Self {
             bus,
             place: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
@@ -206,7 +203,7 @@ impl Table {
         bus.recount(&endpoint.users);
         if let Err(error) = joined {
             self.leave(key, &bus);
-            return Err(to_kernel(error));
+            return Err(error.into());
         }
         Ok(bus)
     }

@@ -8,14 +8,12 @@ use crate::{
         mem,
         wait::{
             Place,
+            Tried,
             Waiter,
             WaiterRoom, //
         }, //
     },
-    domain::{
-        to_kernel,
-        SharedBus, //
-    },
+    domain::SharedBus,
     endpoint::{
         sleep,
         Endpoint, //
@@ -31,19 +29,6 @@ use kernel::{
         Jiffies, //
     },
 };
-
-/// What came of a try.
-pub(crate) enum Tried<T> {
-    /// It is done.
-    Done(T),
-    /// There is no room at this place.
-    Full {
-        /// Where room is lacking first.
-        place: Place<Arc<Endpoint>>,
-        /// Whether the socket's own queue lacks some.
-        own: bool,
-    },
-}
 
 /// Whoever waits tries again by itself after so many milliseconds.
 ///
@@ -69,9 +54,9 @@ pub(crate) fn until_room<T>(
     this: &Arc<Endpoint>,
     bus: &Arc<SharedBus>,
     left: &mut Jiffies,
-    mut attempt: impl FnMut() -> Result<Tried<T>, bus_core::Error>,
+    mut attempt: impl FnMut() -> Result<Tried<Arc<Endpoint>, T>, bus_core::Error>,
 ) -> Result<T> {
-    match patiently(&mut attempt).map_err(to_kernel)? {
+    match patiently(&mut attempt)? {
         Tried::Done(result) => Ok(result),
         Tried::Full { place, own } => wait(this, bus, left, (place, own), attempt),
     }
@@ -84,7 +69,7 @@ fn wait<T>(
     bus: &Arc<SharedBus>,
     left: &mut Jiffies,
     (mut place, mut own): (Place<Arc<Endpoint>>, bool),
-    mut attempt: impl FnMut() -> Result<Tried<T>, bus_core::Error>,
+    mut attempt: impl FnMut() -> Result<Tried<Arc<Endpoint>, T>, bus_core::Error>,
 ) -> Result<T> {
     let mut waits = None;
     let mut changes: u32 = 0;
@@ -104,7 +89,7 @@ fn wait<T>(
             None => {
                 let begun = bus.state.lock().begin_wait(this);
                 let age = bus_core::wait::next_age();
-                waits = Some((begun.map_err(to_kernel)?, age));
+                waits = Some((begun?, age));
                 age
             }
         };
@@ -119,7 +104,7 @@ fn wait<T>(
         let tried = patiently(&mut attempt);
         // Others may have room now that this one did not use, or did not need.
         bus_core::wait::pass_on(&place);
-        match tried.map_err(to_kernel)? {
+        match tried? {
             Tried::Done(result) => return Ok(result),
             Tried::Full {
                 place: next,
@@ -152,8 +137,7 @@ fn sleep_for(
     let (waiter, room) = patiently(&mut || {
         let waiter = mem::new_arc(Waiter::sleeping(this))?;
         Ok((waiter, WaiterRoom::new()?))
-    })
-    .map_err(to_kernel)?;
+    })?;
     let entered = bus_core::wait::enter(place, age, &waiter, room);
     if !entered && at_once {
         return match current!().signal_pending() {

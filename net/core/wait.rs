@@ -20,6 +20,7 @@ use super::waiter::Blocked;
 
 pub use super::waiter::next_age;
 pub use super::waiter::Place;
+pub use super::waiter::Tried;
 pub use super::waiter::Waiter;
 pub use super::waiter::WaiterNode;
 pub use super::waiter::WaiterRoom;

@@ -234,6 +234,19 @@ impl<M: Peer> Clone for Place<M> {
     }
 }
 
+/// What came of a try to send, or to bind.
+pub enum Tried<M: Peer, T> {
+    /// It is done.
+    Done(T),
+    /// There is no room: it is to be tried again.
+    Full {
+        /// Where room is lacking first.
+        place: Place<M>,
+        /// Whether the socket's own queue lacks some: then it must not sleep.
+        own: bool,
+    },
+}
+
 /// Memory for a waiter's place in a list.
 pub type WaiterRoom<M> = Room<u64, (Arc<Waiter<M>>, u64)>;
 

@@ -12,7 +12,6 @@ mod threads;
 
 use kbus_core::address::Dest;
 use kbus_core::bind;
-use kbus_core::bind::Bound;
 use kbus_core::bus::Bus;
 use kbus_core::bus::Shared;
 use kbus_core::close;
@@ -38,6 +37,7 @@ use kbus_core::send;
 use kbus_core::send::Outgoing;
 use kbus_core::send::Sent;
 use kbus_core::wait;
+use kbus_core::wait::Tried;
 use kbus_core::wait::WaiterNode;
 use kbus_core::wait::Waiters;
 use std::cell::Cell;
@@ -514,8 +514,8 @@ impl World {
     pub fn replier(&self, peer: &Peer, text: &str) -> Result<(), Error> {
         let pattern = Pattern::parse(text.as_bytes())?;
         match bind::bind_replier(self, peer, &pattern)? {
-            Bound::Done => Ok(()),
-            Bound::Wait { place, .. } => {
+            Tried::Done(()) => Ok(()),
+            Tried::Full { place, .. } => {
                 wait::block(peer, &place);
                 Err(Error::Again)
             }
@@ -525,8 +525,8 @@ impl World {
     pub fn unreplier(&self, peer: &Peer, text: &str) -> Result<(), Error> {
         let pattern = Pattern::parse(text.as_bytes())?;
         match bind::unbind_replier(self, peer, &pattern)? {
-            Bound::Done => Ok(()),
-            Bound::Wait { place, .. } => {
+            Tried::Done(()) => Ok(()),
+            Tried::Full { place, .. } => {
                 wait::block(peer, &place);
                 Err(Error::Again)
             }

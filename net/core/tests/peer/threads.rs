@@ -4,7 +4,6 @@
 
 use kbus_core::address::Dest;
 use kbus_core::bind;
-use kbus_core::bind::Bound;
 use kbus_core::bus::Shared as _;
 use kbus_core::error::Error;
 use kbus_core::mem;
@@ -18,6 +17,7 @@ use kbus_core::send::Outgoing;
 use kbus_core::send::Sent;
 use kbus_core::wait;
 use kbus_core::wait::Place;
+use kbus_core::wait::Tried;
 use kbus_core::wait::Waiter;
 use kbus_core::wait::WaiterRoom;
 use std::sync::Arc;
@@ -87,8 +87,8 @@ impl What {
                     false => bind::unbind_replier(world, peer, &pattern)?,
                 };
                 Ok(match bound {
-                    Bound::Done => Sent::Id(0),
-                    Bound::Wait { place, own } => Sent::Wait { place, own },
+                    Tried::Done(()) => Sent::Id(0),
+                    Tried::Full { place, own } => Sent::Wait { place, own },
                 })
             }
         }
