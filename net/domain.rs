@@ -157,9 +157,8 @@ impl NetState for Domain {
     }
 
     fn sysctls(&self, net: &Net) -> Result<Folder<Users>> {
-        Folder::new(FOLDER, self.users.clone())
-            .number(c"literal", self.literal.clone())?
-            .limits(net, &users::SYSCTLS)
+        let literal = (c"literal", self.literal.clone());
+        Folder::new(net, FOLDER, literal, &users::SYSCTLS, self.users.clone())
     }
 
     fn files() -> &'static [FileOf<Self>] {
