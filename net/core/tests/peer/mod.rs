@@ -37,7 +37,6 @@ use kbus_core::send;
 use kbus_core::send::Outgoing;
 use kbus_core::send::Sent;
 use kbus_core::wait;
-use kbus_core::wait::Tried;
 use kbus_core::wait::WaiterNode;
 use kbus_core::wait::Waiters;
 use std::cell::Cell;
@@ -514,8 +513,8 @@ impl World {
     pub fn replier(&self, peer: &Peer, text: &str) -> Result<(), Error> {
         let pattern = Pattern::parse(text.as_bytes())?;
         match bind::bind_replier(self, peer, &pattern)? {
-            Tried::Done(()) => Ok(()),
-            Tried::Full { place, .. } => {
+            wait::Tried::Done(()) => Ok(()),
+            wait::Tried::Full { place, .. } => {
                 wait::block(peer, &place);
                 Err(Error::Again)
             }
@@ -525,8 +524,8 @@ impl World {
     pub fn unreplier(&self, peer: &Peer, text: &str) -> Result<(), Error> {
         let pattern = Pattern::parse(text.as_bytes())?;
         match bind::unbind_replier(self, peer, &pattern)? {
-            Tried::Done(()) => Ok(()),
-            Tried::Full { place, .. } => {
+            wait::Tried::Done(()) => Ok(()),
+            wait::Tried::Full { place, .. } => {
                 wait::block(peer, &place);
                 Err(Error::Again)
             }

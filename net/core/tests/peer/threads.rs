@@ -17,7 +17,6 @@ use kbus_core::send::Outgoing;
 use kbus_core::send::Sent;
 use kbus_core::wait;
 use kbus_core::wait::Place;
-use kbus_core::wait::Tried;
 use kbus_core::wait::Waiter;
 use kbus_core::wait::WaiterRoom;
 use std::sync::Arc;
@@ -87,8 +86,8 @@ impl What {
                     false => bind::unbind_replier(world, peer, &pattern)?,
                 };
                 Ok(match bound {
-                    Tried::Done(()) => Sent::Id(0),
-                    Tried::Full { place, own } => Sent::Wait { place, own },
+                    wait::Tried::Done(()) => Sent::Id(0),
+                    wait::Tried::Full { place, own } => Sent::Wait { place, own },
                 })
             }
         }
