@@ -73,7 +73,7 @@ impl Bound {
     /// `EACCES` if the bus's mode does not let this user in, `ENOMEM`.
     fn to_name(this: &Arc<Endpoint>, address: &[u8], name: &[u8], mode: Mode) -> Result<Self> {
         let name = Name::new(name)?;
-        let address = copy(address)?;
+        let address = sockaddr::copy(address)?;
         let key = Key::Name(name);
         let table = this.domain.table(&key);
         let admit = |bus: &SharedBus| bus.admit(&this.sock);
@@ -105,7 +105,7 @@ impl Bound {
             .ok_or(EINVAL)?
             .copy_from_slice(text);
         let name = CStr::from_bytes_until_nul(&terminated).map_err(|_| EINVAL)?;
-        let address = copy(name.to_bytes())?;
+        let address = sockaddr::copy(name.to_bytes())?;
         let (path, mut made) = find_or_make(this, name, mode)?;
         let key = Key::Inode(path.inode_id());
         let table = this.domain.table(&key);
@@ -135,10 +135,9 @@ impl Bound {
             };
             match joined {
                 Ok(Some(bus)) => break bus,
+                Err(e) if e != ANOTHER => return Err(e),
                 // The bus ended meanwhile, or another one began.
-                Ok(None) => {}
-                Err(e) if e == ANOTHER => {}
-                Err(e) => return Err(e),
+                _ => {}
             }
             if current!().signal_pending() {
                 return Err(ERESTARTSYS);
@@ -256,10 +255,4 @@ fn find_or_make(this: &Arc<Endpoint>, name: &CStr, mode: Mode) -> Result<(Path, 
             return Err(ERESTARTSYS);
         }
     }
-}
-
-fn copy(bytes: &[u8]) -> Result<KVec<u8>> {
-    let mut copy = KVec::with_capacity(bytes.len(), GFP_KERNEL_ACCOUNT)?;
-    copy.extend_from_slice(bytes, GFP_KERNEL_ACCOUNT)?;
-    Ok(copy)
 }

@@ -199,7 +199,7 @@ impl Domain {
     ///
     /// `ENOMEM`.
     pub(crate) fn add(&self, endpoint: &Arc<Endpoint>) -> Result {
-        let node = RBTreeNode::new(endpoint.peer_id(), endpoint.clone(), GFP_KERNEL_ACCOUNT)?;
+        let node = RBTreeNode::new(endpoint.id, endpoint.clone(), GFP_KERNEL_ACCOUNT)?;
         let before = self.sockets.lock().insert(node);
         drop(before);
         Ok(())
@@ -208,6 +208,11 @@ impl Domain {
     /// Removes a socket from those that are listed.
     pub(crate) fn remove(&self, peer: u64) -> Option<Arc<Endpoint>> {
         self.sockets.lock().remove(&peer)
+    }
+
+    /// The socket of this peer id.
+    pub(crate) fn socket(&self, peer: u64) -> Option<Arc<Endpoint>> {
+        self.sockets.lock().get(&peer).cloned()
     }
 
     /// The first socket whose peer id is `peer` or greater.

@@ -83,13 +83,13 @@ use kernel::{
 #[pin_data]
 pub(crate) struct Endpoint {
     /// Peer id, unique in its domain for as long as that lives.
-    id: u64,
+    pub(crate) id: u64,
     /// `sun_family` of its addresses: `AF_UNIX` of the literal form, else the family's own number.
     pub(crate) address_family: u16,
     /// Who made it, as a number of the initial user namespace.
-    user: u32,
+    pub(crate) user: u32,
     /// The process that made it.
-    maker: Pid,
+    pub(crate) maker: Pid,
     /// Who pays for what waits here.
     pub(crate) payer: Arc<Payer>,
     /// Its place among the sockets of that user.
@@ -502,21 +502,6 @@ impl Member for Arc<Endpoint> {
 }
 
 impl Endpoint {
-    /// Peer id.
-    pub(crate) fn peer_id(&self) -> u64 {
-        self.id
-    }
-
-    /// Who made it, as a number of the initial user namespace.
-    pub(crate) fn maker_uid(&self) -> u32 {
-        self.user
-    }
-
-    /// The process that made it, as the current task's pid namespace has it.
-    pub(crate) fn maker(&self) -> Option<u32> {
-        self.maker.number_here()
-    }
-
     /// Records the id of a send that succeeded.
     pub(crate) fn sent(&self, id: u64) {
         // Several threads may send at once: the latest id stays.

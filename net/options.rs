@@ -331,8 +331,8 @@ fn set_binding(this: &Arc<Endpoint>, option: u32, value: &OptIn<'_>) -> Result {
     }
     let replier = matches!(option, uapi::KBUS_REPLIER | uapi::KBUS_UNREPLIER);
     match option {
-        uapi::KBUS_LISTEN | uapi::KBUS_REPLIER => trace::bind(this.peer_id(), replier, text),
-        _ => trace::unbind(this.peer_id(), replier, text),
+        uapi::KBUS_LISTEN | uapi::KBUS_REPLIER => trace::bind(this.id, replier, text),
+        _ => trace::unbind(this.id, replier, text),
     }
     Ok(())
 }
@@ -366,7 +366,7 @@ pub(crate) fn get(this: &Arc<Endpoint>, level: i32, name: i32, value: &mut OptOu
         uapi::KBUS_REPLIER => get_replier(this, value),
         uapi::KBUS_SEND_FLAGS => number(value, &this.send_flags.load(Relaxed).to_ne_bytes()),
         uapi::KBUS_RECV_INFO => number(value, &this.recv_info.load(Relaxed).to_ne_bytes()),
-        uapi::KBUS_PEER_ID => number(value, &this.peer_id().to_ne_bytes()),
+        uapi::KBUS_PEER_ID => number(value, &this.id.to_ne_bytes()),
         uapi::KBUS_LAST_SENT => number(value, &this.last_sent.load(Relaxed).to_ne_bytes()),
         uapi::KBUS_QUEUE_LEN => number(value, &this.with(|queue| queue.limit()).to_ne_bytes()),
         uapi::KBUS_REPLY_MAX => number(value, &this.with(|queue| queue.reply_max()).to_ne_bytes()),

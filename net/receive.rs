@@ -115,7 +115,7 @@ fn copy_out(
         if trace::receive::is_on() {
             let (id, sender, len) = (view.id, view.sender, whole as u32);
             let (flags, lost, name) = (view.flags, view.lost, view.name());
-            trace::receive(id, this.peer_id(), sender, flags, len, lost, name);
+            trace::receive(id, this.id, sender, flags, len, lost, name);
         }
     }
     if view.flags & uapi::KBUS_URGENT != 0 {

@@ -116,7 +116,7 @@ impl Operations for Endpoint {
     }
 
     fn release(this: Arc<Self>) {
-        drop(this.domain.remove(this.peer_id()));
+        drop(this.domain.remove(this.id));
         let bound = this.settings.lock().bound.take();
         if let Some(bound) = bound {
             let bus = bound.bus.clone();
@@ -124,7 +124,7 @@ impl Operations for Endpoint {
                 bus.label_readers.fetch_sub(1, Relaxed);
             }
             close::close(&*bus, &this);
-            trace::close(this.peer_id());
+            trace::close(this.id);
             bus.recount(&this.users);
             bound.leave(&this);
         }
@@ -162,9 +162,7 @@ impl Operations for Endpoint {
             Some(Dest::Name(_) | Dest::Stateful { .. }) => {}
             _ => return Err(EINVAL),
         }
-        let mut copy = KVec::with_capacity(text.len(), GFP_KERNEL_ACCOUNT)?;
-        copy.extend_from_slice(text, GFP_KERNEL_ACCOUNT)?;
-        let copy = Arc::new(copy, GFP_KERNEL_ACCOUNT)?;
+        let copy = Arc::new(sockaddr::copy(text)?, GFP_KERNEL_ACCOUNT)?;
         let before = self.settings.lock().connected.replace(copy);
         drop(before);
         Ok(())
@@ -214,14 +212,9 @@ impl Operations for Endpoint {
         proc::show_fdinfo(self, out);
     }
 
-    fn next_len(&self) -> Result<i32> {
+    fn next_len(&self) -> i32 {
         let len = self.queue.lock().next_len().unwrap_or(0);
-        Ok(len.try_into().unwrap_or(i32::MAX))
-    }
-
-    /// Always 0: when a send returns, its message is in the queues of its recipients or nowhere.
-    fn unsent(&self) -> Result<i32> {
-        Ok(0)
+        len.try_into().unwrap_or(i32::MAX)
     }
 
     fn shutdown(this: &Arc<Self>, how: Shutdown) -> Result {
