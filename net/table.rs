@@ -127,10 +127,8 @@ impl Table {
         endpoint: &Arc<Endpoint>,
         admit: impl Fn(&SharedBus) -> Result,
     ) -> Result<Option<Arc<SharedBus>>> {
-        match self.enter(key, admit)? {
-            Some(bus) => self.add(key, bus, endpoint).map(Some),
-            None => Ok(None),
-        }
+        let bus = self.enter(key, admit)?;
+        bus.map(|bus| self.add(key, bus, endpoint)).transpose()
     }
 
     /// Counts one more socket of the bus of this key, if there is one and it admits it.
@@ -142,8 +140,7 @@ impl Table {
         admit: impl Fn(&SharedBus) -> Result,
     ) -> Result<Option<Arc<SharedBus>>> {
         loop {
-            let found = self.buses.lock().get(key).map(|member| member.bus.clone());
-            let Some(bus) = found else {
+            let Some(bus) = self.find(key) else {
                 return Ok(None);
             };
             admit(&bus)?;
@@ -170,17 +167,17 @@ impl Table {
         admit: impl Fn(&SharedBus) -> Result,
     ) -> Result<Arc<SharedBus>> {
         let Made { bus, place } = made;
-        let mut place = Some(place);
+        let first = Member {
+            bus: bus.clone(),
+            sockets: 1,
+        };
+        let mut first = Some(place.into_node(*key, first));
         loop {
             {
                 let mut buses = self.buses.lock();
                 if buses.get(key).is_none() {
-                    if let Some(place) = place.take() {
-                        let first = Member {
-                            bus: bus.clone(),
-                            sockets: 1,
-                        };
-                        buses.insert(place.into_node(*key, first));
+                    if let Some(first) = first.take() {
+                        buses.insert(first);
                         return Ok(bus);
                     }
                 }

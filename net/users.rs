@@ -230,23 +230,22 @@ impl Users {
         }
         let mut from = Some(0);
         while let Some(id) = from {
-            let mut woken = None;
             let mut rung = None;
             from = this.each_from(id, |user| {
-                if woken.is_none() && user.payer.take_ring() {
-                    rung = Some(user.payer.id());
+                if rung.is_some() {
+                    // Another hold: this one has found enough.
+                    return false;
+                }
+                if user.payer.take_ring() {
                     // First: what is given back after the look at the version rings again.
                     if !user.waiters.is_empty() {
                         user.payer.begin_waiting();
                     }
-                    woken = Some(user.untried());
-                } else if woken.is_some() {
-                    // Another hold: this one has found enough.
-                    return false;
+                    rung = Some((user.payer.id(), user.untried()));
                 }
                 true
             });
-            if let (Some(woken), Some(id)) = (woken, rung) {
+            if let Some((id, woken)) = rung {
                 woken.wake();
                 wake_polling(|round| this.polling_for(id, round));
             }
