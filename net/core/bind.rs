@@ -311,15 +311,15 @@ impl<M: Member> Bus<M> {
         if !answers(member) {
             return Err(Error::Inval);
         }
-        let Some(loser) = self.routes.loser(pattern, answers) else {
+        let Some((loser, depth)) = self.routes.loser(pattern, answers) else {
             return Ok(None);
         };
-        let whose = loser.member.user();
-        let protected = loser.depth > 0 || whose == self.owner;
+        let whose = loser.user();
+        let protected = depth > 0 || whose == self.owner;
         if protected && whose != user && user != self.owner {
             return Err(Error::Acces);
         }
-        Ok(Some(loser.member.clone()))
+        Ok(Some(loser.clone()))
     }
 
     /// Adds a replier binding for which all is ready.
@@ -378,14 +378,12 @@ impl<M: Member> Bus<M> {
         let sock = self.sock_mut(member)?;
         let replies = core::mem::take(&mut sock.replies);
         let mut listens = Bindings::new();
-        let mut heard = false;
         if listeners_too {
             listens = core::mem::take(&mut sock.listens);
             sock.wide = (0, None);
-            heard = core::mem::take(&mut sock.hears) > 0;
-        }
-        if heard {
-            self.events.count_listener(false);
+            if core::mem::take(&mut sock.hears) > 0 {
+                self.events.count_listener(false);
+            }
         }
         Ok((listens, replies))
     }
