@@ -55,9 +55,7 @@ pub fn close<S: Shared>(shared: &S, member: &S::Member) {
         let (_, (waiter, _)) = node.into_pair();
         waiter.wake();
     }
-    if let Some((place, age, _)) = blocked {
-        wait::leave(&place, age);
-    }
+    wait::forget(blocked);
     while let Some(mut entry) = list.pop_front() {
         let sent = entry.id();
         // That of a request that has not been sent is no obligation yet.
@@ -109,9 +107,7 @@ pub fn shutdown_write<S: Shared>(shared: &S, member: &S::Member) -> Result<(), E
         let (owed, blocked) = member.with(|queue| (queue.shut_write(), queue.block(None)));
         Ok::<_, Error>((replies, owed, blocked))
     })?;
-    if let Some((place, age, _)) = blocked {
-        wait::leave(&place, age);
-    }
+    wait::forget(blocked);
     let removal = member.with(|queue| queue.begin_removal());
     remove(shared, member, removal, Fault::Unbound, |entry| {
         match (entry.obligation.is_some(), entry.cause) {

@@ -175,7 +175,7 @@ pub fn unblock<M: Member>(member: &M) {
 }
 
 /// Forgets a refusal; says whether there was one.
-fn forget<M: Member>(blocked: Option<Blocked<M>>) -> bool {
+pub(super) fn forget<M: Member>(blocked: Option<Blocked<M>>) -> bool {
     let Some((place, age, _)) = blocked else {
         return false;
     };
