@@ -95,7 +95,7 @@ impl User {
     /// Takes out some who wait and have not tried since something was given back.
     fn untried(&mut self) -> Woken<Arc<Endpoint>> {
         let version = self.payer.version();
-        self.waiters.take_untried(version)
+        self.waiters.take(usize::MAX, version)
     }
 
     /// Whether there is nothing to be remembered of the user. What still waits somewhere is: coming

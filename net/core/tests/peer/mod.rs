@@ -157,7 +157,7 @@ impl Users {
     /// Wakes some who wait for a user and have not tried since something came back.
     fn tell(&self, payer: &Payer) {
         let version = payer.version();
-        self.of(payer.id(), |waiters| waiters.take_untried(version))
+        self.of(payer.id(), |waiters| waiters.take(usize::MAX, version))
             .wake();
     }
 
