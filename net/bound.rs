@@ -31,9 +31,9 @@ use kernel::{
 /// A socket's place on a bus.
 pub(crate) struct Bound {
     pub(crate) bus: Arc<SharedBus>,
-    /// As `bind()` was given it: an abstract name with its leading NUL, or a path without one
+    /// `sun_path` as `bind()` was given it: an abstract name with its leading NUL, or a path without one
     /// behind it.
-    address: KVec<u8>,
+    pub(crate) address: KVec<u8>,
     place: Place,
 }
 
@@ -166,12 +166,6 @@ impl Bound {
         Ok(room.write(bound).into())
     }
 
-    /// `sun_path` of the socket's name: an abstract one with its leading NUL, or a path without one
-    /// behind it.
-    pub(crate) fn address(&self) -> &[u8] {
-        &self.address
-    }
-
     /// Whether the bus is at a path.
     pub(crate) fn is_path(&self) -> bool {
         matches!(self.place, Place::Path(_))
@@ -197,7 +191,7 @@ impl Bound {
     /// Owner's user and group, as numbers of the initial user namespace.
     pub(crate) fn owner(&self) -> (u32, u32) {
         match &self.place {
-            Place::Abstract(_) => self.bus.owner(),
+            Place::Abstract(_) => (self.bus.uid, self.bus.gid),
             Place::Path(path) => (path.uid(), path.gid()),
         }
     }

@@ -74,7 +74,8 @@ const LITERAL_MAX: i32 = 2;
 ///
 /// Its buses keep it, as one at a path may outlive the namespace.
 pub(crate) struct Order {
-    id: u64,
+    /// Tells this order from others: `domain` of `struct kbus_bus_info`.
+    pub(crate) id: u64,
     last_message: Atomic<u64>,
 }
 
@@ -167,17 +168,6 @@ impl NetState for Domain {
 }
 
 impl Order {
-    /// Tells this order from others: `domain` of `struct kbus_bus_info`.
-    pub(crate) fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// The next id of a message. To be called under the lock of the message's bus, when nothing can
-    /// fail any more.
-    pub(crate) fn next_message(&self) -> u64 {
-        self.last_message.fetch_add(1, Relaxed).wrapping_add(1)
-    }
-
     /// The id of the last message.
     ///
     /// Under the lock of a bus: every message of that bus with this id or a lesser one is in its
@@ -250,9 +240,9 @@ pub(crate) struct SharedBus {
     pub(crate) order: Arc<Order>,
     /// `KBUS_BUS_MODE` of an abstract bus: the write bits count.
     pub(crate) mode: Atomic<u32>,
-    /// Of an abstract bus: who made it.
-    uid: u32,
-    gid: u32,
+    /// Of an abstract bus: who made it, as numbers of the initial user namespace.
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     /// The user for whom it counts. Taken alone.
     #[pin]
     counted: SpinLock<(u64, Charge)>,
@@ -277,7 +267,8 @@ impl Shared for SharedBus {
     }
 
     fn next_id(&self) -> u64 {
-        self.order.next_message()
+        let last = &self.order.last_message;
+        last.fetch_add(1, Relaxed).wrapping_add(1)
     }
 }
 
@@ -368,11 +359,6 @@ impl SharedBus {
         let mut state = self.state.lock();
         state.set_max_msg(bytes);
         self.max_msg.store(bytes, Relaxed);
-    }
-
-    /// The abstract bus's user and group, as numbers of the initial user namespace.
-    pub(crate) fn owner(&self) -> (u32, u32) {
-        (self.uid, self.gid)
     }
 }
 

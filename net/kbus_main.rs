@@ -86,7 +86,7 @@ impl Kbus {
     /// Without the probe the bus still works by its family number. So a failure is told in the log,
     /// and is no error.
     fn literal() -> Option<Pin<KBox<sys::probe::Redirect<endpoint::Endpoint>>>> {
-        sys::probe::Redirect::new()
+        sys::probe::Redirect::new(c"unix_create")
             .inspect_err(|e| {
                 pr_warn!(
                     "socket(AF_UNIX, SOCK_DGRAM, PROTO_KBUS) is not available: \

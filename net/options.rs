@@ -307,15 +307,11 @@ fn set_binding(this: &Arc<Endpoint>, option: u32, value: &OptIn<'_>) -> Result {
 
     let mut option = option;
     let mut text = name::until_nul(bytes);
-    if option == uapi::KBUS_REPLIER && len == 4 {
+    if option == uapi::KBUS_REPLIER {
         // The proposal's own form. No name begins with these bytes.
-        match bytes
-            .get(..4)
-            .and_then(|b| b.try_into().ok())
-            .map(i32::from_ne_bytes)
-        {
-            Some(1) => text = b"$.*",
-            Some(0) => {
+        match <[u8; 4]>::try_from(&*bytes).map(i32::from_ne_bytes) {
+            Ok(1) => text = b"$.*",
+            Ok(0) => {
                 text = b"$.*";
                 option = uapi::KBUS_UNREPLIER;
             }
@@ -466,7 +462,7 @@ fn get_bus_info(this: &Endpoint, value: &mut OptOut<'_>) -> Result {
     };
     let mut bytes = [0; 48];
     let (long, short) = bytes.split_at_mut(24);
-    for (to, from) in long.chunks_exact_mut(8).zip([shared.order.id(), used, max]) {
+    for (to, from) in long.chunks_exact_mut(8).zip([shared.order.id, used, max]) {
         to.copy_from_slice(&from.to_ne_bytes());
     }
     let (uid, gid) = (task::uid_here(uid), task::gid_here(gid));

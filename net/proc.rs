@@ -46,7 +46,7 @@ struct Bindings;
 fn show_owner(endpoint: &Endpoint, bound: Option<&Bound>, net: &Net, out: &Out<'_>) {
     match bound {
         None => out.bytes(b"-"),
-        Some(bound) => show_bus(bound.address(), out),
+        Some(bound) => show_bus(&bound.address, out),
     }
     seq_print!(out.text(), " {:x}", endpoint.id);
     // Who runs what is nobody's business but their own and the administrator's.
@@ -249,7 +249,7 @@ impl NetFile for Bindings {
 pub(crate) fn show_fdinfo(endpoint: &Endpoint, out: &Out<'_>) {
     if let Some(bound) = endpoint.bound() {
         out.bytes(b"kbus-bus:\t");
-        show_bus(bound.address(), out);
+        show_bus(&bound.address, out);
         out.bytes(match bound.is_deleted() {
             None => b"\n",
             Some(false) => b"\nkbus-path:\tlinked\n",

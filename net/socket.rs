@@ -31,7 +31,6 @@ use crate::{
             SendMsg,
             ADDR_MAX, //
         },
-        probe::Redirected,
         proc::Out,
         sock::Sock,
         socket::{
@@ -70,10 +69,6 @@ const EPOLLHUP: u32 = 0x10;
 const EPOLLRDNORM: u32 = 0x40;
 const EPOLLWRNORM: u32 = 0x100;
 const EPOLLRDHUP: u32 = 0x2000;
-
-impl Redirected for Endpoint {
-    const CREATE: &'static CStr = c"unix_create";
-}
 
 impl Operations for Endpoint {
     const NAME: &'static CStr = c"KBUS";
@@ -178,7 +173,7 @@ impl Operations for Endpoint {
         }
         match self.bound() {
             Some(bound) => {
-                sockaddr::write(out, self.address_family, bound.address(), bound.is_path())
+                sockaddr::write(out, self.address_family, &bound.address, bound.is_path())
             }
             None => sockaddr::write(out, self.address_family, &[], false),
         }

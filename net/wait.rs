@@ -5,6 +5,7 @@
 use crate::{
     bus_core::{
         self,
+        bus::Shared,
         mem,
         wait::{
             Place,
@@ -71,6 +72,7 @@ fn wait<T>(
     (mut place, mut own): (Place<Arc<Endpoint>>, bool),
     mut attempt: impl FnMut() -> Result<Tried<Arc<Endpoint>, T>, bus_core::Error>,
 ) -> Result<T> {
+    let age = bus_core::wait::next_age();
     let mut waits = None;
     let mut changes: u32 = 0;
     loop {
@@ -84,15 +86,9 @@ fn wait<T>(
         }
         // What was tried until now may have given something back, and this may sleep for long.
         Users::answer_bell(&this.users);
-        let age = match &waits {
-            Some((_, age)) => *age,
-            None => {
-                let begun = bus.state.lock().begin_wait(this);
-                let age = bus_core::wait::next_age();
-                waits = Some((begun?, age));
-                age
-            }
-        };
+        if waits.is_none() {
+            waits = Some(bus.locked(|bus| bus.begin_wait(this))?);
+        }
         let slept = sleep_for(this, &place, age, left, changes < CHANGES);
         if slept.is_err() {
             bus_core::wait::pass_on(&place);
