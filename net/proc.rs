@@ -133,18 +133,9 @@ impl NetFile for Sockets {
         };
         let bound = endpoint.bound();
         show_owner(&endpoint, bound.as_deref(), net, out);
-        let Counts {
-            unread,
-            limit,
-            bytes,
-            reserved,
-            owed,
-            lost,
-        } = Counts::of(&endpoint);
-        seq_print!(
-            out.text(),
-            " {unread} {limit} {bytes} {reserved} {owed} {lost}"
-        );
+        let n = Counts::of(&endpoint);
+        seq_print!(out.text(), " {} {} {}", n.unread, n.limit, n.bytes);
+        seq_print!(out.text(), " {} {} {}", n.reserved, n.owed, n.lost);
         out.bytes(match bound.and_then(|bound| bound.is_deleted()) {
             None => b" -\n",
             Some(false) => b" linked\n",

@@ -31,8 +31,8 @@ pub(crate) fn nowait() -> Flags {
 pub(crate) fn flags(need: Need) -> Flags {
     match need {
         Need::Wanted => nowait(),
-        // Such as that of a reply: a memory cgroup goes beyond its limit for it, and gets back below
-        // with what it allocates next.
+        // Such as that of a reply: a memory cgroup goes beyond its limit for it, and gets back
+        // below with what it allocates next.
         Need::Promised => GFP_ATOMIC | (GFP_KERNEL_ACCOUNT & !GFP_KERNEL),
     }
 }

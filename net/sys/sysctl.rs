@@ -237,8 +237,8 @@ unsafe extern "C" fn access_number(
 ///
 /// # Safety
 ///
-/// To be called by the sysctl code alone, with an entry that [`Folder::new`] has made of a limit, of
-/// a folder of this type.
+/// To be called by the sysctl code alone, with an entry that [`Folder::new`] has made of a limit,
+/// of a folder of this type.
 unsafe extern "C" fn access_limit<T: Written>(
     table: *const bindings::ctl_table,
     write: c_int,
