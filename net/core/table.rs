@@ -36,15 +36,9 @@ pub struct Table<V> {
     len: usize,
 }
 
-impl<V> Default for Table<V> {
-    fn default() -> Self {
-        Table::new()
-    }
-}
-
 impl<V> Table<V> {
     /// An empty table.
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Table {
             segments: List::new(),
             buckets: 0,

@@ -180,6 +180,7 @@ fn take_untried<M: Peer>(
 }
 
 /// What a waiter waits for.
+#[derive(Clone)]
 pub enum Place<M: Peer> {
     /// Room in the queue of this socket, which had this version when it was full.
     Queue(M, u64),
@@ -198,16 +199,6 @@ impl<M: Peer> Place<M> {
             if of.id() == member.id() && *version == from {
                 *version = to;
             }
-        }
-    }
-}
-
-impl<M: Peer> Clone for Place<M> {
-    fn clone(&self) -> Self {
-        match self {
-            Place::Queue(member, version) => Place::Queue(member.clone(), *version),
-            Place::Budget(member, version) => Place::Budget(member.clone(), *version),
-            Place::Time => Place::Time,
         }
     }
 }

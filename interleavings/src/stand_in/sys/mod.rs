@@ -304,7 +304,13 @@ pub(crate) mod sysctl {
     pub(crate) struct Folder<T>(PhantomData<T>);
 
     impl<T: Written> Folder<T> {
-        pub(crate) fn new(_: &Net, _: &CStr, _: (&CStr, Arc<Number>), _: &[Limit], _: Arc<T>) -> Result<Self> {
+        pub(crate) fn new(
+            _: &Net,
+            _: &CStr,
+            _: (&CStr, Arc<Number>),
+            _: &[Limit],
+            _: Arc<T>,
+        ) -> Result<Self> {
             Ok(Folder(PhantomData))
         }
     }
