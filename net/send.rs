@@ -79,7 +79,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
             _ => None,
         };
         let known = match (&settings.last_name, path) {
-            (Some(last), Some(Ok(path))) => last.is(path, &mut prefixes),
+            (Some(last), Some(Ok(path))) => last.leads(path, &mut prefixes),
             _ => None,
         };
         let bus = settings.bound.as_ref().map(|bound| bound.bus.clone());
@@ -88,9 +88,12 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
 
     let ancillary = Ancillary::parse(msg.control())?;
     let mut dest = match (known, ancillary.name) {
-        (Some(name), None) => Some(Dest::Name(name)),
-        (_, long_name) => {
-            let address = path.transpose()?.map(parse).transpose()?;
+        (Some((name, [] | [0, ..])), None) => Some(Dest::Name(name)),
+        (known, long_name) => {
+            let address = match known {
+                Some((name, rest)) => Some(Address::after(Some(name), rest)?),
+                None => path.transpose()?.map(parse).transpose()?,
+            };
             Dest::new(address, long_name.map(name::until_nul))?
         }
     };
@@ -217,7 +220,8 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
 fn prefixes_of(this: &Endpoint, name: Name<'_>, key: Key) -> Option<Prefixes> {
     let mut prefixes = None;
     if let Some(last) = &this.settings.lock().last_name {
-        if last.is(name.text(), &mut prefixes).is_some() {
+        let known = last.leads(name.text(), &mut prefixes);
+        if known.is_some() {
             return prefixes;
         }
     }

@@ -129,7 +129,7 @@ impl Account {
     }
 
     /// Takes some, of the whole too, which is itself no part of another.
-    #[inline]
+    #[inline(always)]
     fn take(&self, amount: u64) -> bool {
         if amount == 0 {
             return true;

@@ -35,7 +35,6 @@ impl<'a> Address<'a> {
         let end = text.iter().position(|b| matches!(*b, b'@' | b'#' | 0));
         let end = end.unwrap_or(text.len());
         let (text, rest) = text.split_at_checked(end).ok_or(Error::Inval)?;
-        let rest = name::until_nul(rest);
         let name = if text == NO_NAME {
             None
         } else {
@@ -45,6 +44,16 @@ impl<'a> Address<'a> {
             }
             Some(name)
         };
+        Address::after(name, rest)
+    }
+
+    /// The address with this name, of which `rest` is what comes after that.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Inval`], as of [`Address::parse`].
+    pub fn after(name: Option<Name<'a>>, rest: &[u8]) -> Result<Self, Error> {
+        let rest = name::until_nul(rest);
         let (peer, request) = if rest.is_empty() {
             (None, None)
         } else {
@@ -200,6 +209,8 @@ impl<'a> Dest<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hash::Key;
+    use super::super::name::LastName;
     use super::*;
     use proptest::prelude::*;
 
@@ -303,6 +314,20 @@ mod tests {
             let parsed = name.map(|name| Name::parse(name).unwrap());
             prop_assert_eq!(address, Address { name: parsed, peer: Some(peer), request });
             prop_assert_eq!(format(name, Some(peer), request, &mut out[..len - 1]), Err(Error::Inval));
+        }
+
+        /// An address is the same whether its name is one that is known already, or is parsed.
+        #[test]
+        fn a_known_name_makes_the_same_address(
+            name in "\\$(\\.[ab]{1,2}){1,2}",
+            text in "\\$(\\.[ab]{1,2}){1,2}[@#.a1\0]{0,5}",
+        ) {
+            let known = Name::parse(name.as_bytes()).unwrap();
+            let prefixes = known.prefixes(Key(1, 2)).unwrap();
+            let last = LastName::new(known, prefixes).unwrap();
+            if let Some((name, rest)) = last.leads(text.as_bytes(), &mut None) {
+                prop_assert_eq!(Address::after(Some(name), rest), parse(&text));
+            }
         }
 
         #[test]

@@ -27,6 +27,7 @@ use super::name::Name;
 use super::name::Pattern;
 use super::name::Tail;
 use super::queue::Member;
+use super::queue::Queue;
 use super::reports::Events;
 use super::routes::Place;
 use super::routes::Replier;
@@ -200,6 +201,7 @@ impl<M: Member> Bus<M> {
             user.sockets = user.sockets.saturating_add(1);
         }
         drop(self.socks.insert(sock));
+        member.with(Queue::join);
         self.members = self.members.saturating_add(1);
         self.sweep();
         Ok(())

@@ -52,7 +52,8 @@ use reach::Plainly;
 use recipients::Recipient;
 use recipients::Recipients;
 
-pub(super) use plain::announce;
+pub(super) use plain::grow;
+pub(super) use plain::Plain;
 
 /// What a full listener means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,9 +111,6 @@ impl<M: Member> From<AllocError> for Refusal<M> {
         Refusal::Error(Error::NoMem)
     }
 }
-
-/// What is done in the same step in which a message is sent.
-pub(super) type Done<M> = fn(&mut Bus<M>, u64);
 
 /// Why a hold of the bus lock ends before the message is sent.
 pub(super) enum Pause<M: Member> {
@@ -290,35 +288,6 @@ impl<'a, M: Member> Fanout<'a, M> {
         }
     }
 
-    /// It is a request to this replier, for which that is owed. Called in the hold of the bus lock
-    /// in which the replier was found, and which goes on with [`Fanout::hold`].
-    pub(super) fn ask(&mut self, (replier, binding): (M, u64), owed: Box<Obligation<M>>) {
-        self.first = First::Asked(replier, binding);
-        self.found_now = true;
-        self.obligation = Some(owed);
-    }
-
-    /// It is a reply, for which these bytes of the bus were held.
-    pub(super) fn answer(&mut self, answer: Answer<M>, bus_bytes: Charge) {
-        self.first = First::Answered(answer);
-        self.bus_bytes = Some(bus_bytes);
-    }
-
-    /// What is owed for a request that was not sent.
-    pub(super) fn take_obligation(&mut self) -> Option<Box<Obligation<M>>> {
-        self.obligation.take()
-    }
-
-    /// What was held for a reply that was not sent, and is held again: its place, its bytes of the
-    /// requester's user, and those of the bus.
-    pub(super) fn take_held(&mut self) -> (One, Option<Charge>, Option<Charge>) {
-        let bus_bytes = self.bus_bytes.take();
-        match &mut self.first {
-            First::Answered(answer) => (answer.place.take(), answer.bytes.take(), bus_bytes),
-            _ => (One::NONE, None, bus_bytes),
-        }
-    }
-
     /// Whether it is certain that it will not be sent; what is left to do is to find out why.
     fn is_refused(&self) -> bool {
         self.full.is_some() || self.denied.is_some()
@@ -348,7 +317,7 @@ impl<'a, M: Member> Fanout<'a, M> {
     }
 
     /// One hold of the bus lock: as far as it goes. [`Fanout::send_on`] must follow.
-    pub(super) fn hold<S: Shared<Member = M>>(
+    fn hold<S: Shared<Member = M>>(
         &mut self,
         bus: &mut Bus<M>,
         shared: &S,
@@ -374,7 +343,7 @@ impl<'a, M: Member> Fanout<'a, M> {
 
     /// Goes on after a hold of the bus lock that has ended like this, as [`Fanout::send`] does.
     #[inline(never)]
-    pub(super) fn send_on<S: Shared<Member = M>>(
+    fn send_on<S: Shared<Member = M>>(
         &mut self,
         shared: &S,
         mut check: impl FnMut(&mut Bus<M>) -> Result<(), Error>,

@@ -171,24 +171,34 @@ impl LastName {
         })
     }
 
-    /// Whether the text of an address, which a NUL may end, is just this name; then its prefixes
-    /// are put in `prefixes`.
-    pub fn is<'a>(&self, path: &'a [u8], prefixes: &mut Option<Prefixes>) -> Option<Name<'a>> {
-        let text = path.strip_suffix(b"\0").unwrap_or(path);
-        if self.text.get(..self.len) != Some(text) {
+    /// Whether this is the name in the text of an address; then it is returned with what comes
+    /// after it, and its prefixes are put in `prefixes`.
+    pub fn leads<'a>(
+        &self,
+        path: &'a [u8],
+        prefixes: &mut Option<Prefixes>,
+    ) -> Option<(Name<'a>, &'a [u8])> {
+        let (text, rest) = path.split_at_checked(self.len)?;
+        let ends = matches!(rest.first(), None | Some(b'@' | b'#' | 0));
+        if !ends || self.text.get(..self.len) != Some(text) {
             return None;
         }
         *prefixes = Some(self.prefixes);
-        Some(Name {
+        let name = Name {
             text,
             words: self.words,
             prefixes: None,
-        })
+        };
+        Some((name, rest))
     }
 }
 
 /// Whether a name or pattern is `$.KBUS` or below it, and so the bus's own.
 pub fn is_bus_own(name: &[u8]) -> bool {
+    // Most names are told apart by one byte.
+    if name.get(2) != Some(&b'K') {
+        return false;
+    }
     match name.strip_prefix(b"$.KBUS") {
         Some(rest) => matches!(rest.first(), None | Some(b'.')),
         None => false,
@@ -401,22 +411,15 @@ mod tests {
         let name = Name::parse(b"$.a.bc").unwrap();
         let prefixes = name.prefixes(Key(1, 2)).unwrap();
         let last = LastName::new(name, prefixes).unwrap();
-        for path in [b"$.a.bc".as_slice(), b"$.a.bc\0"] {
-            let mut found = None;
-            assert_eq!(last.is(path, &mut found), Some(name));
+        for rest in ["", "\0", "\0x", "@1", "#", "@1f#2a\0"] {
+            let (path, mut found) = (std::format!("$.a.bc{rest}"), None);
+            let leads = last.leads(path.as_bytes(), &mut found);
+            assert_eq!(leads, Some((name, rest.as_bytes())));
             assert_eq!(found, Some(prefixes));
         }
-        for path in [
-            "",
-            "$.a.b",
-            "$.a.bcd",
-            "$.a.bc@1",
-            "$.a.bc\0\0",
-            "$.a.bc\0x",
-            "$.x.bc",
-        ] {
+        for path in ["", "$.a.b", "$.a.bcd", "$.a.bc.d@1", "$.a.b\0c", "$.x.bc"] {
             let mut found = None;
-            assert_eq!(last.is(path.as_bytes(), &mut found), None, "{path:?}");
+            assert_eq!(last.leads(path.as_bytes(), &mut found), None, "{path:?}");
             assert_eq!(found, None);
         }
         let long = [b"$.".as_slice(), &[b'a'; ADDRESS_NAME_MAX]].concat();

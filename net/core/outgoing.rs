@@ -81,12 +81,6 @@ impl<M: Member> Outgoing<'_, M> {
         self.flags & KBUS_REQUEST != 0 && !matches!(self.dest, Some(Dest::Reply { .. }))
     }
 
-    /// Whether listeners get nothing but the message, a full one misses it, and no reply is wanted.
-    pub(super) fn is_plain(&self) -> bool {
-        let other = KBUS_ALL_OR_FAIL | KBUS_ALL_OR_WAIT | KBUS_REQUEST;
-        self.flags & other == 0 && self.files.is_none()
-    }
-
     /// What the sender wants to happen when a listener is full.
     pub(super) fn policy(&self) -> Policy {
         if self.flags & KBUS_ALL_OR_WAIT != 0 {

@@ -175,6 +175,7 @@ pub struct Queue<M: Member> {
     news: u64,
     /// How often a send of another socket was told that it is full.
     refusals: u64,
+    joined: bool,
     closed: bool,
     read_shut: bool,
     write_shut: bool,
@@ -218,6 +219,7 @@ impl<M: Member> Queue<M> {
             version: 0,
             news: 0,
             refusals: 0,
+            joined: false,
             closed: false,
             read_shut: false,
             write_shut: false,

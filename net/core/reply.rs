@@ -7,7 +7,7 @@ use super::bus::Shared;
 use super::close;
 use super::error::Error;
 use super::fanout::Answer;
-use super::fanout::Fanout;
+use super::fanout::Plain;
 use super::fanout::Policy;
 use super::fanout::Refusal;
 use super::mem::Box;
@@ -106,21 +106,23 @@ fn try_reply<S: Shared>(
         name: name.unwrap_or_else(|| Name::checked(obligation.name.text())),
         via: out.via,
     };
-    let content = &mut out.content;
-    let files = out.files.clone();
     let empty = bus_bytes.split(0);
-    let mut fanout = Fanout::new(member, head, Policy::Miss, content, files.as_ref());
-    fanout.answer(answer, bus_bytes);
+    let (content, files) = (&mut out.content, out.files.as_ref());
+    let mut plain = Plain::new(member, head, Policy::Miss, content, files);
+    plain.answer(answer, bus_bytes);
     // In the same step as it is answered it is owed no more.
-    let sent = fanout.send(shared, check, |_, _| {
-        member.with(|queue| queue.met(request))
-    });
+    let sent = plain.send(
+        shared,
+        check,
+        |_, _| Ok(()),
+        |_, _| member.with(|queue| queue.met(request)),
+    );
     let refusal = match sent {
         Ok(id) => return Ok(id),
         Err(refusal) => refusal,
     };
-    let (place, bytes, bus_bytes) = fanout.take_held();
-    drop(fanout);
+    let (place, bytes, bus_bytes) = plain.take_held();
+    drop(plain);
     obligation.bus_bytes.merge(bus_bytes.unwrap_or(empty));
     obligation.place = place;
     if let Some(bytes) = bytes {

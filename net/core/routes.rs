@@ -210,6 +210,13 @@ impl<M> Routes<M> {
         if name::is_bus_own(name.text()) {
             return None;
         }
+        // Nearly always somebody answers for this very name, who comes before all others.
+        let exact = name.prefix(name.words());
+        let exact = exact.and_then(|(hash, _)| self.node(hash, name.body()));
+        let exact = exact.and_then(|node| node.ends(Tail::Exact).replier.as_ref());
+        if let Some(replier) = exact.filter(|r| counts(&r.member)) {
+            return Some(replier);
+        }
         let mut best = None;
         self.each_step(name.body(), name.words(), Some(name), |step| {
             for tail in tails(step.left) {

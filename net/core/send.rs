@@ -11,8 +11,7 @@ use super::bus::Shared;
 use super::data::KeptName;
 use super::error::Error;
 use super::fanout;
-use super::fanout::Done;
-use super::fanout::Fanout;
+use super::fanout::Plain;
 use super::fanout::Refusal;
 use super::mem;
 use super::mem::Room;
@@ -24,7 +23,6 @@ use super::obligation::Obligation;
 use super::peer::Peer;
 use super::queue::Member;
 use super::reply;
-use super::slots::Chunk;
 use super::wait;
 use super::wait::Place;
 
@@ -44,14 +42,14 @@ pub enum Sent<M: Member> {
 }
 
 /// A slot of a requester that is held for a reply; dropping it gives the slot back.
-struct Reservation<M: Member> {
-    requester: Option<M>,
+struct Reservation<'a, M: Member> {
+    requester: Option<&'a M>,
     reply: Amount,
-    /// What [`Queue::refusals`](super::queue::Queue) were then.
+    /// What [`Queue::refusals`](super::queue::Queue::refusals) were then.
     refusals: u64,
 }
 
-impl<M: Member> Reservation<M> {
+impl<M: Member> Reservation<'_, M> {
     /// Gives it back. A send that was refused for want of room waits for what is there after that.
     fn cancel(&mut self, refusal: Option<&mut Refusal<M>>) {
         let Some(requester) = self.requester.take() else {
@@ -61,15 +59,15 @@ impl<M: Member> Reservation<M> {
         let (reply, refusals) = (self.reply, self.refusals);
         let room = requester.with(|queue| queue.cancel_reserved(reply, refusals));
         if let Some(Refusal::Full { place, .. }) = refusal {
-            place.follow(&requester, room.from, room.to);
+            place.follow(requester, room.from, room.to);
         }
         if room.awaited {
-            wait::tell(&requester);
+            wait::tell(requester);
         }
     }
 }
 
-impl<M: Member> Drop for Reservation<M> {
+impl<M: Member> Drop for Reservation<'_, M> {
     fn drop(&mut self) {
         self.cancel(None);
     }
@@ -139,7 +137,7 @@ pub(super) fn checks<'a, M: Member>(
         if first {
             bus.check_len(len)?;
         }
-        bus.check_sender(member, reads)?;
+        check_sender(member, reads)?;
         match first && bus_own {
             true => Err(Error::Perm),
             false => Ok(()),
@@ -154,16 +152,19 @@ impl<M: Member> Bus<M> {
             false => Ok(()),
         }
     }
+}
 
-    /// Checks that a socket may send; a request's sender must be able to read.
-    fn check_sender(&self, member: &M, reads: bool) -> Result<(), Error> {
-        self.sock(member)?;
-        let (read_shut, write_shut) = member.with(|q| (q.read_shut(), q.write_shut()));
-        match write_shut || (reads && read_shut) {
+/// Checks that a socket is on the bus and may send; a request's sender must be able to read.
+fn check_sender<M: Member>(member: &M, reads: bool) -> Result<(), Error> {
+    member.with(|queue| {
+        if !queue.is_on_bus() {
+            return Err(Error::NotConn);
+        }
+        match queue.write_shut() || (reads && queue.read_shut()) {
             true => Err(Error::Pipe),
             false => Ok(()),
         }
-    }
+    })
 }
 
 fn head_of<'a, M: Member>(member: &M, out: &Outgoing<'a, M>, name: Name<'a>) -> Head<'a> {
@@ -184,14 +185,13 @@ fn announce<S: Shared>(
     name: Name<'_>,
 ) -> Result<u64, Refusal<S::Member>> {
     let check = checks(member, out);
-    let (policy, files) = (out.policy(), out.files.clone());
-    let plain = out.is_plain();
-    let head = head_of(member, out, name);
-    let content = &mut out.content;
-    if plain {
-        return fanout::announce(shared, member, head, content, check);
-    }
-    Fanout::new(member, head, policy, content, files.as_ref()).send(shared, check, |_, _| ())
+    let (policy, head) = (out.policy(), head_of(member, out, name));
+    Plain::new(member, head, policy, &mut out.content, out.files.as_ref()).send(
+        shared,
+        check,
+        |_, _| Ok(()),
+        |_, _| (),
+    )
 }
 
 /// Memory for what is owed for a request: its name, its place in the ledger, and itself.
@@ -212,88 +212,76 @@ fn request<S: Shared>(
     out: &mut Outgoing<'_, S::Member>,
     (name, peer): (Name<'_>, Option<u64>),
 ) -> Result<u64, Refusal<S::Member>> {
-    let mut check = checks(member, out);
+    let check = checks(member, out);
     let Ok((owed_name, room, place)) = memory_for(name) else {
         // What holds for all sends comes first in the order of precedence.
         shared.locked(check)?;
         return Err(Error::NoMem.into());
     };
-    let (mut owed_name, mut room, mut place) = (Some(owed_name), Some(room), Some(place));
     let payer = member.payer();
     let mut reservation = Reservation {
         requester: None,
         reply: Amount::NONE,
         refusals: 0,
     };
-    let mut chunk = None;
-    let (policy, files) = (out.policy(), out.files.clone());
     let head = Head {
         flags: out.flags_of(KBUS_REQUEST),
         to: peer.unwrap_or(0),
         ..head_of(member, out, name)
     };
-    let (reply_max, cookie) = (out.reply_max, out.cookie);
-    let mut fanout = Fanout::new(member, head, policy, &mut out.content, files.as_ref());
-    let step = loop {
-        let step = shared.locked(|bus| {
-            check(bus)?;
-            let (held, refusals, reply) = member.with(|queue| {
+    let (policy, reply_max, cookie) = (out.policy(), out.reply_max, out.cookie);
+    let mut plain = Plain::new(member, head, policy, &mut out.content, out.files.as_ref());
+    let begin = |bus: &mut Bus<S::Member>, plain: &mut Plain<'_, S::Member>| {
+        let reply = loop {
+            let (held, reply) = member.with(|queue| {
                 let wanted = match reply_max {
                     0 => queue.reply_max(),
                     bytes => bytes,
                 };
                 let bytes = u64::from(wanted.min(bus.max_msg));
                 let reply = Amount { bytes, messages: 1 };
-                let held = queue.reserve(reply, payer.left(), &mut chunk);
-                (held, queue.refusals(), reply)
+                reservation.refusals = queue.refusals();
+                (queue.reserve(reply, payer.left()), reply)
             });
-            match held? {
-                Some(true) => {}
-                Some(false) => return Err(Refusal::Error(Error::NoBufs)),
-                None => return Ok(None),
+            match held {
+                Some(true) => break reply,
+                Some(false) => return Err(Error::NoBufs.into()),
+                None if fanout::grow(member) => {}
+                None => return Err(Error::NoMem.into()),
             }
-            reservation.requester = Some(member.clone());
-            reservation.reply = reply;
-            reservation.refusals = refusals;
-            let bus_bytes = bus.charge(member, reply.bytes).ok_or(Error::NoBufs)?;
-            let held = Charge::new(&payer.bytes, reply.bytes).ok_or(Error::NoBufs)?;
-            let held_place = One::new(&payer.messages).ok_or(Error::NoBufs)?;
-            let replier = bus.replier(name).ok_or(Error::AddrNotAvail)?;
-            let asked = (replier.member.clone(), replier.binding);
-            if peer.is_some_and(|peer| asked.0.id() != peer) {
-                return Err(Error::Pipe.into());
-            }
-            let (Some(name), Some(place)) = (owed_name.take(), place.take()) else {
-                return Err(Error::NoMem.into());
-            };
-            let obligation = place.fill(Obligation {
-                requester: member.clone(),
-                request: 0,
-                replier: asked.0.id(),
-                cookie,
-                name,
-                bus_bytes,
-                bytes: held,
-                place: held_place,
-                reserved: reply,
-                room: room.take(),
-            });
-            fanout.ask(asked, obligation);
-            Ok(Some(fanout.hold(bus, shared, &mut None::<Done<S::Member>>)))
-        })?;
-        match step {
-            Some(step) => break step,
-            None => chunk = Some(member.within(Chunk::new)?),
+        };
+        (reservation.requester, reservation.reply) = (Some(member), reply);
+        let bus_bytes = bus.charge(member, reply.bytes).ok_or(Error::NoBufs)?;
+        let bytes = Charge::new(&payer.bytes, reply.bytes).ok_or(Error::NoBufs)?;
+        let held_place = One::new(&payer.messages).ok_or(Error::NoBufs)?;
+        let replier = bus.replier(name).ok_or(Error::AddrNotAvail)?;
+        let asked = (replier.member.clone(), replier.binding);
+        if peer.is_some_and(|peer| asked.0.id() != peer) {
+            return Err(Error::Pipe.into());
         }
+        let obligation = place.fill(Obligation {
+            requester: member.clone(),
+            request: 0,
+            replier: asked.0.id(),
+            cookie,
+            name: owed_name,
+            bus_bytes,
+            bytes,
+            place: held_place,
+            reserved: reply,
+            room: Some(room),
+        });
+        plain.ask(asked, obligation);
+        Ok(())
     };
-    match fanout.send_on(shared, check, None::<Done<S::Member>>, step) {
+    match plain.send(shared, check, begin, |_, _| ()) {
         Ok(id) => {
             // It is the obligation's now.
             reservation.requester = None;
             Ok(id)
         }
         Err(mut refusal) => {
-            if let Some(obligation) = fanout.take_obligation() {
+            if let Some(obligation) = plain.take_obligation() {
                 Obligation::cancel(obligation);
             }
             reservation.cancel(Some(&mut refusal));

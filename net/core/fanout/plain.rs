@@ -1,23 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The plain way of an announcement: one copy for all its listeners, in one hold of the bus lock.
+//! The plain way of a message: one copy for all who get it, in one hold of the bus lock.
 //!
-//! Most announcements can go it: a full listener misses them, they carry no descriptors, and all
-//! listeners are of one user in one memory cgroup. Where a listener is found for whom more is to be
-//! looked at, the message goes on as a [`Fanout`] from there, in the same hold.
+//! Most messages can go it: a full listener misses them, they carry no descriptors, and all who get
+//! them are of one user in one memory cgroup. Where somebody is found for whom more is to be looked
+//! at, the message goes on as a [`Fanout`] from there, in the same hold.
 
 use super::super::account::Charge;
+use super::super::account::One;
 use super::super::bus::Bus;
 use super::super::bus::Shared;
 use super::super::bus::STEP;
+use super::super::entry::Body;
+use super::super::entry::Cause;
+use super::super::entry::Entry;
+use super::super::entry::Own;
+use super::super::error::Error;
 use super::super::mem::Arc;
+use super::super::mem::Box;
 use super::super::mem::Need;
 use super::super::message::Content;
 use super::super::message::Head;
 use super::super::message::Message;
 use super::super::message::Stamp;
 use super::super::message::Stamped;
-use super::super::peer::Peer;
+use super::super::message::KBUS_URGENT;
+use super::super::obligation::Obligation;
 use super::super::queue::Member;
 use super::super::queue::Offered;
 use super::super::queue::Plain as Offer;
@@ -26,9 +34,12 @@ use super::super::slots::Chunk;
 use super::copies::Left;
 use super::copies::Who;
 use super::copies::SMALL;
+use super::end::cancel;
 use super::recipients::Recipient;
 use super::recipients::Recipients;
+use super::Answer;
 use super::Fanout;
+use super::First;
 use super::Pause;
 use super::Policy;
 use super::Refusal;
@@ -40,14 +51,29 @@ const MANY: usize = match cfg!(CONFIG_KBUS_SHORT_STEPS) {
     false => 4 * STEP,
 };
 
-/// An announcement on the plain way.
-struct Plain<'a, M: Member> {
+/// A message on the plain way, as long as it can go that.
+pub(in super::super) struct Plain<'a, M: Member> {
     sender: &'a M,
     head: Head<'a>,
-    /// Payload and sender; `None` when the message goes on as a [`Fanout`].
+    urgent: bool,
+    len: u64,
+    policy: Policy,
+    /// Payload and sender; `None` when the message has gone on as a [`Fanout`].
     content: Option<&'a mut Content<M>>,
-    /// The copy for all, whose it is, and what that user had left before it.
-    copy: Option<(Arc<Message<M>>, Who, Left)>,
+    files: Option<&'a M::Files>,
+    first: First<M>,
+    /// Whether that one has been reached.
+    begun: bool,
+    /// What is owed for a request, until the replier has it.
+    obligation: Option<Box<Obligation<M>>>,
+    /// The bytes of the bus that were held for a reply.
+    bus_bytes: Option<Charge>,
+    /// The copy for all, and whose it is.
+    copy: Option<(Arc<Message<M>>, Who)>,
+    /// Whether the sender may fill the queues of that user.
+    may_fill: bool,
+    /// What that user had left before it.
+    left: Option<Left>,
     /// The memory cgroup of the sending task.
     memory: usize,
     reached: Recipients<M>,
@@ -56,53 +82,10 @@ struct Plain<'a, M: Member> {
     next: (usize, u64),
 }
 
-/// Announces a message to whom it matches, where a full listener misses it. `check` is asked in
-/// each hold of the bus lock whether it may go on.
-///
-/// # Errors
-///
-/// Those of [`Fanout::send`].
-#[inline(never)]
-pub(in super::super) fn announce<S: Shared>(
-    shared: &S,
-    sender: &S::Member,
-    head: Head<'_>,
-    content: &mut Content<S::Member>,
-    mut check: impl FnMut(&mut Bus<S::Member>) -> Result<(), super::Error>,
-) -> Result<u64, Refusal<S::Member>> {
-    let mut plain = Plain {
-        sender,
-        head,
-        content: Some(content),
-        copy: None,
-        memory: sender.task_memory(),
-        reached: Recipients::new(),
-        looked: 0,
-        next: (0, 0),
-    };
-    let mut long = None;
-    let step = shared.locked(|bus| {
-        check(bus)?;
-        if plain.go(bus) {
-            return Ok(plain.commit(bus, shared));
-        }
-        plain.go_on(&mut long, bus, shared)
-    });
-    match (step, &mut long) {
-        (Ok(id), None) => {
-            plain.finish(id);
-            Ok(id)
-        }
-        (Err(Pause::Refused(refusal)), None) => Err(refusal),
-        (Err(_), None) => Err(super::Error::Inval.into()),
-        (step, Some(fanout)) => fanout.send_on(shared, check, None::<super::Done<S::Member>>, step),
-    }
-}
-
-/// Makes room for more entries in a listener's queue, in memory of its own cgroup; false if there
-/// is none.
+/// Makes room for more entries in a queue, in memory of its socket's own cgroup; false if there is
+/// none. The bus may be locked.
 #[cold]
-fn grow<M: Member>(member: &M) -> bool {
+pub(in super::super) fn grow<M: Member>(member: &M) -> bool {
     let grown = member.within(|| {
         let chunk = Chunk::new()?;
         member.with(|queue| queue.add_chunk(chunk))
@@ -110,11 +93,142 @@ fn grow<M: Member>(member: &M) -> bool {
     grown.is_ok()
 }
 
+/// Whether a sender may fill the queue of a socket: if it is of the same user, or of the owner of
+/// the bus. Of others' messages a queue keeps some room free.
+fn may_fill<M: Member>(bus: &Bus<M>, sender: &M, member: &M) -> bool {
+    sender.payer().id() == member.payer().id() || sender.user() == bus.owner
+}
+
 impl<'a, M: Member> Plain<'a, M> {
-    /// Goes through all listeners; false where one is found for whom more is to be looked at.
+    /// A message of `sender` that nobody has yet.
+    #[inline(always)]
+    pub(in super::super) fn new(
+        sender: &'a M,
+        head: Head<'a>,
+        policy: Policy,
+        content: &'a mut Content<M>,
+        files: Option<&'a M::Files>,
+    ) -> Self {
+        Plain {
+            sender,
+            head,
+            urgent: head.flags & KBUS_URGENT != 0,
+            len: content.payload.len() as u64,
+            policy,
+            content: Some(content),
+            files,
+            first: First::None,
+            begun: false,
+            obligation: None,
+            bus_bytes: None,
+            copy: None,
+            may_fill: true,
+            left: None,
+            memory: sender.task_memory(),
+            reached: Recipients::new(),
+            looked: 0,
+            next: (0, 0),
+        }
+    }
+
+    /// It is a request to this replier, for which that is owed. Called in the hold of the bus lock
+    /// in which the replier was found.
+    pub(in super::super) fn ask(&mut self, replier: (M, u64), owed: Box<Obligation<M>>) {
+        self.first = First::Asked(replier.0, replier.1);
+        self.obligation = Some(owed);
+    }
+
+    /// It is a reply, for which these bytes of the bus were held.
+    pub(in super::super) fn answer(&mut self, answer: Answer<M>, bus_bytes: Charge) {
+        self.first = First::Answered(answer);
+        self.bus_bytes = Some(bus_bytes);
+    }
+
+    /// What is owed for a request that was not sent.
+    pub(in super::super) fn take_obligation(&mut self) -> Option<Box<Obligation<M>>> {
+        self.obligation.take()
+    }
+
+    /// What was held for a reply that was not sent, and is held again: its place, its bytes of the
+    /// requester's user, and those of the bus.
+    pub(in super::super) fn take_held(&mut self) -> (One, Option<Charge>, Option<Charge>) {
+        let bus_bytes = self.bus_bytes.take();
+        match &mut self.first {
+            First::Answered(answer) => (answer.place.take(), answer.bytes.take(), bus_bytes),
+            _ => (One::NONE, None, bus_bytes),
+        }
+    }
+
+    /// Sends it. `check` is asked in each hold of the bus lock whether it may go on, `begin` is
+    /// called after that in the first one, and `done` in the last one when it is sent.
+    ///
+    /// # Errors
+    ///
+    /// Those of `check` and `begin`, and those of [`Fanout::send`].
+    pub(in super::super) fn send<S: Shared<Member = M>>(
+        &mut self,
+        shared: &S,
+        mut check: impl FnMut(&mut Bus<M>) -> Result<(), Error>,
+        begin: impl FnOnce(&mut Bus<M>, &mut Self) -> Result<(), Refusal<M>>,
+        done: impl FnOnce(&mut Bus<M>, u64),
+    ) -> Result<u64, Refusal<M>> {
+        let (mut done, mut long) = (Some(done), None);
+        let step = shared.locked(|bus| {
+            check(bus)?;
+            begin(bus, self).map_err(Pause::Refused)?;
+            if self.go(bus) {
+                let id = self.commit(bus, shared);
+                if let Some(done) = done.take() {
+                    done(bus, id);
+                }
+                return Ok(id);
+            }
+            self.go_on(&mut long, bus, shared, &mut done)
+        });
+        match (step, &mut long) {
+            (Ok(id), None) => {
+                self.finish(id);
+                Ok(id)
+            }
+            (Err(Pause::Refused(refusal)), None) => Err(refusal),
+            (Err(_), None) => Err(Error::Inval.into()),
+            (step, Some(fanout)) => {
+                let sent = fanout.send_on(shared, check, done, step);
+                if sent.is_err() {
+                    self.first = core::mem::replace(&mut fanout.first, First::None);
+                    self.obligation = fanout.obligation.take();
+                    self.bus_bytes = fanout.bus_bytes.take();
+                }
+                sent
+            }
+        }
+    }
+
+    /// Goes through all who get it; false where one is found for whom more is to be looked at.
+    #[inline(never)]
     fn go(&mut self, bus: &Bus<M>) -> bool {
+        if self.policy != Policy::Miss || self.files.is_some() {
+            return false;
+        }
         if self.sender.with(|queue| queue.sends_several()) {
             return false;
+        }
+        match core::mem::replace(&mut self.first, First::None) {
+            First::None => {}
+            First::Asked(replier, binding) => {
+                self.begun = self.replier(bus, &replier, binding);
+                self.first = First::Asked(replier, binding);
+                if !self.begun {
+                    return false;
+                }
+            }
+            First::Answered(mut answer) => {
+                self.begun = self.requester(bus, &mut answer);
+                self.first = First::Answered(answer);
+                if !self.begun {
+                    return false;
+                }
+            }
         }
         let mut plain = true;
         bus.each_place(self.head.name, |place| {
@@ -130,76 +244,143 @@ impl<'a, M: Member> Plain<'a, M> {
         plain
     }
 
+    /// The replier gets the request, for which the sender pays; false if nothing has been done for
+    /// it.
+    fn replier(&mut self, bus: &Bus<M>, member: &M, binding: u64) -> bool {
+        if self.sender.payer().id() != member.payer().id() {
+            return false;
+        }
+        let mut owed = self.obligation.take();
+        let put = self.put(bus, member, binding, || owed.take());
+        self.obligation = owed;
+        let Some(Offered::Put(slot, serial)) = put else {
+            return false;
+        };
+        self.reached.push(Recipient::of(member, slot, serial));
+        true
+    }
+
+    /// The requester gets the reply, for which all is held; false if nothing has been done for it.
+    fn requester(&mut self, bus: &Bus<M>, answer: &mut Answer<M>) -> bool {
+        let requester = &answer.requester;
+        if requester.with(|queue| queue.read_shut() || queue.once()) {
+            return false;
+        }
+        let Some(bus_bytes) = self.bus_bytes.take() else {
+            return false;
+        };
+        let len = self.len;
+        let message = match self.make(requester, bus_bytes, &mut answer.bytes, Need::Promised) {
+            Ok(message) => message,
+            Err(bus_bytes) => {
+                self.bus_bytes = bus_bytes;
+                return false;
+            }
+        };
+        self.may_fill = may_fill(bus, self.sender, requester);
+        let (urgent, cookie, place) = (self.urgent, answer.cookie, answer.place.take());
+        let make = |serial, gap| Entry {
+            body: Body::Message(message),
+            urgent,
+            cookie,
+            serial,
+            gap,
+            place,
+            own: Own::All,
+            ..Entry::blank(Cause::Own, len)
+        };
+        answer.entry = requester.with(|queue| {
+            queue.unreserve(answer.reserved);
+            queue.put_own(urgent, len, make)
+        });
+        if let Some((slot, serial)) = answer.entry {
+            self.reached.push(Recipient::of(requester, slot, serial));
+        }
+        true
+    }
+
     /// One listener gets its copy, or misses it; false if nothing has been done for it, as more is
     /// to be looked at.
     fn listener(&mut self, bus: &Bus<M>, listener: &Listener<M>, binding: u64) -> bool {
         let member = &listener.member;
-        let (sender, payer) = (self.sender, member.payer());
         if listener.count != 1 || self.looked >= MANY || !self.reached.prepare_for(MANY) {
             return false;
         }
-        let who = (payer.id(), member.memory());
-        let may_have_it = match &self.copy {
-            Some((_, whose, _)) => *whose == who,
-            None => sender.payer().id() == payer.id() || sender.user() == bus.owner,
-        };
-        if !may_have_it {
-            return false;
-        }
-        let left = match &self.copy {
-            Some((_, _, left)) => *left,
-            // The version first: what is given back after that changes it.
-            None => {
-                let version = payer.version();
-                (payer.left(), version)
+        match self.put(bus, member, binding, || None) {
+            Some(Offered::Put(slot, serial)) => {
+                self.reached.push(Recipient::of(member, slot, serial))
             }
-        };
-        let len = self.content_len();
-        let offer = Offer {
-            len,
-            binding,
-            urgent: self.head.flags & super::KBUS_URGENT != 0,
-            payer,
-            left: left.0,
-        };
-        let offered = loop {
-            let put =
-                member.with(|queue| queue.put_plainly(&offer, || self.copy(bus, member, left)));
-            match put {
-                Offered::NeedsChunk if grow(member) => {}
-                offered => break offered,
-            }
-        };
-        match offered {
-            Offered::Put(slot, serial) => self.reached.push(Recipient::of(member, slot, serial)),
-            Offered::Full(_) | Offered::Broke | Offered::PayerBroke => {
+            Some(Offered::Full(_) | Offered::Broke | Offered::PayerBroke) => {
                 self.reached.push(Recipient::without(member))
             }
-            Offered::Gone => {}
+            Some(Offered::Gone) => {}
             _ => return false,
         }
         self.looked = self.looked.saturating_add(1);
         true
     }
 
-    fn content_len(&self) -> u64 {
-        match &self.copy {
-            Some((message, _, _)) => message.payload().len() as u64,
-            None => self.content.as_ref().map_or(0, |c| c.payload.len() as u64),
+    /// Puts a copy in a queue, for which its user pays, and what is `owed` for it; `None` where more
+    /// is to be looked at.
+    #[inline(always)]
+    fn put(
+        &mut self,
+        bus: &Bus<M>,
+        member: &M,
+        binding: u64,
+        mut owed: impl FnMut() -> Option<Box<Obligation<M>>>,
+    ) -> Option<Offered> {
+        let payer = member.payer();
+        let who = (payer.id(), member.memory());
+        let is_plain = match &self.copy {
+            Some((_, whose)) => *whose == who && self.may_fill,
+            None => may_fill(bus, self.sender, member),
+        };
+        if !is_plain {
+            return None;
         }
+        let left = match self.left {
+            Some(left) => left,
+            // The version first: what is given back after that changes it.
+            None => {
+                let version = payer.version();
+                let left = (payer.left(), version);
+                self.left = self.copy.as_ref().map(|_| left);
+                left
+            }
+        };
+        let offer = Offer {
+            len: self.len,
+            binding,
+            urgent: self.urgent,
+            payer,
+            left: left.0,
+        };
+        let offered = loop {
+            let put = member.with(|queue| {
+                queue.put_plainly(&offer, &mut owed, || self.copy(bus, member, left))
+            });
+            match put {
+                Offered::NeedsChunk if grow(member) => {}
+                offered => break offered,
+            }
+        };
+        Some(offered)
     }
 
     /// The copy for all, which is made where the first of them has room for it; `None` if it cannot
     /// be made, and nothing has changed.
+    #[inline(always)]
     fn copy(&mut self, bus: &Bus<M>, member: &M, left: Left) -> Option<Arc<Message<M>>> {
-        if let Some((message, _, _)) = &self.copy {
-            return Some(message.clone());
+        match &self.copy {
+            Some((message, _)) => Some(message.clone()),
+            None => self.first_copy(bus, member, left),
         }
-        let content = self.content.as_mut()?;
-        let len = content.payload.len() as u64;
-        if len > SMALL && member.memory() != self.memory {
-            return None;
-        }
+    }
+
+    #[inline(never)]
+    fn first_copy(&mut self, bus: &Bus<M>, member: &M, left: Left) -> Option<Arc<Message<M>>> {
+        let len = self.len;
         let bus_bytes = bus.charge(self.sender, len)?;
         let mut paid = None;
         if len > 0 {
@@ -209,33 +390,60 @@ impl<'a, M: Member> Plain<'a, M> {
                 return None;
             }
         }
-        let mut stamp = Some(Stamped::Alone(Stamp::new(bus_bytes)));
-        let (head, need) = (&self.head, Need::Wanted);
+        match self.make(member, bus_bytes, &mut paid, Need::Wanted) {
+            Ok(message) => {
+                self.left = Some(left);
+                Some(message)
+            }
+            Err(bus_bytes) => {
+                cancel(paid);
+                cancel(bus_bytes);
+                None
+            }
+        }
+    }
+
+    /// Makes the copy, for the user of this socket in its memory cgroup. Gives the bytes of the bus
+    /// back if it cannot be made, and nothing has changed.
+    #[inline(always)]
+    fn make(
+        &mut self,
+        member: &M,
+        bus_bytes: Charge,
+        paid: &mut Option<Charge>,
+        need: Need,
+    ) -> Result<Arc<Message<M>>, Option<Charge>> {
         let who = (member.payer().id(), member.memory());
-        let made = match who.1 == self.memory {
-            true => Message::new(head, content, &mut stamp, &mut paid, need),
-            // Payload and sender in memory of the listener's own cgroup.
+        let moves = who.1 == self.memory;
+        let head = &self.head;
+        let content = self.content.as_mut();
+        let Some(content) = content.filter(|c| moves || c.payload.len() as u64 <= SMALL) else {
+            return Err(Some(bus_bytes));
+        };
+        let mut stamp = Some(Stamped::Alone(Stamp::new(bus_bytes)));
+        let made = match moves {
+            true => Message::new(head, content, &mut stamp, paid, need),
+            // Payload and sender in memory of that cgroup.
             false => member.within(|| {
                 let mut copy = Content::copy(&content.payload, content.from.as_ref(), need)?;
-                Message::new(head, &mut copy, &mut stamp, &mut paid, need)
+                Message::new(head, &mut copy, &mut stamp, paid, need)
             }),
         };
-        let Ok(message) = made else {
-            super::end::cancel(paid);
-            if let Some(Stamped::Alone(mut stamp)) = stamp {
-                super::end::cancel(stamp.take_bus_bytes());
+        match (made, stamp) {
+            (Ok(message), _) => {
+                self.copy = Some((message.clone(), who));
+                Ok(message)
             }
-            return None;
-        };
-        self.copy = Some((message.clone(), who, left));
-        Some(message)
+            (Err(_), Some(Stamped::Alone(mut stamp))) => Err(stamp.take_bus_bytes()),
+            (Err(_), _) => Err(None),
+        }
     }
 
     /// Sends it to all, with the bus locked.
     fn commit(&mut self, bus: &Bus<M>, shared: &impl Shared<Member = M>) -> u64 {
         let id = shared.next_id();
-        self.head.trace(self.sender, id, self.content_len());
-        if let Some((message, _, _)) = &self.copy {
+        self.head.trace(self.sender, id, self.len);
+        if let Some((message, _)) = &self.copy {
             message.send(id);
         }
         if self.reached.missing {
@@ -270,24 +478,25 @@ impl<'a, M: Member> Plain<'a, M> {
         long: &mut Option<Fanout<'a, M>>,
         bus: &mut Bus<M>,
         shared: &S,
+        done: &mut Option<impl FnOnce(&mut Bus<M>, u64)>,
     ) -> Result<u64, Pause<M>> {
-        let content = self.content.take().ok_or(super::Error::Inval)?;
-        let fanout = long.insert(Fanout::new(
-            self.sender,
-            self.head,
-            Policy::Miss,
-            content,
-            None,
-        ));
+        let content = self.content.take().ok_or(Error::Inval)?;
+        let (sender, head, policy) = (self.sender, self.head, self.policy);
+        let fanout = long.insert(Fanout::new(sender, head, policy, content, self.files));
+        fanout.first = core::mem::replace(&mut self.first, First::None);
+        fanout.found_now = matches!(fanout.first, First::Asked(..));
+        fanout.begun = self.begun;
+        fanout.obligation = self.obligation.take();
+        fanout.bus_bytes = self.bus_bytes.take();
         fanout.reached = core::mem::replace(&mut self.reached, Recipients::new());
         fanout.next = (self.next.0, self.next.1, 0);
         fanout.looked = self.looked;
-        if let Some((message, who, left)) = self.copy.take() {
-            fanout.len = message.payload().len() as u64;
+        if let Some((message, who)) = self.copy.take() {
+            fanout.len = self.len;
             fanout.copies.first = Some((who, message));
-            fanout.copies.left.0 = Some((who.0, left));
+            fanout.copies.left.0 = self.left.map(|left| (who.0, left));
             fanout.moved = who.1 == self.memory;
         }
-        fanout.hold(bus, shared, &mut None::<super::Done<M>>)
+        fanout.hold(bus, shared, done)
     }
 }

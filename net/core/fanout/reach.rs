@@ -179,7 +179,8 @@ impl<M: Member> Fanout<'_, M> {
             payer,
             left: *left,
         };
-        let put = |queue: &mut Queue<M>| queue.put_plainly(&plain, || Some(message.clone()));
+        let put =
+            |queue: &mut Queue<M>| queue.put_plainly(&plain, || None, || Some(message.clone()));
         match member.with(put) {
             Offered::Put(slot, serial) => {
                 self.reached.push(Recipient::of(member, slot, serial));

@@ -11,7 +11,6 @@ use super::super::entry::Extra;
 use super::super::entry::Gap;
 use super::super::entry::Own;
 use super::super::entry::NOBODY;
-use super::super::mem::AllocError;
 use super::super::mem::Arc;
 use super::super::mem::Box;
 use super::super::mem::Node;
@@ -49,7 +48,7 @@ pub(in super::super) struct Offer<'a, M: Member> {
 }
 
 /// One copy of a message that asks for room where nothing is out of the ordinary: it came in by a
-/// listener binding, the queue's own user pays for it, and the sender may fill the queue.
+/// binding, the queue's own user pays for it, and the sender may fill the queue.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Plain<'a> {
     pub(in super::super) len: u64,
@@ -182,12 +181,13 @@ impl<M: Member> Queue<M> {
         }
     }
 
-    /// Puts one copy in if there is room for it, where nothing is out of the ordinary. `message` is
-    /// asked for it when all else is there.
+    /// Puts one copy in if there is room for it, where nothing is out of the ordinary. `message`
+    /// is asked for it when all else is there, and then `owed` for what is owed for it.
     #[inline]
     pub(in super::super) fn put_plainly(
         &mut self,
         plain: &Plain<'_>,
+        owed: impl FnOnce() -> Option<Box<Obligation<M>>>,
         message: impl FnOnce() -> Option<Arc<Message<M>>>,
     ) -> Offered {
         if self.once {
@@ -217,7 +217,7 @@ impl<M: Member> Queue<M> {
             len: plain.len,
             urgent: plain.urgent,
             cookie: 0,
-            obligation: None,
+            obligation: owed(),
             files: None,
             serial,
             late: false,
@@ -227,14 +227,25 @@ impl<M: Member> Queue<M> {
             own: Own::All,
             stranger: NOBODY,
         };
-        let put = match plain.urgent {
-            false => self.put_at_end(plain.len, make),
-            true => self.put(make(0, Gap::NONE)),
-        };
-        match put {
+        match self.put_own(plain.urgent, plain.len, make) {
             Some((at, serial)) => Offered::Put(at, serial),
             // There is a slot: it has been promised.
             None => Offered::Gone,
+        }
+    }
+
+    /// Puts an entry of so many bytes in, for which the queue's own user pays and for which there is
+    /// a slot. `make` makes it, of its serial number and the gap before it. Says where it is.
+    #[inline(always)]
+    pub(in super::super) fn put_own(
+        &mut self,
+        urgent: bool,
+        len: u64,
+        make: impl FnOnce(u64, Gap) -> Entry<M>,
+    ) -> Option<(u32, u64)> {
+        match urgent {
+            false => self.put_at_end(len, make),
+            true => self.put(make(0, Gap::NONE)),
         }
     }
 
@@ -269,28 +280,18 @@ impl<M: Member> Queue<M> {
         }
     }
 
-    /// Holds a slot for a reply for which the socket's own user pays; false when there is none, or
-    /// when the socket holds more than its user has `left`. To be called again with a chunk of
-    /// memory when it says `None`.
-    ///
-    /// # Errors
-    ///
-    /// [`AllocError`].
-    pub(in super::super) fn reserve(
-        &mut self,
-        reply: Amount,
-        left: Amount,
-        chunk: &mut Option<Chunk<Entry<M>>>,
-    ) -> Result<Option<bool>, AllocError> {
+    /// Holds a slot for a reply for which the socket's own user pays; `None` if memory is needed for
+    /// it, false when there is none, or when the socket holds more than its user has `left`.
+    pub(in super::super) fn reserve(&mut self, reply: Amount, left: Amount) -> Option<bool> {
         if !self.has_slot() || !self.own.fits(left) {
-            return Ok(Some(false));
+            return Some(false);
         }
-        if !self.promise(chunk)? {
-            return Ok(None);
+        if self.lacks_slots() {
+            return None;
         }
         self.reserved = self.reserved.saturating_add(1);
         self.own = self.own.plus(reply);
-        Ok(Some(true))
+        Some(true)
     }
 
     /// Gives a reserved slot back; says whether anything may still arrive here.

@@ -110,6 +110,16 @@ impl<M: Member> Queue<M> {
         self.front().map(|view| view.len)
     }
 
+    /// The socket is on a bus now.
+    pub(in super::super) fn join(&mut self) {
+        self.joined = true;
+    }
+
+    /// Whether the socket is on a bus.
+    pub(in super::super) fn is_on_bus(&self) -> bool {
+        self.joined && !self.closed
+    }
+
     /// Whether the socket has been closed.
     pub fn is_closed(&self) -> bool {
         self.closed
