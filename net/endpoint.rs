@@ -129,6 +129,7 @@ pub(crate) struct Endpoint {
 const _: () = assert!(size_of::<Message<Arc<Endpoint>>>() <= 248);
 
 /// What `bind()`, `connect()` and options of the bus have set.
+#[derive(Default)]
 pub(crate) struct Settings {
     /// What it is bound to.
     pub(crate) bound: Option<Arc<Bound>>,
@@ -172,16 +173,7 @@ impl Endpoint {
                 recv_info: Atomic::new(1),
                 pass: Atomic::new(0),
                 last_sent: Atomic::new(0),
-                settings <- new_spinlock!(
-                    Settings {
-                        bound: None,
-                        binding: false,
-                        connected: None,
-                        mode: None,
-                        last_name: None,
-                    },
-                    "kbus::settings"
-                ),
+                settings <- new_spinlock!(Settings::default(), "kbus::settings"),
                 queue <- new_spinlock!(Queue::new(), "kbus::queue"),
                 readable <- new_condvar!("kbus::readable"),
                 sleepers: Atomic::new(0),
