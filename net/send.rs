@@ -20,11 +20,7 @@ use crate::{
             Name,
             Prefixes, //
         },
-        send::{
-            Outgoing,
-            Sent, //
-        },
-        wait::Tried, //
+        send::Outgoing, //
     },
     endpoint::Endpoint,
     reclaim::nowait,
@@ -205,11 +201,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         bus_core::wait::unblock(this);
     }
     let id = until_room(this, &bus, &mut left, || {
-        let sent = bus_core::send::send(&*bus, this, &mut outgoing)?;
-        Ok(match sent {
-            Sent::Id(id) => Tried::Done(id),
-            Sent::Wait { place, own } => Tried::Full { place, own },
-        })
+        bus_core::send::send(&*bus, this, &mut outgoing)
     })?;
     this.sent(id);
     Ok(len)

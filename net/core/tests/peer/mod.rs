@@ -35,7 +35,6 @@ use kbus_core::queue::Queue;
 use kbus_core::queue::View;
 use kbus_core::send;
 use kbus_core::send::Outgoing;
-use kbus_core::send::Sent;
 use kbus_core::wait;
 use kbus_core::wait::WaiterNode;
 use kbus_core::wait::Waiters;
@@ -559,7 +558,11 @@ impl World {
     }
 
     /// Tries to send once.
-    pub fn try_send(&self, peer: &Peer, out: &mut Outgoing<'_, Peer>) -> Result<Sent<Peer>, Error> {
+    pub fn try_send(
+        &self,
+        peer: &Peer,
+        out: &mut Outgoing<'_, Peer>,
+    ) -> Result<wait::Tried<Peer, u64>, Error> {
         let before = mem::set_group(peer.0.memory);
         out.content
             .from
@@ -581,8 +584,8 @@ impl World {
     pub fn send(&self, peer: &Peer, mut out: Outgoing<'_, Peer>) -> Result<u64, Error> {
         self.unblock(peer, out.content.payload.len());
         match self.try_send(peer, &mut out)? {
-            Sent::Id(id) => Ok(id),
-            Sent::Wait { place, .. } => {
+            wait::Tried::Done(id) => Ok(id),
+            wait::Tried::Full { place, .. } => {
                 wait::block(peer, &place);
                 Err(Error::Again)
             }
