@@ -23,7 +23,7 @@ const LEN: usize = 64;
 const MANY: usize = 64;
 
 /// Runs `f` between two marks.
-fn recorded<const TAG: u32>(f: impl FnOnce()) {
+pub fn recorded<const TAG: u32>(f: impl FnOnce()) {
     // SAFETY: Both are `nopl NUMBER(%rax)`, which does nothing.
     unsafe { asm!(".byte 0x0f, 0x1f, 0x80", ".long 0x4b420000 + {}", const TAG) };
     f();
@@ -71,7 +71,7 @@ pub fn run() {
     one_way::<5, 6>(Kind::Kbus, MANY);
     round_trip::<7>(Kind::Unix);
     round_trip::<8>(Kind::Kbus);
-    let names = [
+    tell(&[
         "AF_UNIX: sendto()",
         "AF_UNIX: recvfrom()",
         "kbus: sendto() to one listener",
@@ -80,7 +80,11 @@ pub fn run() {
         "kbus: recvfrom(), the last of 64",
         "AF_UNIX: a datagram each way",
         "kbus: a request and its reply",
-    ];
+    ]);
+}
+
+/// Prints what the tags from 1 on mean, and where the kernel's functions are.
+pub fn tell(names: &[&str]) {
     for (tag, name) in (1..).zip(names) {
         println!("tag {tag} {name}");
     }
