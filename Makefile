@@ -22,7 +22,8 @@ help:
 	@echo '                    UPDATE=1 puts the tables in docs/performance.md, plots in docs/plots/'
 	@echo '  make bench-quick  some of its figures against recorded ones, as make test does; UPDATE=1 records them anew'
 	@echo '  make bench-peers  D-Bus, ZeroMQ, MQTT and others beside a bus; B=libdbus for one of qemu/peers/; UPDATE=1 as above'
-	@echo '  make profile      where the instructions of a send, a receive and a round trip go, with call trees and flame graphs'
+	@echo '  make profile      where the instructions of a send, a receive and a round trip go, with call trees and flame graphs;'
+	@echo '                    B=holds for the longest holds of locks'
 	@echo '  make fuzz         fuzz the sockets on the kernel with sanitizers, MINUTES=10; keeps what reaches something new'
 	@echo '  make mutants      break net/core/ in each small way, and see that a test fails; T=queue.rs for one file (an hour)'
 	@echo '  make book         the pages of docs/ as a book, by mdbook (fetched and compiled the first time)'
@@ -70,7 +71,7 @@ bench-peers: bootstrap
 	@bash qemu/bench-peers.sh '$(B)'
 
 profile: bootstrap
-	@bash qemu/profile.sh
+	@bash qemu/profile.sh $(B)
 
 fuzz: bootstrap
 	@bash qemu/fuzz-sockets.sh '$(MINUTES)'

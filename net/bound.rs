@@ -20,8 +20,6 @@ use crate::{
     }, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
-    current,
     prelude::*,
     sync::{
         atomic::Relaxed,
@@ -33,10 +31,14 @@ use kernel::{
 /// A socket's place on a bus.
 pub(crate) struct Bound {
     pub(crate) bus: Arc<SharedBus>,
-    /// As `bind()` was given it: an abstract name with its leading NUL, or a path without one
-    /// behind it.
-    address: KVec<u8>,
-    place: Place,
+    /// `sun_path` as `bind()` was given it: an abstract name with its leading NUL, or a path
+    /// without one behind it.
+    pub(crate) address: KVec<u8>,
+    /// How the bus is found.
+    key: Key,
+    /// Of a bus at a path. Each socket has one of its own: what is in use is what somebody is bound
+    /// to.
+    path: Option<Path>,
 }
 
 /// Who may bind to a bus that `bind()` makes.
@@ -60,13 +62,6 @@ impl Mode {
     }
 }
 
-/// How the bus is found.
-enum Place {
-    Abstract(Name),
-    /// Each socket has a path of its own: what is in use is what somebody is bound to.
-    Path(Path),
-}
-
 impl Bound {
     /// Binds a socket to the abstract bus of this name, which is made if it is not there.
     ///
@@ -74,9 +69,8 @@ impl Bound {
     ///
     /// `EACCES` if the bus's mode does not let this user in, `ENOMEM`.
     fn to_name(this: &Arc<Endpoint>, address: &[u8], name: &[u8], mode: Mode) -> Result<Self> {
-        let name = Name::new(name)?;
-        let address = copy(address)?;
-        let key = Key::Name(name);
+        let key = Key::Name(Name::new(name)?);
+        let address = sockaddr::copy(address)?;
         let table = this.domain.table(&key);
         let admit = |bus: &SharedBus| bus.admit(&this.sock);
         let bus = match table.join(&key, this, admit)? {
@@ -89,7 +83,8 @@ impl Bound {
         Ok(Self {
             bus,
             address,
-            place: Place::Abstract(name),
+            key,
+            path: None,
         })
     }
 
@@ -107,7 +102,7 @@ impl Bound {
             .ok_or(EINVAL)?
             .copy_from_slice(text);
         let name = CStr::from_bytes_until_nul(&terminated).map_err(|_| EINVAL)?;
-        let address = copy(name.to_bytes())?;
+        let address = sockaddr::copy(name.to_bytes())?;
         let (path, mut made) = find_or_make(this, name, mode)?;
         let key = Key::Inode(path.inode_id());
         let table = this.domain.table(&key);
@@ -137,10 +132,9 @@ impl Bound {
             };
             match joined {
                 Ok(Some(bus)) => break bus,
+                Err(e) if e != ANOTHER => return Err(e),
                 // The bus ended meanwhile, or another one began.
-                Ok(None) => {}
-                Err(e) if e == ANOTHER => {}
-                Err(e) => return Err(e),
+                _ => {}
             }
             if current!().signal_pending() {
                 return Err(ERESTARTSYS);
@@ -149,7 +143,8 @@ impl Bound {
         Ok(Self {
             bus,
             address,
-            place: Place::Path(path),
+            key,
+            path: Some(path),
         })
     }
 
@@ -169,57 +164,44 @@ impl Bound {
         Ok(room.write(bound).into())
     }
 
-    /// `sun_path` of the socket's name: an abstract one with its leading NUL, or a path without one
-    /// behind it.
-    pub(crate) fn address(&self) -> &[u8] {
-        &self.address
-    }
-
     /// Whether the bus is at a path.
     pub(crate) fn is_path(&self) -> bool {
-        matches!(self.place, Place::Path(_))
+        self.path.is_some()
     }
 
     /// Of a bus at a path: whether the path that the socket was bound to was removed since.
     pub(crate) fn is_deleted(&self) -> Option<bool> {
-        match &self.place {
-            Place::Abstract(_) => None,
-            Place::Path(path) => Some(path.is_deleted()),
-        }
+        self.path.as_ref().map(Path::is_deleted)
     }
 
     /// Whether the current task owns the bus, or may administer what its owner belongs to; `sock`
     /// is the socket.
     pub(crate) fn is_owner(&self, sock: &Sock) -> bool {
-        match &self.place {
-            Place::Abstract(_) => self.bus.is_owner(sock),
-            Place::Path(path) => path.uid() == task::current_euid() || path.is_net_admin(),
+        match &self.path {
+            None => self.bus.is_owner(sock),
+            Some(path) => path.uid() == task::current_euid() || path.is_net_admin(),
         }
     }
 
     /// Owner's user and group, as numbers of the initial user namespace.
     pub(crate) fn owner(&self) -> (u32, u32) {
-        match &self.place {
-            Place::Abstract(_) => self.bus.owner(),
-            Place::Path(path) => (path.uid(), path.gid()),
+        match &self.path {
+            None => (self.bus.uid, self.bus.gid),
+            Some(path) => (path.uid(), path.gid()),
         }
     }
 
     /// Whose write permission lets them bind.
     pub(crate) fn mode(&self) -> u32 {
-        match &self.place {
-            Place::Abstract(_) => self.bus.mode.load(Relaxed),
-            Place::Path(path) => path.permissions(),
+        match &self.path {
+            None => self.bus.mode.load(Relaxed),
+            Some(path) => path.permissions(),
         }
     }
 
     /// The socket has left the bus: gives up its place, and the bus if it was the last.
     pub(crate) fn leave(&self, this: &Endpoint) {
-        let key = match &self.place {
-            Place::Abstract(name) => Key::Name(*name),
-            Place::Path(path) => Key::Inode(path.inode_id()),
-        };
-        this.domain.table(&key).leave(&key, &self.bus);
+        this.domain.table(&self.key).leave(&self.key, &self.bus);
         // The path goes with the last reference to this, and so later: without it, the inode could
         // go and another one take its id.
     }
@@ -258,10 +240,4 @@ fn find_or_make(this: &Arc<Endpoint>, name: &CStr, mode: Mode) -> Result<(Path, 
             return Err(ERESTARTSYS);
         }
     }
-}
-
-fn copy(bytes: &[u8]) -> Result<KVec<u8>> {
-    let mut copy = KVec::with_capacity(bytes.len(), GFP_KERNEL_ACCOUNT)?;
-    copy.extend_from_slice(bytes, GFP_KERNEL_ACCOUNT)?;
-    Ok(copy)
 }

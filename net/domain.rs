@@ -8,6 +8,7 @@
 
 use crate::{
     bus_core::{
+        self,
         account::Charge,
         bus::Shared,
         hash,
@@ -45,7 +46,6 @@ use crate::{
     }, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     new_spinlock,
     prelude::*,
     rbtree::{
@@ -74,7 +74,8 @@ const LITERAL_MAX: i32 = 2;
 ///
 /// Its buses keep it, as one at a path may outlive the namespace.
 pub(crate) struct Order {
-    id: u64,
+    /// Tells this order from others: `domain` of `struct kbus_bus_info`.
+    pub(crate) id: u64,
     last_message: Atomic<u64>,
 }
 
@@ -157,9 +158,8 @@ impl NetState for Domain {
     }
 
     fn sysctls(&self, net: &Net) -> Result<Folder<Users>> {
-        Folder::new(FOLDER, self.users.clone())
-            .number(c"literal", self.literal.clone())?
-            .limits(net, &users::SYSCTLS)
+        let literal = (c"literal", self.literal.clone());
+        Folder::new(net, FOLDER, literal, &users::SYSCTLS, self.users.clone())
     }
 
     fn files() -> &'static [FileOf<Self>] {
@@ -168,17 +168,6 @@ impl NetState for Domain {
 }
 
 impl Order {
-    /// Tells this order from others: `domain` of `struct kbus_bus_info`.
-    pub(crate) fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// The next id of a message. To be called under the lock of the message's bus, when nothing can
-    /// fail any more.
-    pub(crate) fn next_message(&self) -> u64 {
-        self.last_message.fetch_add(1, Relaxed).wrapping_add(1)
-    }
-
     /// The id of the last message.
     ///
     /// Under the lock of a bus: every message of that bus with this id or a lesser one is in its
@@ -200,7 +189,7 @@ impl Domain {
     ///
     /// `ENOMEM`.
     pub(crate) fn add(&self, endpoint: &Arc<Endpoint>) -> Result {
-        let node = RBTreeNode::new(endpoint.peer_id(), endpoint.clone(), GFP_KERNEL_ACCOUNT)?;
+        let node = RBTreeNode::new(endpoint.id, endpoint.clone(), GFP_KERNEL_ACCOUNT)?;
         let before = self.sockets.lock().insert(node);
         drop(before);
         Ok(())
@@ -209,6 +198,11 @@ impl Domain {
     /// Removes a socket from those that are listed.
     pub(crate) fn remove(&self, peer: u64) -> Option<Arc<Endpoint>> {
         self.sockets.lock().remove(&peer)
+    }
+
+    /// The socket of this peer id.
+    pub(crate) fn socket(&self, peer: u64) -> Option<Arc<Endpoint>> {
+        self.sockets.lock().get(&peer).cloned()
     }
 
     /// The first socket whose peer id is `peer` or greater.
@@ -246,9 +240,9 @@ pub(crate) struct SharedBus {
     pub(crate) order: Arc<Order>,
     /// `KBUS_BUS_MODE` of an abstract bus: the write bits count.
     pub(crate) mode: Atomic<u32>,
-    /// Of an abstract bus: who made it.
-    uid: u32,
-    gid: u32,
+    /// Of an abstract bus: who made it, as numbers of the initial user namespace.
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     /// The user for whom it counts. Taken alone.
     #[pin]
     counted: SpinLock<(u64, Charge)>,
@@ -273,7 +267,8 @@ impl Shared for SharedBus {
     }
 
     fn next_id(&self) -> u64 {
-        self.order.next_message()
+        let last = &self.order.last_message;
+        last.fetch_add(1, Relaxed).wrapping_add(1)
     }
 }
 
@@ -287,8 +282,7 @@ impl SharedBus {
         let uid = task::current_euid();
         let maker = Maker::current()?;
         let key = hash::Key(random::number(), random::number());
-        let bus = patiently(|| Ok(Bus::new(uid, &LIMITS, key)?));
-        let bus = bus.map_err(to_kernel)?;
+        let bus = patiently(|| Ok(Bus::new(uid, &LIMITS, key)?))?;
         let payer = &endpoint.payer;
         let counted = Charge::new(&payer.buses, 1).ok_or(EDQUOT)?;
         let counted = (payer.id(), counted);
@@ -366,14 +360,11 @@ impl SharedBus {
         state.set_max_msg(bytes);
         self.max_msg.store(bytes, Relaxed);
     }
-
-    /// The abstract bus's user and group, as numbers of the initial user namespace.
-    pub(crate) fn owner(&self) -> (u32, u32) {
-        (self.uid, self.gid)
-    }
 }
 
 /// The kernel's error for one of the bus's.
-pub(crate) fn to_kernel(error: crate::bus_core::Error) -> Error {
-    Error::from_errno(-error.errno())
+impl From<bus_core::Error> for Error {
+    fn from(error: bus_core::Error) -> Self {
+        Error::from_errno(-error.errno())
+    }
 }

@@ -51,7 +51,6 @@ use crate::{
     users::Users, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     new_condvar,
     new_spinlock,
     prelude::*,
@@ -84,13 +83,13 @@ use kernel::{
 #[pin_data]
 pub(crate) struct Endpoint {
     /// Peer id, unique in its domain for as long as that lives.
-    id: u64,
+    pub(crate) id: u64,
     /// `sun_family` of its addresses: `AF_UNIX` of the literal form, else the family's own number.
     pub(crate) address_family: u16,
     /// Who made it, as a number of the initial user namespace.
-    user: u32,
+    pub(crate) user: u32,
     /// The process that made it.
-    maker: Pid,
+    pub(crate) maker: Pid,
     /// Who pays for what waits here.
     pub(crate) payer: Arc<Payer>,
     /// Its place among the sockets of that user.
@@ -130,6 +129,7 @@ pub(crate) struct Endpoint {
 const _: () = assert!(size_of::<Message<Arc<Endpoint>>>() <= 248);
 
 /// What `bind()`, `connect()` and options of the bus have set.
+#[derive(Default)]
 pub(crate) struct Settings {
     /// What it is bound to.
     pub(crate) bound: Option<Arc<Bound>>,
@@ -173,16 +173,7 @@ impl Endpoint {
                 recv_info: Atomic::new(1),
                 pass: Atomic::new(0),
                 last_sent: Atomic::new(0),
-                settings <- new_spinlock!(
-                    Settings {
-                        bound: None,
-                        binding: false,
-                        connected: None,
-                        mode: None,
-                        last_name: None,
-                    },
-                    "kbus::settings"
-                ),
+                settings <- new_spinlock!(Settings::default(), "kbus::settings"),
                 queue <- new_spinlock!(Queue::new(), "kbus::queue"),
                 readable <- new_condvar!("kbus::readable"),
                 sleepers: Atomic::new(0),
@@ -503,21 +494,6 @@ impl Member for Arc<Endpoint> {
 }
 
 impl Endpoint {
-    /// Peer id.
-    pub(crate) fn peer_id(&self) -> u64 {
-        self.id
-    }
-
-    /// Who made it, as a number of the initial user namespace.
-    pub(crate) fn maker_uid(&self) -> u32 {
-        self.user
-    }
-
-    /// The process that made it, as the current task's pid namespace has it.
-    pub(crate) fn maker(&self) -> Option<u32> {
-        self.maker.number_here()
-    }
-
     /// Records the id of a send that succeeded.
     pub(crate) fn sent(&self, id: u64) {
         // Several threads may send at once: the latest id stays.

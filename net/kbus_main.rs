@@ -10,8 +10,6 @@
 
 use kernel::prelude::*;
 
-use core::pin::Pin;
-
 // The same files are a crate of their own on the host, where all of it is public and used by tests.
 mod bound;
 #[allow(dead_code, unreachable_pub)]
@@ -88,7 +86,7 @@ impl Kbus {
     /// Without the probe the bus still works by its family number. So a failure is told in the log,
     /// and is no error.
     fn literal() -> Option<Pin<KBox<sys::probe::Redirect<endpoint::Endpoint>>>> {
-        sys::probe::Redirect::new()
+        sys::probe::Redirect::new(c"unix_create")
             .inspect_err(|e| {
                 pr_warn!(
                     "socket(AF_UNIX, SOCK_DGRAM, PROTO_KBUS) is not available: \

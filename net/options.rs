@@ -5,10 +5,8 @@
 use crate::{
     bound::Mode,
     bus_core::{
-        bind::{
-            self,
-            Bound, //
-        },
+        bind,
+        bus::Shared,
         close,
         events,
         mem,
@@ -17,12 +15,10 @@ use crate::{
             Name,
             Pattern, //
         },
-        peer::Peer, //
+        peer::Peer,
+        queue::Member, //
     },
-    domain::{
-        to_kernel,
-        SharedBus, //
-    },
+    domain::SharedBus,
     endpoint::Endpoint,
     reclaim::patiently,
     sys::{
@@ -39,13 +35,9 @@ use crate::{
     },
     uapi,
     users::LIMITS,
-    wait::{
-        until_room,
-        Tried, //
-    }, //
+    wait::until_room, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
     sync::{
         atomic::Relaxed,
@@ -110,8 +102,16 @@ const SO_PASSRIGHTS: i32 = 83;
 /// unknown ones, and each option's own.
 pub(crate) fn set(this: &Arc<Endpoint>, level: i32, name: i32, value: &OptIn<'_>) -> Result {
     match level {
-        SOL_SOCKET if CORE_OPTIONS.contains(&name) => {
-            value.pass_on(level, name)?;
+        SOL_SOCKET => set_socket(this, name, value),
+        _ if level == uapi::SOL_KBUS as i32 => set_kbus(this, name as u32, value),
+        _ => Err(ENOPROTOOPT),
+    }
+}
+
+fn set_socket(this: &Arc<Endpoint>, name: i32, value: &OptIn<'_>) -> Result {
+    match name {
+        _ if CORE_OPTIONS.contains(&name) => {
+            value.pass_on(SOL_SOCKET, name)?;
             if name == SO_RCVBUF || name == SO_RCVBUFFORCE {
                 // The core makes small values larger, and large ones smaller: only the latter is of
                 // use here. An empty queue takes a message even of who asks for no bytes at all.
@@ -119,48 +119,38 @@ pub(crate) fn set(this: &Arc<Endpoint>, level: i32, name: i32, value: &OptIn<'_>
                 let bytes = asked.min(this.sock.rcvbuf());
                 Endpoint::change(this, |queue| queue.set_byte_limit(bytes));
             }
-            Ok(())
         }
-        SOL_SOCKET if NEUTRAL_OPTIONS.contains(&name) => value.pass_on(level, name),
-        SOL_SOCKET
-            if matches!(
-                name,
-                SO_TIMESTAMP | SO_TIMESTAMPNS | SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_NEW
-            ) =>
-        {
+        _ if NEUTRAL_OPTIONS.contains(&name) => value.pass_on(SOL_SOCKET, name)?,
+        SO_TIMESTAMP | SO_TIMESTAMPNS | SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_NEW => {
             let form = Timestamp {
                 nanos: matches!(name, SO_TIMESTAMPNS | SO_TIMESTAMPNS_NEW),
                 new: matches!(name, SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_NEW),
             };
-            this.sock.set_timestamp(value.read_u32()? != 0, form);
-            Ok(())
+            this.sock.set_timestamp(value.read_bool()?, form);
         }
         // The core refuses these to families that it does not know, and also to tell of them:
         // `KBUS_PASS` does.
-        SOL_SOCKET if matches!(name, SO_PASSCRED | SO_PASSSEC | SO_PASSRIGHTS) => {
+        SO_PASSCRED | SO_PASSSEC | SO_PASSRIGHTS => {
             let bit = match name {
                 SO_PASSCRED => uapi::KBUS_PASS_CRED,
                 SO_PASSSEC => uapi::KBUS_PASS_SEC,
                 _ => uapi::KBUS_PASS_RIGHTS,
             };
-            set_pass(this, bit, if value.read_u32()? != 0 { bit } else { 0 });
-            Ok(())
+            set_pass(this, bit, if value.read_bool()? { bit } else { 0 });
         }
-        SOL_SOCKET => Err(EOPNOTSUPP),
-        _ if level == uapi::SOL_KBUS as i32 => set_kbus(this, name as u32, value),
-        _ => Err(ENOPROTOOPT),
+        _ => return Err(EOPNOTSUPP),
     }
+    Ok(())
 }
 
 fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
     match name {
         uapi::KBUS_LISTEN | uapi::KBUS_UNLISTEN | uapi::KBUS_REPLIER | uapi::KBUS_UNREPLIER => {
-            set_binding(this, name, value)
+            set_binding(this, name, value)?;
         }
         uapi::KBUS_IGNORE => {
             let id = value.read_u64()?;
-            let bus = this.bus()?;
-            close::ignore(&*bus, this, id).map_err(to_kernel)
+            close::ignore(&*this.bus()?, this, id)?;
         }
         uapi::KBUS_SEND_FLAGS => {
             let flags = value.read_u32()?;
@@ -173,25 +163,16 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
                 return Err(EINVAL);
             }
             this.send_flags.store(flags, Relaxed);
-            Ok(())
         }
-        uapi::KBUS_RECV_INFO => {
-            this.recv_info
-                .store(u32::from(value.read_u32()? != 0), Relaxed);
-            Ok(())
-        }
+        uapi::KBUS_RECV_INFO => this.recv_info.store(value.read_bool()?.into(), Relaxed),
         uapi::KBUS_QUEUE_LEN => match value.read_u32()? {
-            0 => Err(EINVAL),
-            len if u64::from(len) > LIMITS.max_queue_len.get() => Err(EPERM),
-            len => {
-                Endpoint::change(this, |queue| queue.set_limit(len));
-                Ok(())
-            }
+            0 => return Err(EINVAL),
+            len if u64::from(len) > LIMITS.max_queue_len.get() => return Err(EPERM),
+            len => Endpoint::change(this, |queue| queue.set_limit(len)),
         },
         uapi::KBUS_REPLY_MAX => {
             let bytes = value.read_u32()?;
             this.queue.lock().set_reply_max(bytes);
-            Ok(())
         }
         uapi::KBUS_MAX_MSG_SIZE => {
             let bytes = value.read_u32()?;
@@ -200,7 +181,6 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
                 return Err(EINVAL);
             }
             bus.set_max_msg(bytes);
-            Ok(())
         }
         uapi::KBUS_BUS_BYTES => {
             let bytes = value.read_u64()?;
@@ -209,52 +189,26 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
                 return Err(EPERM);
             }
             bus.state.lock().bytes().set_max(bytes);
-            Ok(())
         }
-        uapi::KBUS_BUS_MODE => {
-            let mode = value.read_u32()?;
-            if mode & !0o777 != 0 {
-                return Err(EINVAL);
-            }
-            let bus = {
-                let mut settings = this.settings.lock();
-                match &settings.bound {
-                    None => {
-                        settings.mode = Some(mode);
-                        return Ok(());
-                    }
-                    // The inode's mode counts, which is changed by chmod().
-                    Some(bound) if bound.is_path() => return Err(EOPNOTSUPP),
-                    Some(bound) => bound.bus.clone(),
-                }
-            };
-            if !bus.is_owner(&this.sock) {
-                return Err(EPERM);
-            }
-            bus.mode.store(mode, Relaxed);
-            Ok(())
-        }
+        uapi::KBUS_BUS_MODE => set_mode(this, value.read_u32()?)?,
         uapi::KBUS_ONCE => {
-            let on = value.read_u32()? != 0;
+            let on = value.read_bool()?;
             Endpoint::change(this, |queue| queue.set_once(on));
-            Ok(())
         }
         uapi::KBUS_LOSSY => {
-            let on = value.read_u32()? != 0;
+            let on = value.read_bool()?;
             Endpoint::change(this, |queue| queue.set_lossy(on));
-            Ok(())
         }
         uapi::KBUS_REPORT_LOST => {
-            let on = value.read_u32()? != 0;
+            let on = value.read_bool()?;
             this.queue.lock().set_report_lost(on);
             // There may be a gap to be told of already.
             this.wake_reader();
-            Ok(())
         }
         uapi::KBUS_REPORT_BINDS => {
-            let on = value.read_u32()? != 0;
+            let on = value.read_bool()?;
             let bus = owned_bus(this)?;
-            patiently(|| events::report_binds(&*bus, this, on)).map_err(to_kernel)
+            patiently(|| events::report_binds(&*bus, this, on))?;
         }
         uapi::KBUS_PASS => {
             let bits = value.read_u32()?;
@@ -271,10 +225,34 @@ fn set_kbus(this: &Arc<Endpoint>, name: u32, value: &OptIn<'_>) -> Result {
                 this.sock.set_timestamp(time, form);
             }
             set_pass(this, PASS_BITS, bits);
-            Ok(())
         }
-        _ => Err(ENOPROTOOPT),
+        _ => return Err(ENOPROTOOPT),
     }
+    Ok(())
+}
+
+/// `KBUS_BUS_MODE` of the bus, or before `bind()` of one that this socket will make.
+fn set_mode(this: &Endpoint, mode: u32) -> Result {
+    if mode & !0o777 != 0 {
+        return Err(EINVAL);
+    }
+    let bus = {
+        let mut settings = this.settings.lock();
+        match &settings.bound {
+            None => {
+                settings.mode = Some(mode);
+                return Ok(());
+            }
+            // The inode's mode counts, which is changed by chmod().
+            Some(bound) if bound.is_path() => return Err(EOPNOTSUPP),
+            Some(bound) => bound.bus.clone(),
+        }
+    };
+    if !bus.is_owner(&this.sock) {
+        return Err(EPERM);
+    }
+    bus.mode.store(mode, Relaxed);
+    Ok(())
 }
 
 const PASS_BITS: u32 =
@@ -293,14 +271,11 @@ fn set_pass(this: &Endpoint, mask: u32, bits: u32) {
     let new = (old & !mask) | (bits & mask & own);
     this.pass.store(new, Relaxed);
     if let Some(bus) = settings.bound.as_ref().map(|bound| &bound.bus) {
-        match (old ^ new) & uapi::KBUS_PASS_SEC {
-            0 => {}
-            _ if new & uapi::KBUS_PASS_SEC != 0 => {
-                bus.label_readers.fetch_add(1, Relaxed);
-            }
-            _ => {
-                bus.label_readers.fetch_sub(1, Relaxed);
-            }
+        if (old ^ new) & uapi::KBUS_PASS_SEC != 0 {
+            match new & uapi::KBUS_PASS_SEC {
+                0 => bus.label_readers.fetch_sub(1, Relaxed),
+                _ => bus.label_readers.fetch_add(1, Relaxed),
+            };
         }
     }
 }
@@ -332,34 +307,28 @@ fn set_binding(this: &Arc<Endpoint>, option: u32, value: &OptIn<'_>) -> Result {
 
     let mut option = option;
     let mut text = name::until_nul(bytes);
-    if option == uapi::KBUS_REPLIER && len == 4 {
+    if option == uapi::KBUS_REPLIER {
         // The proposal's own form. No name begins with these bytes.
-        match bytes
-            .get(..4)
-            .and_then(|b| b.try_into().ok())
-            .map(i32::from_ne_bytes)
-        {
-            Some(1) => text = b"$.*",
-            Some(0) => {
+        match <[u8; 4]>::try_from(&*bytes).map(i32::from_ne_bytes) {
+            Ok(1) => text = b"$.*",
+            Ok(0) => {
                 text = b"$.*";
                 option = uapi::KBUS_UNREPLIER;
             }
             _ => {}
         }
     }
-    let pattern = Pattern::parse(text).map_err(to_kernel)?;
+    let pattern = Pattern::parse(text)?;
     let bus = this.bus()?;
     match option {
-        uapi::KBUS_LISTEN => {
-            patiently(|| bind::listen(&*bus, this, &pattern)).map_err(to_kernel)?
-        }
-        uapi::KBUS_UNLISTEN => bind::unlisten(&*bus, this, &pattern).map_err(to_kernel)?,
+        uapi::KBUS_LISTEN => patiently(|| bind::listen(&*bus, this, &pattern))?,
+        uapi::KBUS_UNLISTEN => bind::unlisten(&*bus, this, &pattern)?,
         _ => set_replier(this, &bus, &pattern, option, value.nonblock())?,
     }
     let replier = matches!(option, uapi::KBUS_REPLIER | uapi::KBUS_UNREPLIER);
     match option {
-        uapi::KBUS_LISTEN | uapi::KBUS_REPLIER => trace::bind(this.peer_id(), replier, text),
-        _ => trace::unbind(this.peer_id(), replier, text),
+        uapi::KBUS_LISTEN | uapi::KBUS_REPLIER => trace::bind(this.id, replier, text),
+        _ => trace::unbind(this.id, replier, text),
     }
     Ok(())
 }
@@ -373,15 +342,9 @@ fn set_replier(
     nonblock: bool,
 ) -> Result {
     let mut left = this.sock.sndtimeo(nonblock) as Jiffies;
-    until_room(this, bus, &mut left, || {
-        let bound = match option {
-            uapi::KBUS_REPLIER => bind::bind_replier(&**bus, this, pattern)?,
-            _ => bind::unbind_replier(&**bus, this, pattern)?,
-        };
-        Ok(match bound {
-            Bound::Done => Tried::Done(()),
-            Bound::Wait { place, own } => Tried::Full { place, own },
-        })
+    until_room(this, bus, &mut left, || match option {
+        uapi::KBUS_REPLIER => bind::bind_replier(&**bus, this, pattern),
+        _ => bind::unbind_replier(&**bus, this, pattern),
     })
 }
 
@@ -399,39 +362,21 @@ pub(crate) fn get(this: &Arc<Endpoint>, level: i32, name: i32, value: &mut OptOu
         uapi::KBUS_REPLIER => get_replier(this, value),
         uapi::KBUS_SEND_FLAGS => number(value, &this.send_flags.load(Relaxed).to_ne_bytes()),
         uapi::KBUS_RECV_INFO => number(value, &this.recv_info.load(Relaxed).to_ne_bytes()),
-        uapi::KBUS_PEER_ID => number(value, &this.peer_id().to_ne_bytes()),
+        uapi::KBUS_PEER_ID => number(value, &this.id.to_ne_bytes()),
         uapi::KBUS_LAST_SENT => number(value, &this.last_sent.load(Relaxed).to_ne_bytes()),
-        uapi::KBUS_QUEUE_LEN => {
-            let len = this.queue.lock().limit();
-            number(value, &len.to_ne_bytes())
-        }
-        uapi::KBUS_REPLY_MAX => {
-            let bytes = this.queue.lock().reply_max();
-            number(value, &bytes.to_ne_bytes())
-        }
-        uapi::KBUS_UNREAD => {
-            let count = this.queue.lock().unread();
-            number(value, &count.to_ne_bytes())
-        }
-        uapi::KBUS_UNREPLIED => {
-            let count = this.queue.lock().unreplied();
-            number(value, &count.to_ne_bytes())
-        }
-        uapi::KBUS_LOST => {
-            let lost = this.queue.lock().lost();
-            number(value, &lost.to_ne_bytes())
-        }
+        uapi::KBUS_QUEUE_LEN => number(value, &this.with(|queue| queue.limit()).to_ne_bytes()),
+        uapi::KBUS_REPLY_MAX => number(value, &this.with(|queue| queue.reply_max()).to_ne_bytes()),
+        uapi::KBUS_UNREAD => number(value, &this.with(|queue| queue.unread()).to_ne_bytes()),
+        uapi::KBUS_UNREPLIED => number(value, &this.with(|queue| queue.unreplied()).to_ne_bytes()),
+        uapi::KBUS_LOST => number(value, &this.with(|queue| queue.lost()).to_ne_bytes()),
         uapi::KBUS_NEXT_LEN => {
-            let len = this.queue.lock().next_len();
+            let len = this.with(|queue| queue.next_len());
             let len = len.map_or(-1, |len| i64::try_from(len).unwrap_or(i64::MAX));
             number(value, &len.to_ne_bytes())
         }
-        uapi::KBUS_MAX_MSG_SIZE => {
-            let bytes = this.bus()?.max_msg();
-            number(value, &bytes.to_ne_bytes())
-        }
+        uapi::KBUS_MAX_MSG_SIZE => number(value, &this.bus()?.max_msg().to_ne_bytes()),
         uapi::KBUS_BUS_BYTES => {
-            let bytes = this.bus()?.state.lock().bytes().max();
+            let bytes = this.bus()?.locked(|bus| bus.bytes().max());
             number(value, &bytes.to_ne_bytes())
         }
         uapi::KBUS_BUS_MODE => {
@@ -442,28 +387,13 @@ pub(crate) fn get(this: &Arc<Endpoint>, level: i32, name: i32, value: &mut OptOu
             number(value, &mode.to_ne_bytes())
         }
         uapi::KBUS_BUS_INFO => get_bus_info(this, value),
-        uapi::KBUS_ONCE => {
-            let on = this.queue.lock().once();
-            number(value, &u32::from(on).to_ne_bytes())
-        }
-        uapi::KBUS_LOSSY => {
-            let on = this.queue.lock().lossy();
-            number(value, &u32::from(on).to_ne_bytes())
-        }
-        uapi::KBUS_REPORT_LOST => {
-            let on = this.queue.lock().report_lost();
-            number(value, &u32::from(on).to_ne_bytes())
-        }
-        uapi::KBUS_REPORT_BINDS => {
-            let on = this.bus()?.state.lock().reports_binds(this);
-            number(value, &u32::from(on).to_ne_bytes())
-        }
+        uapi::KBUS_ONCE => flag(value, this.with(|queue| queue.once())),
+        uapi::KBUS_LOSSY => flag(value, this.with(|queue| queue.lossy())),
+        uapi::KBUS_REPORT_LOST => flag(value, this.with(|queue| queue.report_lost())),
+        uapi::KBUS_REPORT_BINDS => flag(value, this.bus()?.locked(|bus| bus.reports_binds(this))),
         uapi::KBUS_SYNC => {
             let bus = this.bus()?;
-            let last = {
-                let _lock = bus.state.lock();
-                bus.order.last_message()
-            };
+            let last = bus.locked(|_| bus.order.last_message());
             number(value, &last.to_ne_bytes())
         }
         uapi::KBUS_PASS => {
@@ -488,6 +418,11 @@ fn number(value: &mut OptOut<'_>, bytes: &[u8]) -> Result {
     value.write(bytes)
 }
 
+/// Whether something is switched on.
+fn flag(value: &mut OptOut<'_>, on: bool) -> Result {
+    number(value, &u32::from(on).to_ne_bytes())
+}
+
 /// Who would answer: for the connected name, or for the one that a longer buffer begins with.
 fn get_replier(this: &Endpoint, value: &mut OptOut<'_>) -> Result {
     let mut text = mem::Bytes::new();
@@ -505,7 +440,7 @@ fn get_replier(this: &Endpoint, value: &mut OptOut<'_>) -> Result {
         text.resize(len, 0, GFP_KERNEL_ACCOUNT)?;
         value.read(&mut text)?;
     }
-    let name = Name::parse(name::until_nul(&text)).map_err(to_kernel)?;
+    let name = Name::parse(name::until_nul(&text))?;
     let peer = this.bus()?.state.lock().replier_for(name);
     value.write(&peer.to_ne_bytes())
 }
@@ -527,7 +462,7 @@ fn get_bus_info(this: &Endpoint, value: &mut OptOut<'_>) -> Result {
     };
     let mut bytes = [0; 48];
     let (long, short) = bytes.split_at_mut(24);
-    for (to, from) in long.chunks_exact_mut(8).zip([shared.order.id(), used, max]) {
+    for (to, from) in long.chunks_exact_mut(8).zip([shared.order.id, used, max]) {
         to.copy_from_slice(&from.to_ne_bytes());
     }
     let (uid, gid) = (task::uid_here(uid), task::gid_here(gid));

@@ -2,11 +2,13 @@
 
 //! Looking inside: `/proc/net/kbus`, `/proc/net/kbus_bindings`, and `fdinfo` of a socket.
 //!
-//! Each line is a snapshot of its own. No lock is held between two of them, and what was there all
-//! the time is listed exactly once: sockets are gone through by their peer ids, and the bindings of
-//! each in an order that does not change.
+//! Each line is a snapshot of its own, and one of a socket that goes before it is written is left
+//! out. No lock is held between two lines, and what was there all the time is listed exactly once:
+//! sockets are gone through by their peer ids, and the bindings of each in an order that does not
+//! change.
 
 use crate::{
+    bound::Bound,
     bus_core::{
         bus::Kind,
         name, //
@@ -40,60 +42,24 @@ struct Sockets;
 /// `/proc/net/kbus_bindings`: the bindings, each as often as its socket has it.
 struct Bindings;
 
-/// The columns that both files begin with.
-#[derive(Clone, Copy, Zeroable)]
-struct Owner {
-    peer: u64,
-    /// 0 when the reader's pid namespace does not have it.
-    pid: u32,
-    uid: u32,
-    /// Bytes of `bus`; with `bound` 0 there is none.
-    bus_len: u8,
-    bound: u8,
-    /// 0 for a bus that is at no path, 1 where its path is there, 2 where it was removed.
-    path: u8,
-    bus: [u8; sockaddr::PATH_LEN],
-}
-
-impl Owner {
-    /// # Locks
-    ///
-    /// Takes and releases `settings`.
-    fn of(endpoint: &Endpoint) -> Self {
-        let mut owner: Self = pin_init::zeroed();
-        owner.peer = endpoint.peer_id();
-        owner.pid = endpoint.maker().unwrap_or(0);
-        owner.uid = endpoint.maker_uid();
-        if let Some(bound) = endpoint.bound() {
-            owner.bound = 1;
-            owner.path = bound.is_deleted().map_or(0, |gone| 1 + u8::from(gone));
-            for (to, from) in owner.bus.iter_mut().zip(bound.address()) {
-                *to = *from;
-                owner.bus_len = owner.bus_len.saturating_add(1);
-            }
-        }
-        owner
+/// Writes the columns that both files begin with, `bus peer pid uid`.
+fn show_owner(endpoint: &Endpoint, bound: Option<&Bound>, net: &Net, out: &Out<'_>) {
+    match bound {
+        None => out.bytes(b"-"),
+        Some(bound) => show_bus(&bound.address, out),
     }
-
-    /// Writes the columns `bus peer pid uid`.
-    fn show(&self, net: &Net, out: &Out<'_>) {
-        if self.bound == 0 {
-            out.bytes(b"-");
-        } else {
-            show_bus(self.bus.get(..self.bus_len.into()).unwrap_or(&[]), out);
-        }
-        seq_print!(out.text(), " {:x}", self.peer);
-        // Who runs what is nobody's business but their own and the administrator's.
-        if self.uid != out.opener() && !out.is_net_admin(net) {
-            out.bytes(b" - -");
-            return;
-        }
-        match self.pid {
-            0 => out.bytes(b" -"),
-            pid => seq_print!(out.text(), " {pid}"),
-        }
-        seq_print!(out.text(), " {}", out.as_opener_sees(self.uid));
+    seq_print!(out.text(), " {:x}", endpoint.id);
+    // Who runs what is nobody's business but their own and the administrator's.
+    if endpoint.user != out.opener() && !out.is_net_admin(net) {
+        out.bytes(b" - -");
+        return;
     }
+    // The reader's pid namespace need not have it.
+    match endpoint.maker.number_here() {
+        None => out.bytes(b" -"),
+        Some(pid) => seq_print!(out.text(), " {pid}"),
+    }
+    seq_print!(out.text(), " {}", out.as_opener_sees(endpoint.user));
 }
 
 /// Writes the name of a bus: `@` for each NUL as in `/proc/net/unix`, and what would break the line
@@ -112,7 +78,6 @@ fn show_bus(address: &[u8], out: &Out<'_>) {
 }
 
 /// The numbers of a socket.
-#[derive(Clone, Copy, Zeroable)]
 struct Counts {
     unread: u32,
     limit: u32,
@@ -139,15 +104,10 @@ impl Counts {
     }
 }
 
-#[derive(Clone, Copy, Zeroable)]
-struct SocketItem {
-    owner: Owner,
-    counts: Counts,
-}
-
 impl NetFile for Sockets {
     type State = Domain;
-    type Item = SocketItem;
+    /// A peer id.
+    type Item = u64;
 
     const NAME: &'static CStr = c"kbus";
 
@@ -156,45 +116,39 @@ impl NetFile for Sockets {
         out.bytes(b"bus peer pid uid unread limit bytes reserved owed lost path\n");
     }
 
-    fn advance(domain: &Domain, item: &mut SocketItem) -> Step {
-        let Some(endpoint) = domain.socket_from(item.owner.peer.saturating_add(1)) else {
+    fn advance(domain: &Domain, peer: &mut u64) -> Step {
+        let Some(endpoint) = domain.socket_from(peer.saturating_add(1)) else {
             return Step::End;
         };
-        *item = SocketItem {
-            owner: Owner::of(&endpoint),
-            counts: Counts::of(&endpoint),
-        };
+        *peer = endpoint.id;
         Step::Item
     }
 
-    fn show(item: &SocketItem, net: &Net, out: &Out<'_>) {
-        item.owner.show(net, out);
-        let Counts {
-            unread,
-            limit,
-            bytes,
-            reserved,
-            owed,
-            lost,
-        } = item.counts;
-        seq_print!(
-            out.text(),
-            " {unread} {limit} {bytes} {reserved} {owed} {lost}"
-        );
-        out.bytes(match item.owner.path {
-            0 => b" -\n",
-            1 => b" linked\n",
-            _ => b" deleted\n",
+    /// # Locks
+    ///
+    /// Takes and releases `settings`, then `queue`.
+    fn show(domain: &Domain, peer: &u64, net: &Net, out: &Out<'_>) {
+        let Some(endpoint) = domain.socket(*peer) else {
+            return;
+        };
+        let bound = endpoint.bound();
+        show_owner(&endpoint, bound.as_deref(), net, out);
+        let n = Counts::of(&endpoint);
+        seq_print!(out.text(), " {} {} {}", n.unread, n.limit, n.bytes);
+        seq_print!(out.text(), " {} {} {}", n.reserved, n.owed, n.lost);
+        out.bytes(match bound.and_then(|bound| bound.is_deleted()) {
+            None => b" -\n",
+            Some(false) => b" linked\n",
+            Some(true) => b" deleted\n",
         });
     }
 }
 
 #[derive(Clone, Copy, Zeroable)]
 struct BindingItem {
-    owner: Owner,
+    peer: u64,
     /// Where the binding is among those of its socket. Its number, the second, is never 0.
-    at_hash: u64,
-    binding: u64,
+    at: (u64, u64),
     /// Of so many identical ones these are still to be listed.
     left: u32,
     replier: u32,
@@ -213,10 +167,10 @@ impl BindingItem {
             return false;
         };
         let state = bus.state.lock();
-        let Some(seen) = state.binding_after(endpoint.peer_id(), last) else {
+        let Some(seen) = state.binding_after(endpoint.id, last) else {
             return false;
         };
-        (self.at_hash, self.binding) = seen.at;
+        self.at = seen.at;
         self.left = seen.count.saturating_sub(1);
         self.replier = u32::from(seen.kind == Kind::Replier);
         self.len = 0;
@@ -243,24 +197,31 @@ impl NetFile for Bindings {
             item.left = item.left.saturating_sub(1);
             return Step::Item;
         }
-        let Some(endpoint) = domain.socket_from(item.owner.peer) else {
+        let Some(endpoint) = domain.socket_from(item.peer) else {
             return Step::End;
         };
-        let peer = endpoint.peer_id();
-        let last = Some((item.at_hash, item.binding))
-            .filter(|last| last.1 != 0 && peer == item.owner.peer);
+        let last = Some(item.at).filter(|at| at.1 != 0 && endpoint.id == item.peer);
+        item.peer = endpoint.id;
         if item.next_of(&endpoint, last) {
-            item.owner = Owner::of(&endpoint);
             return Step::Item;
         }
         // The next socket, from its first binding on.
-        item.owner.peer = peer.saturating_add(1);
-        item.binding = 0;
+        item.peer = item.peer.saturating_add(1);
+        item.at = (0, 0);
         Step::Between
     }
 
-    fn show(item: &BindingItem, net: &Net, out: &Out<'_>) {
-        item.owner.show(net, out);
+    /// # Locks
+    ///
+    /// Takes and releases `settings`.
+    fn show(domain: &Domain, item: &BindingItem, net: &Net, out: &Out<'_>) {
+        let Some(endpoint) = domain.socket(item.peer) else {
+            return;
+        };
+        let Some(bound) = endpoint.bound() else {
+            return;
+        };
+        show_owner(&endpoint, Some(&bound), net, out);
         out.bytes(match item.replier {
             0 => b" L ",
             _ => b" R ",
@@ -279,7 +240,7 @@ impl NetFile for Bindings {
 pub(crate) fn show_fdinfo(endpoint: &Endpoint, out: &Out<'_>) {
     if let Some(bound) = endpoint.bound() {
         out.bytes(b"kbus-bus:\t");
-        show_bus(bound.address(), out);
+        show_bus(&bound.address, out);
         out.bytes(match bound.is_deleted() {
             None => b"\n",
             Some(false) => b"\nkbus-path:\tlinked\n",
@@ -288,7 +249,7 @@ pub(crate) fn show_fdinfo(endpoint: &Endpoint, out: &Out<'_>) {
     }
     let counts = Counts::of(endpoint);
     let text = out.text();
-    seq_print!(text, "kbus-peer:\t{:x}\n", endpoint.peer_id());
+    seq_print!(text, "kbus-peer:\t{:x}\n", endpoint.id);
     seq_print!(text, "kbus-unread:\t{}\n", counts.unread);
     seq_print!(text, "kbus-limit:\t{}\n", counts.limit);
     seq_print!(text, "kbus-bytes:\t{}\n", counts.bytes);

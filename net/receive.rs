@@ -115,7 +115,7 @@ fn copy_out(
         if trace::receive::is_on() {
             let (id, sender, len) = (view.id, view.sender, whole as u32);
             let (flags, lost, name) = (view.flags, view.lost, view.name());
-            trace::receive(id, this.peer_id(), sender, flags, len, lost, name);
+            trace::receive(id, this.id, sender, flags, len, lost, name);
         }
     }
     if view.flags & uapi::KBUS_URGENT != 0 {
@@ -139,8 +139,7 @@ fn copy_out(
 fn set_name(this: &Endpoint, msg: &mut RecvMsg<'_>, view: &View<Arc<Endpoint>>) -> Result {
     let mut text = [0; address::TEXT_MAX];
     let request = view.must_reply().then_some(view.id);
-    let len = address::format(Some(view.name()), Some(view.sender), request, &mut text)
-        .map_err(crate::domain::to_kernel)?;
+    let len = address::format(Some(view.name()), Some(view.sender), request, &mut text)?;
     let mut addr = [0; ADDR_MAX];
     let len = sockaddr::write(
         &mut addr,

@@ -14,16 +14,8 @@ use crate::{
     sys::memory, //
 };
 use kernel::{
-    alloc::{
-        flags::{
-            GFP_ATOMIC,
-            GFP_KERNEL,
-            GFP_KERNEL_ACCOUNT,
-            GFP_NOWAIT, //
-        },
-        AllocError,
-        Flags, //
-    }, //
+    alloc::Flags,
+    prelude::*, //
 };
 
 /// What is waited for, in bytes: more each time, as one try may need memory for many entries.
@@ -35,32 +27,14 @@ pub(crate) fn nowait() -> Flags {
     GFP_NOWAIT | (GFP_KERNEL_ACCOUNT & !GFP_KERNEL)
 }
 
-/// As [`nowait`], for memory that has been promised, such as that of a reply: a memory cgroup goes
-/// beyond its limit for it, and gets back below with what it allocates next.
-fn promised() -> Flags {
-    GFP_ATOMIC | (GFP_KERNEL_ACCOUNT & !GFP_KERNEL)
-}
-
 /// Flags for what is allocated under a lock.
 pub(crate) fn flags(need: Need) -> Flags {
     match need {
         Need::Wanted => nowait(),
-        Need::Promised => promised(),
+        // Such as that of a reply: a memory cgroup goes beyond its limit for it, and gets back
+        // below with what it allocates next.
+        Need::Promised => GFP_ATOMIC | (GFP_KERNEL_ACCOUNT & !GFP_KERNEL),
     }
-}
-
-/// Waits until there is some memory, more than the last time (`tries`). Nothing is kept: that it
-/// was there is all. If there is none, nobody is killed for it.
-///
-/// May sleep, and must not be called under a lock.
-///
-/// # Errors
-///
-/// [`AllocError`]: it is of no use to try again.
-fn wait(tries: usize) -> Result<(), AllocError> {
-    let [.., most] = AMOUNTS;
-    let bytes = AMOUNTS.get(tries).copied().unwrap_or(most);
-    memory::reclaim(bytes)
 }
 
 /// Does what takes the lock of a bus; again, if there was no memory, as soon as there is some.
@@ -80,8 +54,9 @@ pub(crate) fn patiently<T>(mut operation: impl FnMut() -> Result<T, Error>) -> R
 /// Goes on with that after there was no memory.
 #[cold]
 fn again<T>(mut operation: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
-    for tries in 0..AMOUNTS.len() {
-        wait(tries).map_err(|_| Error::NoMem)?;
+    for bytes in AMOUNTS {
+        // Nothing is kept: that it was there is all. If there is none, nobody is killed for it.
+        memory::reclaim(bytes)?;
         match operation() {
             Err(Error::NoMem) => {}
             result => return result,

@@ -91,12 +91,8 @@ impl Reclaimer {
     pub(crate) fn want(&self, cgroup: &MemoryCgroup) {
         {
             let mut cgroups = self.wanted.cgroups.lock();
-            let there = |other: &Option<MemoryCgroup>| {
-                other
-                    .as_ref()
-                    .is_some_and(|other| other.id() == cgroup.id())
-            };
-            if cgroups.iter().any(there) {
+            let mut there = cgroups.iter().flatten();
+            if there.any(|other| other.id() == cgroup.id()) {
                 return;
             }
             match cgroups.iter_mut().find(|place| place.is_none()) {

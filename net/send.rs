@@ -20,12 +20,8 @@ use crate::{
             Name,
             Prefixes, //
         },
-        send::{
-            Outgoing,
-            Sent, //
-        }, //
+        send::Outgoing, //
     },
-    domain::to_kernel,
     endpoint::Endpoint,
     reclaim::nowait,
     sockaddr,
@@ -39,10 +35,7 @@ use crate::{
         task, //
     },
     uapi,
-    wait::{
-        until_room,
-        Tried, //
-    }, //
+    wait::until_room, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -94,15 +87,15 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         (Some((name, [] | [0, ..])), None) => Some(Dest::Name(name)),
         (known, long_name) => {
             let address = match known {
-                Some((name, rest)) => Some(Address::after(Some(name), rest).map_err(to_kernel)?),
+                Some((name, rest)) => Some(Address::after(Some(name), rest)?),
                 None => path.transpose()?.map(parse).transpose()?,
             };
-            Dest::new(address, long_name.map(name::until_nul)).map_err(to_kernel)?
+            Dest::new(address, long_name.map(name::until_nul))?
         }
     };
     if dest.is_none() {
         if let Some(text) = &connected {
-            dest = Dest::new(Some(parse(text)?), None).map_err(to_kernel)?;
+            dest = Dest::new(Some(parse(text)?), None)?;
         }
     }
     let name = match &mut dest {
@@ -142,7 +135,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         ..Outgoing::default()
     };
     let unaddressed = outgoing.dest.is_none();
-    match outgoing.check().map_err(to_kernel) {
+    match outgoing.check().map_err(Error::from) {
         // Comes later in the order of precedence.
         Err(e) if e == EDESTADDRREQ => {}
         other => other?,
@@ -208,11 +201,7 @@ pub(crate) fn send(this: &Arc<Endpoint>, mut msg: SendMsg<'_>) -> Result<usize> 
         bus_core::wait::unblock(this);
     }
     let id = until_room(this, &bus, &mut left, || {
-        let sent = bus_core::send::send(&*bus, this, &mut outgoing)?;
-        Ok(match sent {
-            Sent::Id(id) => Tried::Done(id),
-            Sent::Wait { place, own } => Tried::Full { place, own },
-        })
+        bus_core::send::send(&*bus, this, &mut outgoing)
     })?;
     this.sent(id);
     Ok(len)
@@ -245,7 +234,7 @@ fn prefixes_of(this: &Endpoint, name: Name<'_>, key: Key) -> Option<Prefixes> {
 }
 
 fn parse(text: &[u8]) -> Result<Address<'_>> {
-    Address::parse(text).map_err(to_kernel)
+    Ok(Address::parse(text)?)
 }
 
 /// `SCM_KBUS_SEND`.

@@ -34,6 +34,17 @@ pub(crate) fn path(addr: &[u8], family: u16) -> Result<&[u8]> {
     Ok(path)
 }
 
+/// A copy of an address's bytes, which the socket keeps.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(crate) fn copy(bytes: &[u8]) -> Result<KVec<u8>> {
+    let mut copy = KVec::new();
+    copy.extend_from_slice(bytes, GFP_KERNEL_ACCOUNT)?;
+    Ok(copy)
+}
+
 /// Whether the address is `AF_UNSPEC`, by which `connect()` clears the default.
 pub(crate) fn is_unspec(addr: &[u8]) -> bool {
     addr.get(..FAMILY_LEN) == Some(&0u16.to_ne_bytes())

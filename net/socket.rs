@@ -18,10 +18,7 @@ use crate::{
         close,
         name, //
     },
-    domain::{
-        to_kernel,
-        Domain, //
-    },
+    domain::Domain,
     endpoint::Endpoint,
     options,
     proc,
@@ -34,7 +31,6 @@ use crate::{
             SendMsg,
             ADDR_MAX, //
         },
-        probe::Redirected,
         proc::Out,
         sock::Sock,
         socket::{
@@ -53,15 +49,13 @@ use crate::{
     users::Users, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     module::ModuleMetadata,
     prelude::*,
     sync::{
         aref::ARef,
         atomic::Relaxed,
         Arc, //
-    },
-    ThisModule, //
+    }, //
 };
 
 static TABLES: Tables = Tables::new();
@@ -75,10 +69,6 @@ const EPOLLHUP: u32 = 0x10;
 const EPOLLRDNORM: u32 = 0x40;
 const EPOLLWRNORM: u32 = 0x100;
 const EPOLLRDHUP: u32 = 0x2000;
-
-impl Redirected for Endpoint {
-    const CREATE: &'static CStr = c"unix_create";
-}
 
 impl Operations for Endpoint {
     const NAME: &'static CStr = c"KBUS";
@@ -121,7 +111,7 @@ impl Operations for Endpoint {
     }
 
     fn release(this: Arc<Self>) {
-        drop(this.domain.remove(this.peer_id()));
+        drop(this.domain.remove(this.id));
         let bound = this.settings.lock().bound.take();
         if let Some(bound) = bound {
             let bus = bound.bus.clone();
@@ -129,7 +119,7 @@ impl Operations for Endpoint {
                 bus.label_readers.fetch_sub(1, Relaxed);
             }
             close::close(&*bus, &this);
-            trace::close(this.peer_id());
+            trace::close(this.id);
             bus.recount(&this.users);
             bound.leave(&this);
         }
@@ -162,14 +152,12 @@ impl Operations for Endpoint {
             return Ok(());
         }
         let text = name::until_nul(sockaddr::path(addr, self.address_family)?);
-        let address = Address::parse(text).map_err(to_kernel)?;
-        match Dest::new(Some(address), None).map_err(to_kernel)? {
+        let address = Address::parse(text)?;
+        match Dest::new(Some(address), None)? {
             Some(Dest::Name(_) | Dest::Stateful { .. }) => {}
             _ => return Err(EINVAL),
         }
-        let mut copy = KVec::with_capacity(text.len(), GFP_KERNEL_ACCOUNT)?;
-        copy.extend_from_slice(text, GFP_KERNEL_ACCOUNT)?;
-        let copy = Arc::new(copy, GFP_KERNEL_ACCOUNT)?;
+        let copy = Arc::new(sockaddr::copy(text)?, GFP_KERNEL_ACCOUNT)?;
         let before = self.settings.lock().connected.replace(copy);
         drop(before);
         Ok(())
@@ -185,7 +173,7 @@ impl Operations for Endpoint {
         }
         match self.bound() {
             Some(bound) => {
-                sockaddr::write(out, self.address_family, bound.address(), bound.is_path())
+                sockaddr::write(out, self.address_family, &bound.address, bound.is_path())
             }
             None => sockaddr::write(out, self.address_family, &[], false),
         }
@@ -219,23 +207,18 @@ impl Operations for Endpoint {
         proc::show_fdinfo(self, out);
     }
 
-    fn next_len(&self) -> Result<i32> {
+    fn next_len(&self) -> i32 {
         let len = self.queue.lock().next_len().unwrap_or(0);
-        Ok(len.try_into().unwrap_or(i32::MAX))
-    }
-
-    /// Always 0: when a send returns, its message is in the queues of its recipients or nowhere.
-    fn unsent(&self) -> Result<i32> {
-        Ok(0)
+        len.try_into().unwrap_or(i32::MAX)
     }
 
     fn shutdown(this: &Arc<Self>, how: Shutdown) -> Result {
         let bus = this.bus()?;
         if how.read {
-            close::shutdown_read(&*bus, this).map_err(to_kernel)?;
+            close::shutdown_read(&*bus, this)?;
         }
         if how.write {
-            close::shutdown_write(&*bus, this).map_err(to_kernel)?;
+            close::shutdown_write(&*bus, this)?;
         }
         this.readable.notify_all();
         this.sendable.notify_all();

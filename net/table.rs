@@ -3,16 +3,12 @@
 //! Buses by what tells them apart.
 
 use crate::{
-    domain::{
-        to_kernel,
-        SharedBus, //
-    },
+    domain::SharedBus,
     endpoint::Endpoint,
     reclaim::patiently,
     sys::path::InodeId, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     new_spinlock,
     prelude::*,
     rbtree::{
@@ -93,7 +89,7 @@ impl Made {
     /// `EDQUOT` if its user has made too many, `ENOMEM`.
     pub(crate) fn new(endpoint: &Arc<Endpoint>, mode: u32) -> Result<Self> {
         let bus = SharedBus::new(endpoint, mode)?;
-        patiently(|| bus.state.lock().join(endpoint)).map_err(to_kernel)?;
+        patiently(|| bus.state.lock().join(endpoint))?;
         Ok(Self {
             bus,
             place: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
@@ -131,10 +127,8 @@ impl Table {
         endpoint: &Arc<Endpoint>,
         admit: impl Fn(&SharedBus) -> Result,
     ) -> Result<Option<Arc<SharedBus>>> {
-        match self.enter(key, admit)? {
-            Some(bus) => self.add(key, bus, endpoint).map(Some),
-            None => Ok(None),
-        }
+        let bus = self.enter(key, admit)?;
+        bus.map(|bus| self.add(key, bus, endpoint)).transpose()
     }
 
     /// Counts one more socket of the bus of this key, if there is one and it admits it.
@@ -146,8 +140,7 @@ impl Table {
         admit: impl Fn(&SharedBus) -> Result,
     ) -> Result<Option<Arc<SharedBus>>> {
         loop {
-            let found = self.buses.lock().get(key).map(|member| member.bus.clone());
-            let Some(bus) = found else {
+            let Some(bus) = self.find(key) else {
                 return Ok(None);
             };
             admit(&bus)?;
@@ -174,17 +167,17 @@ impl Table {
         admit: impl Fn(&SharedBus) -> Result,
     ) -> Result<Arc<SharedBus>> {
         let Made { bus, place } = made;
-        let mut place = Some(place);
+        let first = Member {
+            bus: bus.clone(),
+            sockets: 1,
+        };
+        let mut first = Some(place.into_node(*key, first));
         loop {
             {
                 let mut buses = self.buses.lock();
                 if buses.get(key).is_none() {
-                    if let Some(place) = place.take() {
-                        let first = Member {
-                            bus: bus.clone(),
-                            sockets: 1,
-                        };
-                        buses.insert(place.into_node(*key, first));
+                    if let Some(first) = first.take() {
+                        buses.insert(first);
                         return Ok(bus);
                     }
                 }
@@ -207,7 +200,7 @@ impl Table {
         bus.recount(&endpoint.users);
         if let Err(error) = joined {
             self.leave(key, &bus);
-            return Err(to_kernel(error));
+            return Err(error.into());
         }
         Ok(bus)
     }

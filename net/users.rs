@@ -30,7 +30,6 @@ use crate::{
     },
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     new_spinlock,
     prelude::*,
     rbtree::{
@@ -96,7 +95,7 @@ impl User {
     /// Takes out some who wait and have not tried since something was given back.
     fn untried(&mut self) -> Woken<Arc<Endpoint>> {
         let version = self.payer.version();
-        self.waiters.take_untried(version)
+        self.waiters.take(usize::MAX, version)
     }
 
     /// Whether there is nothing to be remembered of the user. What still waits somewhere is: coming
@@ -231,23 +230,22 @@ impl Users {
         }
         let mut from = Some(0);
         while let Some(id) = from {
-            let mut woken = None;
             let mut rung = None;
             from = this.each_from(id, |user| {
-                if woken.is_none() && user.payer.take_ring() {
-                    rung = Some(user.payer.id());
+                if rung.is_some() {
+                    // Another hold: this one has found enough.
+                    return false;
+                }
+                if user.payer.take_ring() {
                     // First: what is given back after the look at the version rings again.
                     if !user.waiters.is_empty() {
                         user.payer.begin_waiting();
                     }
-                    woken = Some(user.untried());
-                } else if woken.is_some() {
-                    // Another hold: this one has found enough.
-                    return false;
+                    rung = Some((user.payer.id(), user.untried()));
                 }
                 true
             });
-            if let (Some(woken), Some(id)) = (woken, rung) {
+            if let Some((id, woken)) = rung {
                 woken.wake();
                 wake_polling(|round| this.polling_for(id, round));
             }

@@ -5,17 +5,16 @@
 use crate::{
     bus_core::{
         self,
+        bus::Shared,
         mem,
         wait::{
             Place,
+            Tried,
             Waiter,
             WaiterRoom, //
         }, //
     },
-    domain::{
-        to_kernel,
-        SharedBus, //
-    },
+    domain::SharedBus,
     endpoint::{
         sleep,
         Endpoint, //
@@ -24,7 +23,6 @@ use crate::{
     users::Users,
 };
 use kernel::{
-    current,
     prelude::*,
     sync::Arc,
     time::{
@@ -32,19 +30,6 @@ use kernel::{
         Jiffies, //
     },
 };
-
-/// What came of a try.
-pub(crate) enum Tried<T> {
-    /// It is done.
-    Done(T),
-    /// There is no room at this place.
-    Full {
-        /// Where room is lacking first.
-        place: Place<Arc<Endpoint>>,
-        /// Whether the socket's own queue lacks some.
-        own: bool,
-    },
-}
 
 /// Whoever waits tries again by itself after so many milliseconds.
 ///
@@ -70,9 +55,9 @@ pub(crate) fn until_room<T>(
     this: &Arc<Endpoint>,
     bus: &Arc<SharedBus>,
     left: &mut Jiffies,
-    mut attempt: impl FnMut() -> Result<Tried<T>, bus_core::Error>,
+    mut attempt: impl FnMut() -> Result<Tried<Arc<Endpoint>, T>, bus_core::Error>,
 ) -> Result<T> {
-    match patiently(&mut attempt).map_err(to_kernel)? {
+    match patiently(&mut attempt)? {
         Tried::Done(result) => Ok(result),
         Tried::Full { place, own } => wait(this, bus, left, (place, own), attempt),
     }
@@ -85,8 +70,9 @@ fn wait<T>(
     bus: &Arc<SharedBus>,
     left: &mut Jiffies,
     (mut place, mut own): (Place<Arc<Endpoint>>, bool),
-    mut attempt: impl FnMut() -> Result<Tried<T>, bus_core::Error>,
+    mut attempt: impl FnMut() -> Result<Tried<Arc<Endpoint>, T>, bus_core::Error>,
 ) -> Result<T> {
+    let age = bus_core::wait::next_age();
     let mut waits = None;
     let mut changes: u32 = 0;
     loop {
@@ -100,15 +86,9 @@ fn wait<T>(
         }
         // What was tried until now may have given something back, and this may sleep for long.
         Users::answer_bell(&this.users);
-        let age = match &waits {
-            Some((_, age)) => *age,
-            None => {
-                let begun = bus.state.lock().begin_wait(this);
-                let age = bus_core::wait::next_age();
-                waits = Some((begun.map_err(to_kernel)?, age));
-                age
-            }
-        };
+        if waits.is_none() {
+            waits = Some(bus.locked(|bus| bus.begin_wait(this))?);
+        }
         let slept = sleep_for(this, &place, age, left, changes < CHANGES);
         if slept.is_err() {
             bus_core::wait::pass_on(&place);
@@ -120,7 +100,7 @@ fn wait<T>(
         let tried = patiently(&mut attempt);
         // Others may have room now that this one did not use, or did not need.
         bus_core::wait::pass_on(&place);
-        match tried.map_err(to_kernel)? {
+        match tried? {
             Tried::Done(result) => return Ok(result),
             Tried::Full {
                 place: next,
@@ -153,8 +133,7 @@ fn sleep_for(
     let (waiter, room) = patiently(&mut || {
         let waiter = mem::new_arc(Waiter::sleeping(this))?;
         Ok((waiter, WaiterRoom::new()?))
-    })
-    .map_err(to_kernel)?;
+    })?;
     let entered = bus_core::wait::enter(place, age, &waiter, room);
     if !entered && at_once {
         return match current!().signal_pending() {

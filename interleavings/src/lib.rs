@@ -58,7 +58,6 @@ mod stand_in;
 pub use kbus_uapi as uapi;
 use stand_in::alloc;
 use stand_in::module;
-use stand_in::module::ThisModule;
 use stand_in::prelude;
 use stand_in::rbtree;
 use stand_in::sync;

@@ -31,20 +31,7 @@ use super::routes::Listener;
 use super::routes::Replier;
 use super::slots::Chunk;
 use super::wait;
-use super::wait::Place;
-
-/// What became of a try to bind or unbind a replier.
-pub enum Bound<M: Member> {
-    /// It is done.
-    Done,
-    /// A listener to bind events has no room for the event: it is to be tried again.
-    Wait {
-        /// Where room is lacking first.
-        place: Place<M>,
-        /// Whether the socket's own queue lacks some: then it must not sleep.
-        own: bool,
-    },
-}
+use super::wait::Tried;
 
 /// Adds a listener binding.
 ///
@@ -87,7 +74,8 @@ pub fn unlisten<S: Shared>(
 
 /// Makes a socket the replier.
 ///
-/// Where bind events are on, the binding and its event are one step.
+/// Where bind events are on, the binding and its event are one step, for which their listeners must
+/// have room.
 ///
 /// # Errors
 ///
@@ -99,7 +87,7 @@ pub fn bind_replier<S: Shared>(
     shared: &S,
     member: &S::Member,
     pattern: &Pattern<'_>,
-) -> Result<Bound<S::Member>, Error> {
+) -> Result<Tried<S::Member, ()>, Error> {
     let mut new = NewReplier {
         text: mem::try_copy(pattern.text())?,
         room: Some(Room::new()?),
@@ -132,7 +120,7 @@ pub fn bind_replier<S: Shared>(
         // A request that waits for the one may go to the other.
         wait::wake_all(&loser);
     }
-    Ok(Bound::Done)
+    Ok(Tried::Done(()))
 }
 
 /// Gives a replier binding up.
@@ -148,7 +136,7 @@ pub fn unbind_replier<S: Shared>(
     shared: &S,
     member: &S::Member,
     pattern: &Pattern<'_>,
-) -> Result<Bound<S::Member>, Error> {
+) -> Result<Tried<S::Member, ()>, Error> {
     let mut gone = None;
     let reports = shared.locked(|bus| {
         let binding = bus.own_replier(member, pattern)?;
@@ -175,14 +163,14 @@ pub fn unbind_replier<S: Shared>(
         close::remove(shared, member, removal, Fault::Unbound, judge);
     }
     wait::wake_all(member);
-    Ok(Bound::Done)
+    Ok(Tried::Done(()))
 }
 
 /// What the caller is told when there was no room for the event.
-fn refused<M: Member>(refusal: Refusal<M>) -> Result<Bound<M>, Error> {
+fn refused<M: Member>(refusal: Refusal<M>) -> Result<Tried<M, ()>, Error> {
     match refusal {
         Refusal::Error(error) => Err(error),
-        Refusal::Full { place, own } => Ok(Bound::Wait { place, own }),
+        Refusal::Full { place, own } => Ok(Tried::Full { place, own }),
         // Nobody is asked or answered by an event.
         Refusal::Again => Err(Error::Again),
     }
@@ -323,15 +311,15 @@ impl<M: Member> Bus<M> {
         if !answers(member) {
             return Err(Error::Inval);
         }
-        let Some(loser) = self.routes.loser(pattern, answers) else {
+        let Some((loser, depth)) = self.routes.loser(pattern, answers) else {
             return Ok(None);
         };
-        let whose = loser.member.user();
-        let protected = loser.depth > 0 || whose == self.owner;
+        let whose = loser.user();
+        let protected = depth > 0 || whose == self.owner;
         if protected && whose != user && user != self.owner {
             return Err(Error::Acces);
         }
-        Ok(Some(loser.member.clone()))
+        Ok(Some(loser.clone()))
     }
 
     /// Adds a replier binding for which all is ready.
@@ -390,14 +378,12 @@ impl<M: Member> Bus<M> {
         let sock = self.sock_mut(member)?;
         let replies = core::mem::take(&mut sock.replies);
         let mut listens = Bindings::new();
-        let mut heard = false;
         if listeners_too {
             listens = core::mem::take(&mut sock.listens);
             sock.wide = (0, None);
-            heard = core::mem::take(&mut sock.hears) > 0;
-        }
-        if heard {
-            self.events.count_listener(false);
+            if core::mem::take(&mut sock.hears) > 0 {
+                self.events.count_listener(false);
+            }
         }
         Ok((listens, replies))
     }

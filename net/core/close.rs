@@ -55,14 +55,9 @@ pub fn close<S: Shared>(shared: &S, member: &S::Member) {
         let (_, (waiter, _)) = node.into_pair();
         waiter.wake();
     }
-    if let Some((place, age, _)) = blocked {
-        wait::leave(&place, age);
-    }
+    wait::forget(blocked);
     while let Some(mut entry) = list.pop_front() {
-        let sent = entry.id();
-        // That of a request that has not been sent is no obligation yet.
-        if let Some(mut obligation) = entry.obligation.take().filter(|_| sent != 0) {
-            obligation.request = sent;
+        if let Some(obligation) = owed_for(&mut entry) {
             settle(shared, obligation, Fault::GoneAway);
         }
     }
@@ -109,9 +104,7 @@ pub fn shutdown_write<S: Shared>(shared: &S, member: &S::Member) -> Result<(), E
         let (owed, blocked) = member.with(|queue| (queue.shut_write(), queue.block(None)));
         Ok::<_, Error>((replies, owed, blocked))
     })?;
-    if let Some((place, age, _)) = blocked {
-        wait::leave(&place, age);
-    }
+    wait::forget(blocked);
     let removal = member.with(|queue| queue.begin_removal());
     remove(shared, member, removal, Fault::Unbound, |entry| {
         match (entry.obligation.is_some(), entry.cause) {
@@ -169,18 +162,13 @@ pub(super) fn remove<S: Shared>(
         let mut removed = false;
         // Each place has the one or the other, in the order of the queue.
         for (place, disowned) in taken.entries.iter_mut().zip(&mut taken.disowned) {
-            let mut obligation = disowned.take();
+            let mut obligation = disowned.take().filter(|of| of.request != 0);
             if let Some(entry) = place {
                 removed = true;
-                let sent = entry.id();
-                obligation = entry.obligation.take().map(|mut obligation| {
-                    obligation.request = sent;
-                    obligation
-                });
+                obligation = owed_for(entry);
                 *place = None;
             }
-            // That of a request that has not been sent is no obligation yet.
-            if let Some(obligation) = obligation.filter(|obligation| obligation.request != 0) {
+            if let Some(obligation) = obligation {
                 settle(shared, obligation, fault);
             }
         }
@@ -195,6 +183,14 @@ pub(super) fn remove<S: Shared>(
             break;
         }
     }
+}
+
+/// What is owed for an entry that goes: for a request that has not been sent it is nothing yet.
+fn owed_for<M: Member>(entry: &mut Entry<M>) -> Option<Box<Obligation<M>>> {
+    let sent = entry.id();
+    let mut obligation = entry.obligation.take()?;
+    obligation.request = sent;
+    Some(obligation).filter(|_| sent != 0)
 }
 
 /// What was owed is ignored.

@@ -209,10 +209,8 @@ impl Data {
 
     /// Takes a long payload.
     pub(super) fn take_long(&mut self, payload: &mut Payload) {
-        if let Payload::Long(_) = payload {
-            if let Payload::Long(bytes) = core::mem::take(payload) {
-                self.long = Some(bytes);
-            }
+        if let Payload::Long(bytes) = payload {
+            self.long = Some(core::mem::take(bytes));
         }
     }
 

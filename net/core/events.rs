@@ -28,7 +28,6 @@ use super::mem::Arc;
 use super::mem::Map;
 use super::mem::Need;
 use super::mem::Node;
-use super::mem::Vec;
 use super::message::Content;
 use super::message::Head;
 use super::message::Message;
@@ -67,35 +66,34 @@ impl<M: Member> Bus<M> {
         }
     }
 
-    /// The next replier binding of the bus after this one, and its text. Without a text it is only
-    /// the place from which to go on, as some sockets without repliers have been looked at.
-    fn replier_after(&self, after: Listed) -> Option<(Listed, Option<&[u8]>)> {
-        let mut found = None;
-        let mut last = None;
-        let mut looks: usize = 0;
-        self.socks.each_from(&after.0, |peer, sock| {
-            let from = match *peer == after.0 {
-                true => after.1.saturating_add(1),
-                false => 0,
-            };
-            sock.replies
-                .each_from(&(IN_ORDER, from), |(_, binding), _| {
-                    found = Some(Listed(*peer, *binding));
-                    false
-                });
-            last = Some(Listed(*peer, u64::MAX));
-            looks = looks.saturating_add(1);
-            found.is_none() && looks < STEP
-        });
-        let Some(listed) = found else {
-            return last.filter(|_| looks == STEP).map(|last| (last, None));
+    /// The next replier binding of the bus after this one, and its text. With an empty text it is
+    /// only the place from which to go on, as some sockets without repliers have been looked at.
+    fn replier_after(&self, after: Listed) -> Option<(Listed, &[u8])> {
+        let Listed(mut peer, mut last) = after;
+        for _ in 0..STEP {
+            let from = (IN_ORDER, last.saturating_add(1));
+            let sock = self.socks.get(&peer);
+            if let Some(((_, binding), held)) = sock.and_then(|s| s.replies.first_from(&from)) {
+                return Some((Listed(peer, binding), &held.text));
+            }
+            // The next socket, from its first binding on: none has the number 0.
+            (peer, last) = (self.socks.first_from(&peer.checked_add(1)?)?.0, 0);
+        }
+        Some((Listed(peer, last), &[]))
+    }
+
+    fn set_reports(&mut self, member: &M, on: bool) {
+        let Ok(sock) = self.sock_mut(member) else {
+            return;
         };
-        let held = self
-            .socks
-            .get(&listed.0)?
-            .replies
-            .get(&(IN_ORDER, listed.1))?;
-        Some((listed, Some(&held.text)))
+        if sock.reports == on {
+            return;
+        }
+        sock.reports = on;
+        self.events.reporters = match on {
+            true => self.events.reporters.saturating_add(1),
+            false => self.events.reporters.saturating_sub(1),
+        };
     }
 }
 
@@ -251,29 +249,21 @@ pub fn report_binds<S: Shared>(shared: &S, member: &S::Member, on: bool) -> Resu
 /// An event that is listed: the binding, and what goes in the queue.
 type Item<M> = (Listed, Entry<M>, Arc<Message<M>>);
 
-/// Events that are listed, by the number of the binding.
-type News<M> = Map<u64, Item<M>>;
-
 fn list_repliers<S: Shared>(shared: &S, member: &S::Member, last: u64) -> Result<(), Error> {
     if member.with(|queue| queue.read_shut()) {
         return Ok(());
     }
-    let mut news = News::new();
+    // By the number of the binding.
+    let mut news = Map::new();
     let mut count: u32 = 0;
     let mut after = Listed(0, 0);
     let bus_bytes = shared.locked(|bus| Charge::none(&bus.bytes));
     loop {
-        let mut text = Vec::new();
         let next = shared.locked(|bus| {
-            let Some((listed, name)) = bus.replier_after(after) else {
-                return Ok(None);
-            };
-            if let Some(name) = name {
-                text = mem::try_copy(name)?;
-            }
-            Ok::<_, Error>(Some(listed))
-        })?;
-        let Some(listed) = next else {
+            let next = bus.replier_after(after);
+            next.map(|(listed, text)| Ok::<_, Error>((listed, mem::try_copy(text)?)))
+        });
+        let Some((listed, text)) = next.transpose()? else {
             break;
         };
         after = listed;
@@ -320,11 +310,11 @@ fn list_repliers<S: Shared>(shared: &S, member: &S::Member, last: u64) -> Result
 fn promise<M: Member>(member: &M, count: u32) -> Result<(), Error> {
     let mut chunk = None;
     let mut left = count;
-    while left > 0 {
+    loop {
         let promised = member.with(|queue| queue.promise_some(left, &mut chunk));
         left = left.saturating_sub(promised);
         if left == 0 {
-            break;
+            return Ok(());
         }
         match member.within(Chunk::new) {
             Ok(new) => chunk = Some(new),
@@ -337,7 +327,6 @@ fn promise<M: Member>(member: &M, count: u32) -> Result<(), Error> {
             }
         }
     }
-    Ok(())
 }
 
 fn describe<M: Member>(
@@ -356,20 +345,4 @@ fn describe<M: Member>(
     entry.place = place;
     entry.body = Body::Message(message.clone());
     Node::new(binding, (listed, entry, message))
-}
-
-impl<M: Member> Bus<M> {
-    fn set_reports(&mut self, member: &M, on: bool) {
-        let Ok(sock) = self.sock_mut(member) else {
-            return;
-        };
-        if sock.reports == on {
-            return;
-        }
-        sock.reports = on;
-        self.events.reporters = match on {
-            true => self.events.reporters.saturating_add(1),
-            false => self.events.reporters.saturating_sub(1),
-        };
-    }
 }

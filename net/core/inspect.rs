@@ -35,20 +35,11 @@ impl<M: Member> Bus<M> {
             (&sock.replies, Kind::Replier),
         ];
         // Both have their bindings in the same order.
-        let mut first = None;
-        for (bindings, kind) in both {
-            bindings.each_from(&from, |at, _| {
-                if first.is_none_or(|(other, _)| *at < other) {
-                    first = Some((*at, kind));
-                }
-                false
-            });
-        }
-        let (at, kind) = first?;
-        let held = match kind {
-            Kind::Listener => sock.listens.get(&at)?,
-            Kind::Replier => sock.replies.get(&at)?,
-        };
+        let firsts = both.into_iter().filter_map(|(bindings, kind)| {
+            let (at, held) = bindings.first_from(&from)?;
+            Some((at, kind, held))
+        });
+        let (at, kind, held) = firsts.min_by_key(|(at, ..)| *at)?;
         Some(Seen {
             at,
             kind,

@@ -33,14 +33,6 @@ pub struct Replier<M> {
     pub binding: u64,
 }
 
-/// A wildcard replier that a new replier binding would take names away from.
-pub struct Loser<'a, M> {
-    /// The one who loses names.
-    pub member: &'a M,
-    /// Literal words before its wildcard.
-    pub depth: usize,
-}
-
 /// The bindings of one pattern.
 struct Ends<M> {
     /// In the order in which they were bound: whoever goes through them in steps meets the new ones
@@ -108,8 +100,8 @@ pub struct Place<'a, M> {
     pub at: usize,
     /// How it matches.
     pub tail: Tail,
-    /// The hash of the pattern.
-    hash: (u64, Tail),
+    /// The hash of the prefix.
+    hash: u64,
 }
 
 impl<M> Place<'_, M> {
@@ -181,7 +173,7 @@ impl<M> Routes<M> {
                     ends: step.node.ends(*tail),
                     at: first.saturating_add(nth),
                     tail: *tail,
-                    hash: (step.hash, *tail),
+                    hash: step.hash,
                 };
                 if !f(&place) {
                     return false;
@@ -193,7 +185,7 @@ impl<M> Routes<M> {
 
     /// The hash of the pattern that a place is of, as [`Routes::pattern_hash`] has it.
     pub fn place_hash(&self, place: &Place<'_, M>) -> u64 {
-        self.with_tail(place.hash.0, place.hash.1)
+        self.with_tail(place.hash, place.tail)
     }
 
     /// The hash of a pattern.
@@ -245,15 +237,12 @@ impl<M> Routes<M> {
         node.ends(pattern.tail()).replier.as_ref()
     }
 
-    /// The wildcard replier that a new replier binding of this pattern would take names from.
+    /// The wildcard replier that a new replier binding of this pattern would take names from, and
+    /// how many literal words it has before its wildcard.
     ///
     /// There is at most one: the one that answers now for the names that the new one would, of
     /// those of which `counts` says so.
-    pub fn loser(
-        &self,
-        pattern: &Pattern<'_>,
-        counts: impl Fn(&M) -> bool,
-    ) -> Option<Loser<'_, M>> {
+    pub fn loser(&self, pattern: &Pattern<'_>, counts: impl Fn(&M) -> bool) -> Option<(&M, usize)> {
         let mut best = None;
         self.each_step(pattern.prefix(), pattern.words(), None, |step| {
             let tails: &[Tail] = match (step.left, pattern.tail()) {
@@ -268,7 +257,7 @@ impl<M> Routes<M> {
             }
             true
         });
-        best.map(|(member, depth)| Loser { member, depth })
+        best
     }
 
     /// Adds one more of a listener binding that the socket has already.

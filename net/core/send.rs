@@ -24,22 +24,9 @@ use super::peer::Peer;
 use super::queue::Member;
 use super::reply;
 use super::wait;
-use super::wait::Place;
+use super::wait::Tried;
 
 pub use super::outgoing::Outgoing;
-
-/// What became of a try to send.
-pub enum Sent<M: Member> {
-    /// It has got this id and is where it belongs.
-    Id(u64),
-    /// It is to be tried again when there is room.
-    Wait {
-        /// Where room is lacking first.
-        place: Place<M>,
-        /// Whether the sender's own queue lacks some: then it must not sleep.
-        own: bool,
-    },
-}
 
 /// A slot of a requester that is held for a reply; dropping it gives the slot back.
 struct Reservation<'a, M: Member> {
@@ -76,7 +63,8 @@ impl<M: Member> Drop for Reservation<'_, M> {
 /// So often a request looks for another replier, when the one that it found goes in that moment.
 const TRIES: usize = 8;
 
-/// Sends an announcement, a request or a reply, or finds out what it would have to wait for.
+/// Sends an announcement, a request or a reply, which gets the id that is returned, or finds out
+/// what it would have to wait for.
 ///
 /// # Errors
 ///
@@ -94,7 +82,7 @@ pub fn send<S: Shared>(
     shared: &S,
     member: &S::Member,
     out: &mut Outgoing<'_, S::Member>,
-) -> Result<Sent<S::Member>, Error> {
+) -> Result<Tried<S::Member, u64>, Error> {
     out.check()?;
     let Some(dest) = out.dest else {
         shared.locked(|bus| bus.check_len(out.content.payload.len()))?;
@@ -112,10 +100,10 @@ pub fn send<S: Shared>(
             Dest::Name(name) => announce(shared, member, out, name),
         };
         return match result {
-            Ok(id) => Ok(Sent::Id(id)),
+            Ok(id) => Ok(Tried::Done(id)),
             Err(Refusal::Again) => continue,
             Err(Refusal::Error(error)) => Err(error),
-            Err(Refusal::Full { place, own }) => Ok(Sent::Wait { place, own }),
+            Err(Refusal::Full { place, own }) => Ok(Tried::Full { place, own }),
         };
     }
     Err(Error::AddrNotAvail)

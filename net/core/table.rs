@@ -36,15 +36,9 @@ pub struct Table<V> {
     len: usize,
 }
 
-impl<V> Default for Table<V> {
-    fn default() -> Self {
-        Table::new()
-    }
-}
-
 impl<V> Table<V> {
     /// An empty table.
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Table {
             segments: List::new(),
             buckets: 0,
@@ -71,14 +65,8 @@ impl<V> Table<V> {
 
     /// As [`Table::get`], to be changed.
     pub fn get_mut(&mut self, hash: u64, is: impl Fn(&V) -> bool) -> Option<&mut V> {
-        let mut link = self.bucket_mut(self.place(hash))?;
-        while let Some(item) = link {
-            if item.hash == hash && is(&item.value) {
-                return Some(&mut item.value);
-            }
-            link = &mut item.next;
-        }
-        None
+        let item = self.link_to(hash, is)?.as_mut()?;
+        Some(&mut item.value)
     }
 
     /// Puts a value in.
@@ -102,13 +90,7 @@ impl<V> Table<V> {
 
     /// Takes a value out.
     pub fn remove(&mut self, hash: u64, is: impl Fn(&V) -> bool) -> Option<V> {
-        let mut link = self.bucket_mut(self.place(hash))?;
-        while link
-            .as_ref()
-            .is_some_and(|item| item.hash != hash || !is(&item.value))
-        {
-            link = &mut link.as_mut()?.next;
-        }
+        let link = self.link_to(hash, is)?;
         let item = mem::unbox(link.take()?);
         *link = item.next;
         self.len = self.len.saturating_sub(1);
@@ -119,6 +101,18 @@ impl<V> Table<V> {
             }
         }
         Some(item.value)
+    }
+
+    /// The link to the value of [`Table::get`], or the empty one at the end of its bucket.
+    fn link_to(&mut self, hash: u64, is: impl Fn(&V) -> bool) -> Option<&mut Link<V>> {
+        let mut link = self.bucket_mut(self.place(hash))?;
+        while link
+            .as_ref()
+            .is_some_and(|item| item.hash != hash || !is(&item.value))
+        {
+            link = &mut link.as_mut()?.next;
+        }
+        Some(link)
     }
 
     /// Where values of this hash are.

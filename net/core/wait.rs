@@ -20,6 +20,7 @@ use super::waiter::Blocked;
 
 pub use super::waiter::next_age;
 pub use super::waiter::Place;
+pub use super::waiter::Tried;
 pub use super::waiter::Waiter;
 pub use super::waiter::WaiterNode;
 pub use super::waiter::WaiterRoom;
@@ -174,7 +175,7 @@ pub fn unblock<M: Member>(member: &M) {
 }
 
 /// Forgets a refusal; says whether there was one.
-fn forget<M: Member>(blocked: Option<Blocked<M>>) -> bool {
+pub(super) fn forget<M: Member>(blocked: Option<Blocked<M>>) -> bool {
     let Some((place, age, _)) = blocked else {
         return false;
     };

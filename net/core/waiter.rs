@@ -120,62 +120,18 @@ impl<M: Peer> Waiters<M> {
         sleeping.or_else(|| self.polling.remove(&age))
     }
 
-    /// Takes out the oldest that sleep and have not tried the queue of this version, at most so
-    /// many.
-    pub(super) fn take(&mut self, most: usize, version: u64) -> Woken<M> {
-        let mut woken = Woken::nobody();
-        let most = most.min(BATCH);
-        let mut ages = [0; BATCH];
-        let (mut found, mut looks) = (0, 0);
-        self.sleeping.each_from(&0, |age, (_, tried)| {
-            if *tried != version {
-                if let Some(place) = ages.get_mut(found) {
-                    *place = *age;
-                    found += 1;
-                }
-            }
-            looks += 1;
-            found < most && looks < LOOKS
-        });
-        for (place, age) in woken.0.iter_mut().zip(ages).take(found) {
-            *place = self.sleeping.remove(&age);
-        }
-        woken
-    }
-
-    /// Takes out the oldest that sleep and have not tried what they wait for in this version, as
-    /// many as are woken at once.
-    pub fn take_untried(&mut self, version: u64) -> Woken<M> {
-        self.take(BATCH, version)
+    /// Takes out the oldest that sleep and have not tried what they wait for in this version, at
+    /// most so many, nor more than are woken at once.
+    pub fn take(&mut self, most: usize, version: u64) -> Woken<M> {
+        let mut all = (0, u64::MAX);
+        take_untried(&mut self.sleeping, &mut all, most.min(BATCH), version).0
     }
 
     /// Takes out some of those that poll and have not tried it in this version, the oldest first:
     /// from the age `round.0` on, which moves on, to `round.1`. Also says whether there may be
     /// more.
     pub fn take_polling(&mut self, round: &mut (u64, u64), version: u64) -> (Woken<M>, bool) {
-        let mut woken = Woken::nobody();
-        let mut ages = [0; BATCH];
-        let (mut found, mut looks) = (0, 0);
-        let (from, until) = *round;
-        let ended = self.polling.each_from(&from, |age, (_, tried)| {
-            if *age > until {
-                round.0 = *age;
-                return false;
-            }
-            if *tried != version {
-                if let Some(place) = ages.get_mut(found) {
-                    *place = *age;
-                    found += 1;
-                }
-            }
-            round.0 = age.saturating_add(1);
-            looks += 1;
-            found < BATCH && looks < LOOKS
-        });
-        for (place, age) in woken.0.iter_mut().zip(ages).take(found) {
-            *place = self.polling.remove(&age);
-        }
-        (woken, !ended && round.0 <= until)
+        take_untried(&mut self.polling, round, BATCH, version)
     }
 
     /// Takes out one, whatever it has tried; `None` when there is none left.
@@ -186,22 +142,45 @@ impl<M: Peer> Waiters<M> {
 
     /// Takes out the oldest of those that sleep and are of this age or younger.
     pub(super) fn take_from(&mut self, age: u64) -> Option<WaiterNode<M>> {
-        let first = first_from(&self.sleeping, age)?;
+        let (first, _) = self.sleeping.first_from(&age)?;
         self.sleeping.remove(&first)
     }
 }
 
-/// The least age of those that are not less than this one.
-fn first_from<V>(ages: &Map<u64, V>, from: u64) -> Option<u64> {
-    let mut first = None;
-    ages.each_from(&from, |age, _| {
-        first = Some(*age);
-        false
+/// What [`Waiters::take`] and [`Waiters::take_polling`] do, with those of one kind.
+fn take_untried<M: Peer>(
+    waiters: &mut Map<u64, (Arc<Waiter<M>>, u64)>,
+    round: &mut (u64, u64),
+    most: usize,
+    version: u64,
+) -> (Woken<M>, bool) {
+    let mut woken = Woken::nobody();
+    let mut ages = [0; BATCH];
+    let (mut found, mut looks) = (0, 0);
+    let (from, until) = *round;
+    let ended = waiters.each_from(&from, |age, (_, tried)| {
+        if *age > until {
+            round.0 = *age;
+            return false;
+        }
+        if *tried != version {
+            if let Some(place) = ages.get_mut(found) {
+                *place = *age;
+                found += 1;
+            }
+        }
+        round.0 = age.saturating_add(1);
+        looks += 1;
+        found < most && looks < LOOKS
     });
-    first
+    for (place, age) in woken.0.iter_mut().zip(ages).take(found) {
+        *place = waiters.remove(&age);
+    }
+    (woken, !ended && round.0 <= until)
 }
 
 /// What a waiter waits for.
+#[derive(Clone)]
 pub enum Place<M: Peer> {
     /// Room in the queue of this socket, which had this version when it was full.
     Queue(M, u64),
@@ -224,14 +203,17 @@ impl<M: Peer> Place<M> {
     }
 }
 
-impl<M: Peer> Clone for Place<M> {
-    fn clone(&self) -> Self {
-        match self {
-            Place::Queue(member, version) => Place::Queue(member.clone(), *version),
-            Place::Budget(member, version) => Place::Budget(member.clone(), *version),
-            Place::Time => Place::Time,
-        }
-    }
+/// What came of a try to send, or to bind.
+pub enum Tried<M: Peer, T> {
+    /// It is done.
+    Done(T),
+    /// There is no room: it is to be tried again.
+    Full {
+        /// Where room is lacking first.
+        place: Place<M>,
+        /// Whether the socket's own queue lacks some: then it must not sleep.
+        own: bool,
+    },
 }
 
 /// Memory for a waiter's place in a list.

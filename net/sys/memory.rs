@@ -9,10 +9,9 @@ use super::bindings;
 use kernel::{
     alloc::{
         AllocError,
-        Flags,
-        KBox, //
+        Flags, //
     },
-    init::InPlaceInit, //
+    prelude::*, //
 };
 
 use core::{

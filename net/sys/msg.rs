@@ -4,7 +4,6 @@
 
 use super::bindings;
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     iov::{
         IovIterDest,
         IovIterSource, //

@@ -18,11 +18,6 @@ use kernel::{
         from_result,
         to_result, //
     },
-    ffi::{
-        c_int,
-        c_uint,
-        c_void, //
-    },
     prelude::*,
     sync::{
         atomic::{

@@ -19,18 +19,13 @@ use kernel::{
         from_result,
         to_result, //
     },
-    ffi::{
-        c_int,
-        c_ulong, //
-    },
     prelude::*,
     types::Opaque, //
 };
 
 use core::{
     marker::PhantomData,
-    mem::zeroed,
-    pin::Pin, //
+    mem::zeroed, //
 };
 
 /// Sends the calls of a `create` function which are for one protocol to `T`.
@@ -39,34 +34,28 @@ use core::{
 ///
 /// `probe` is registered, and stays where it is.
 #[pin_data(PinnedDrop)]
-pub(crate) struct Redirect<T: Redirected> {
+pub(crate) struct Redirect<T: Operations> {
     #[pin]
     probe: Opaque<bindings::kprobe>,
     _to: PhantomData<T>,
 }
 
-/// A family that also serves its protocol number as a protocol of another.
-pub(crate) trait Redirected: Operations {
-    /// The other family's `create`.
-    const CREATE: &'static CStr;
-}
-
 // SAFETY: The probe is only touched by the kprobe layer, which locks.
-unsafe impl<T: Redirected> Send for Redirect<T> {}
+unsafe impl<T: Operations> Send for Redirect<T> {}
 // SAFETY: As above.
-unsafe impl<T: Redirected> Sync for Redirect<T> {}
+unsafe impl<T: Operations> Sync for Redirect<T> {}
 
-impl<T: Redirected> Redirect<T> {
-    /// Arms the probe.
+impl<T: Operations> Redirect<T> {
+    /// Arms the probe on this `create` function.
     ///
     /// # Errors
     ///
     /// `ENOENT` if there is no such function, `EBUSY` if a live patch, a BPF trampoline or another
     /// probe is there, `EOPNOTSUPP` without kprobes, `ENOMEM`.
-    pub(crate) fn new() -> Result<Pin<KBox<Self>>> {
+    pub(crate) fn new(create: &'static CStr) -> Result<Pin<KBox<Self>>> {
         // A probe without a post-handler, as tracers set, is armed in another way than ours. With
         // ours beside it the kernel forgets that, and warns when the tracer takes its own back.
-        if !Self::nobody_else()? {
+        if !Self::nobody_else(create)? {
             return Err(EBUSY);
         }
         KBox::try_pin_init(
@@ -75,7 +64,7 @@ impl<T: Redirected> Redirect<T> {
                     // SAFETY: The slot is valid for writes; a zeroed probe is an unregistered one.
                     unsafe {
                         slot.write_bytes(0, 1);
-                        (*slot).symbol_name = T::CREATE.as_char_ptr();
+                        (*slot).symbol_name = create.as_char_ptr();
                         (*slot).pre_handler = Some(Self::enter);
                         // With a post-handler the probe is not turned into a jump, and may change
                         // `ip`.
@@ -97,10 +86,10 @@ impl<T: Redirected> Redirect<T> {
     }
 
     /// Whether no other probe is there: asks by a probe that is never armed.
-    fn nobody_else() -> Result<bool> {
+    fn nobody_else(create: &'static CStr) -> Result<bool> {
         // SAFETY: A zeroed probe is an unregistered one.
         let mut probe: KBox<bindings::kprobe> = KBox::new(unsafe { zeroed() }, GFP_KERNEL)?;
-        probe.symbol_name = T::CREATE.as_char_ptr();
+        probe.symbol_name = create.as_char_ptr();
         probe.flags = bindings::KPROBE_FLAG_DISABLED;
         let probe: *mut bindings::kprobe = &mut *probe;
         // SAFETY: The structure stays where it is until it is unregistered again. Whoever changes
@@ -180,7 +169,7 @@ impl<T: Redirected> Redirect<T> {
 }
 
 #[pinned_drop]
-impl<T: Redirected> PinnedDrop for Redirect<T> {
+impl<T: Operations> PinnedDrop for Redirect<T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariant it is registered.
         unsafe {

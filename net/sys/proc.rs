@@ -16,10 +16,6 @@ use super::{
 use kernel::{
     cred::Credential,
     error::from_err_ptr,
-    ffi::{
-        c_int,
-        c_void, //
-    },
     prelude::*,
     seq_file::SeqFile, //
 };
@@ -51,8 +47,8 @@ pub(crate) trait NetFile: Sized + 'static {
     /// and others get the processor.
     fn advance(state: &Self::State, item: &mut Self::Item) -> Step;
 
-    /// Writes an item's line.
-    fn show(item: &Self::Item, net: &Net, out: &Out<'_>);
+    /// Writes an item's line, or nothing if what it is of has gone.
+    fn show(state: &Self::State, item: &Self::Item, net: &Net, out: &Out<'_>);
 }
 
 /// What a step of [`NetFile::advance`] has led to.
@@ -316,8 +312,8 @@ impl<F: NetFile> Adapter<F> {
         let (out, net, reader) = unsafe { (Out::new(file), Self::net(file), Self::reader(file)) };
         if item == Self::HEAD {
             F::head(&out);
-        } else {
-            F::show(&reader.item, net, &out);
+        } else if let Some(state) = net.state::<F::State>() {
+            F::show(&state, &reader.item, net, &out);
         }
         0
     }

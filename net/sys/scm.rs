@@ -10,7 +10,6 @@ use super::{
 };
 use kernel::{
     alloc::{
-        flags::GFP_KERNEL_ACCOUNT,
         AllocError,
         Flags, //
     },

@@ -25,11 +25,6 @@ use kernel::{
         from_result,
         to_result, //
     },
-    ffi::{
-        c_int,
-        c_uint,
-        c_ulong, //
-    },
     prelude::*,
     sync::{
         aref::ARef,
@@ -39,8 +34,7 @@ use kernel::{
         },
         Arc, //
     },
-    types::Opaque,
-    ThisModule, //
+    types::Opaque, //
 };
 
 use core::marker::PhantomData;
@@ -108,10 +102,7 @@ pub(crate) trait Operations: Sized + Send + Sync + 'static {
     fn show(&self, out: &Out<'_>);
 
     /// `FIONREAD`.
-    fn next_len(&self) -> Result<i32>;
-
-    /// `SIOCOUTQ`: bytes that a send has taken and that have not left the socket.
-    fn unsent(&self) -> Result<i32>;
+    fn next_len(&self) -> i32;
 
     /// `shutdown(2)`.
     fn shutdown(this: &Arc<Self>, how: Shutdown) -> Result;
@@ -463,9 +454,9 @@ impl<T: Operations> Adapter<T> {
             // SAFETY: The socket layer's own call.
             let state = unsafe { Self::state(sock) };
             let len = match cmd {
-                bindings::FIONREAD => state.next_len()?,
-                // Another name of `SIOCOUTQ`.
-                bindings::TIOCOUTQ => state.unsent()?,
+                bindings::FIONREAD => state.next_len(),
+                // Another name of `SIOCOUTQ`: when a send returns, nothing of it is in the socket.
+                bindings::TIOCOUTQ => 0,
                 _ => return Err(ENOIOCTLCMD),
             };
             // SAFETY: `put_user()` checks the pointer.
@@ -480,20 +471,13 @@ impl<T: Operations> Adapter<T> {
     /// To be called by the socket layer only.
     unsafe extern "C" fn shutdown(sock: *mut bindings::socket, how: c_int) -> c_int {
         from_result(|| {
-            let how = match how {
-                0 => Shutdown {
-                    read: true,
-                    write: false,
-                },
-                1 => Shutdown {
-                    read: false,
-                    write: true,
-                },
-                2 => Shutdown {
-                    read: true,
-                    write: true,
-                },
-                _ => return Err(EINVAL),
+            // `SHUT_RD`, `SHUT_WR`, `SHUT_RDWR`.
+            if !(0..=2).contains(&how) {
+                return Err(EINVAL);
+            }
+            let how = Shutdown {
+                read: how != 1,
+                write: how != 0,
             };
             // SAFETY: The socket layer's own call.
             T::shutdown(unsafe { Self::state(sock) }, how).map(|()| 0)

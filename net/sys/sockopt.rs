@@ -82,6 +82,11 @@ impl<'a> OptIn<'a> {
         Ok(u32::from_ne_bytes(bytes))
     }
 
+    /// Reads an `int` that says whether something is to be on.
+    pub(crate) fn read_bool(&self) -> Result<bool> {
+        Ok(self.read_u32()? != 0)
+    }
+
     /// Reads a `__u64`.
     pub(crate) fn read_u64(&self) -> Result<u64> {
         let mut bytes = [0; 8];

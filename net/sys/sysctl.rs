@@ -12,11 +12,6 @@ use super::{
     net_ns::Net, //
 };
 use kernel::{
-    ffi::{
-        c_int,
-        c_ulong,
-        c_void, //
-    },
     prelude::*,
     sync::{
         atomic::{
@@ -29,10 +24,7 @@ use kernel::{
 
 use core::{
     mem::ManuallyDrop,
-    ptr::{
-        null_mut,
-        NonNull, //
-    }, //
+    ptr::NonNull, //
 };
 
 /// What may be written to a [`Number`].
@@ -112,70 +104,60 @@ pub(crate) trait Written: Send + Sync {
 ///
 /// # Invariants
 ///
-/// What the entries of `table` point to is static or owned by `numbers` and `told`: `data` is a
+/// What the entries of `table` point to is static or owned by `_number` and `_told`: `data` is a
 /// [`Number`], or a `T` with a [`Limit`] in `extra1`.
 pub(crate) struct Folder<T: Written> {
     path: &'static CStr,
     table: KVec<bindings::ctl_table>,
-    numbers: KVec<Arc<Number>>,
-    told: Arc<T>,
+    _number: Arc<Number>,
+    _told: Arc<T>,
 }
 
 impl<T: Written> Folder<T> {
-    /// The folder `path` without files. `told` is told when a limit is written.
-    pub(crate) fn new(path: &'static CStr, told: Arc<T>) -> Self {
-        Self {
-            path,
-            table: KVec::new(),
-            numbers: KVec::new(),
-            told,
-        }
-    }
-
-    /// Adds a file for a number, which whoever owns the namespace may write.
+    /// The folder `path` of the namespace `net`: a file for a number, which whoever owns the
+    /// namespace may write, and one for each of these limits, which can be written in the initial
+    /// namespace only. `told` is told when a limit is written.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn number(mut self, name: &'static CStr, number: Arc<Number>) -> Result<Self> {
+    pub(crate) fn new(
+        net: &Net,
+        path: &'static CStr,
+        (name, number): (&'static CStr, Arc<Number>),
+        limits: &'static [Limit],
+        told: Arc<T>,
+    ) -> Result<Self> {
+        let mut table = KVec::new();
+        // INVARIANT: The number will be ours.
         let entry = bindings::ctl_table {
             procname: name.as_char_ptr(),
             data: Arc::as_ptr(&number).cast_mut().cast(),
             maxlen: size_of::<c_int>() as c_int,
             mode: 0o644,
             proc_handler: Some(access_number),
-            extra1: null_mut(),
-            extra2: null_mut(),
-            poll: null_mut(),
+            ..pin_init::zeroed()
         };
-        self.numbers.push(number, GFP_KERNEL)?;
-        // INVARIANT: The number is among `numbers`.
-        self.table.push(entry, GFP_KERNEL)?;
-        Ok(self)
-    }
-
-    /// Adds a file for each of these limits, which can be written in the initial network namespace
-    /// only.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(crate) fn limits(mut self, net: &Net, limits: &'static [Limit]) -> Result<Self> {
+        table.push(entry, GFP_KERNEL)?;
         for limit in limits {
+            // INVARIANT: The limit is static, and `told` will be ours.
             let entry = bindings::ctl_table {
                 procname: limit.name.as_char_ptr(),
-                data: Arc::as_ptr(&self.told).cast_mut().cast(),
+                data: Arc::as_ptr(&told).cast_mut().cast(),
                 maxlen: size_of::<c_ulong>() as c_int,
                 mode: if net.is_initial() { 0o644 } else { 0o444 },
                 proc_handler: Some(access_limit::<T>),
                 extra1: core::ptr::from_ref(limit).cast_mut().cast(),
-                extra2: null_mut(),
-                poll: null_mut(),
+                ..pin_init::zeroed()
             };
-            // INVARIANT: The limit is static, and `told` is ours.
-            self.table.push(entry, GFP_KERNEL)?;
+            table.push(entry, GFP_KERNEL)?;
         }
-        Ok(self)
+        Ok(Self {
+            path,
+            table,
+            _number: number,
+            _told: told,
+        })
     }
 
     /// Makes the files in the namespace `net`.
@@ -228,7 +210,7 @@ impl<T: Written> Drop for Files<T> {
 ///
 /// # Safety
 ///
-/// To be called by the sysctl code alone, with an entry that [`Folder::number`] has made.
+/// To be called by the sysctl code alone, with the entry that [`Folder::new`] has made of a number.
 unsafe extern "C" fn access_number(
     table: *const bindings::ctl_table,
     write: c_int,
@@ -255,8 +237,8 @@ unsafe extern "C" fn access_number(
 ///
 /// # Safety
 ///
-/// To be called by the sysctl code alone, with an entry that [`Folder::limits`] has made, of a
-/// folder of this type.
+/// To be called by the sysctl code alone, with an entry that [`Folder::new`] has made of a limit,
+/// of a folder of this type.
 unsafe extern "C" fn access_limit<T: Written>(
     table: *const bindings::ctl_table,
     write: c_int,

@@ -140,7 +140,7 @@ def frames_of(module, offsets):
 
 def read_runs(path):
     """The shortest run of each tag, as blocks of (how it ends, addresses)."""
-    best, tag, blocks = {}, None, []
+    best, tag, blocks, known = {}, None, [], {}
 
     def keep():
         count = sum(len(block[1]) for block in blocks)
@@ -151,9 +151,11 @@ def read_runs(path):
         if line.startswith("RUN"):
             keep()
             tag, blocks = int(line.split()[1]), []
+        elif line.startswith("B"):
+            _, number, end, *places = line.split()
+            known[number] = (end, [int(place, 16) for place in places])
         else:
-            end, *places = line.split()
-            blocks.append((end, [int(place, 16) for place in places]))
+            blocks.append(known[line.rstrip()])
     keep()
     return best
 
@@ -209,24 +211,21 @@ GIVEN = re.compile(r"mutex_unlock|_raw_(spin|read|write)_unlock(_bh|_irq|_irqres
 
 
 def holds(blocks, symbols):
-    """Each stretch in which at least one lock is held: its instructions, and the function that took the first."""
-    stretches, depth, length, taker, before = [], 0, 0, "", ""
+    """Each stretch in which a lock is held: how many others were held already, its instructions, and the place that took it."""
+    stretches, held, done, before = [], [], 0, 0
     for _, places in blocks:
         if places[0] in symbols.entries:
             name = symbols.name(places[0])
             if TAKEN.fullmatch(name):
-                if depth == 0:
-                    length, taker = 0, before
-                depth += 1
-            elif GIVEN.fullmatch(name) and depth > 0:
-                depth -= 1
-                if depth == 0:
-                    stretches.append((length, taker))
-        length += len(places)
+                held.append((done, before))
+            elif GIVEN.fullmatch(name) and held:
+                since, taker = held.pop()
+                stretches.append((len(held), done - since, taker))
+        done += len(places)
         # The helpers of Rust are on the way only.
         if not symbols.name(places[-1]).startswith("rust_helper_"):
-            before = symbols.name(places[-1])
-    return sorted(stretches, reverse=True)
+            before = places[-1]
+    return stretches
 
 
 def write_tree(node, names, out, depth=0):
@@ -292,7 +291,8 @@ def main():
                     rows[inner[1][inner[1].rindex("/net/") + 1:].split(" ")[0]] += 1
         print(f"\n=== {tags[tag]}: {total}")
         print("\nLongest with a lock held, and where that was taken")
-        for length, taker in holds(blocks, symbols)[:LONGEST]:
+        outer = [(length, symbols.name(taker)) for others, length, taker in holds(blocks, symbols) if others == 0]
+        for length, taker in sorted(outer, reverse=True)[:LONGEST]:
             print(f"{length:7} {names.get(taker, taker)[:140]}")
         table("What for", parts, total, {})
         table("Functions", functions, total, names)

@@ -6,9 +6,9 @@
  * A mark is the instruction "nopl NUMBER(%rax)", which does nothing. The upper half of the number is 0x4b42, the lower
  * one the tag of what is measured, or 0 at its end. See selftests/src/bin/kbus-bench/profile.rs.
  *
- * The output has a line "RUN tag" for each, then a line for each block: how its last instruction goes on (C call, R
- * return, J jump, S system call, T return from one, I return from an interrupt, - anything else), and the addresses of
- * all of its instructions.
+ * The output has a line "RUN tag" for each, then a line for each block that was run, with its number. Before the first
+ * of a block is a line "B number", with how its last instruction goes on (C call, R return, J jump, S system call, T
+ * return from one, I return from an interrupt, - anything else) and the addresses of all of its instructions.
  *
  * The declarations are those of qemu-plugin.h, version 4, which Debian has in no package.
  */
@@ -39,6 +39,8 @@ uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
 int qemu_plugin_version = 4;
 
 struct block {
+	/* 0 until it is written. */
+	unsigned long number;
 	size_t count;
 	char end;
 	uint64_t at[];
@@ -49,6 +51,8 @@ static struct block **run;
 static size_t length, room;
 /* What is measured now; 0 is nothing. */
 static uint16_t tag;
+/* Blocks that were written. */
+static unsigned long written;
 
 static void *checked(void *memory)
 {
@@ -71,6 +75,15 @@ static void executed(unsigned int cpu, void *data)
 	run[length++] = data;
 }
 
+static void write_block(struct block *block)
+{
+	block->number = ++written;
+	fprintf(out, "B %lu %c", block->number, block->end);
+	for (size_t k = 0; k < block->count; k++)
+		fprintf(out, " %lx", block->at[k]);
+	fputc('\n', out);
+}
+
 static void marked(unsigned int cpu, void *data)
 {
 	(void)cpu;
@@ -83,10 +96,9 @@ static void marked(unsigned int cpu, void *data)
 		return;
 	fprintf(out, "RUN %u\n", tag);
 	for (size_t i = 0; i < length; i++) {
-		fputc(run[i]->end, out);
-		for (size_t k = 0; k < run[i]->count; k++)
-			fprintf(out, " %lx", run[i]->at[k]);
-		fputc('\n', out);
+		if (!run[i]->number)
+			write_block(run[i]);
+		fprintf(out, "%lu\n", run[i]->number);
 	}
 	fflush(out);
 	tag = 0;
@@ -130,6 +142,7 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	struct block *block = checked(malloc(sizeof(*block) + count * sizeof(block->at[0])));
 
 	(void)id;
+	block->number = 0;
 	block->count = count;
 	block->end = '-';
 	for (size_t i = 0; i < count; i++) {

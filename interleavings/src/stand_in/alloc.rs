@@ -107,11 +107,6 @@ impl<T> KVVec<T> {
         KVVec(Vec::new())
     }
 
-    pub fn with_capacity(n: usize, flags: Flags) -> Result<Self, AllocError> {
-        may_allocate(flags);
-        Ok(KVVec(Vec::with_capacity(n)))
-    }
-
     pub fn reserve(&mut self, more: usize, flags: Flags) -> Result<(), AllocError> {
         may_allocate(flags);
         self.0.reserve(more);

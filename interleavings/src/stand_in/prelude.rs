@@ -4,10 +4,12 @@
 
 use super::alloc::AllocError;
 
-pub(crate) use super::alloc::flags::GFP_KERNEL;
+pub(crate) use super::alloc::flags::*;
 pub(crate) use super::alloc::KBox;
 pub(crate) use super::alloc::KVVec;
 pub(crate) use super::alloc::KVec;
+pub(crate) use super::module::ThisModule;
+pub(crate) use crate::current;
 pub(crate) use crate::pin_init;
 pub(crate) use crate::try_pin_init;
 pub(crate) use core::ffi::CStr;

@@ -125,12 +125,7 @@ impl<T> BoxRoom<T> {
 pub struct ArcRoom<T>(PhantomData<T>);
 
 impl<T> ArcRoom<T> {
-    /// Allocates it.
-    pub fn new() -> Result<Self, AllocError> {
-        Self::new_for(Need::Wanted)
-    }
-
-    /// The same, with regard to a memory group that is to fail.
+    /// Allocates it, with regard to a memory group that is to fail.
     pub fn new_for(need: Need) -> Result<Self, AllocError> {
         account_for(need)?;
         Ok(ArcRoom(PhantomData))
@@ -274,6 +269,12 @@ impl<K: Ord + Copy, V> Map<K, V> {
     /// Takes out what has the least key.
     pub fn pop_first(&mut self) -> Option<Node<K, V>> {
         self.0.pop_first().map(|(key, value)| Node(key, value))
+    }
+
+    /// What has this key or the least that is greater.
+    pub fn first_from(&self, key: &K) -> Option<(K, &V)> {
+        let (key, value) = self.0.range(*key..).next()?;
+        Some((*key, value))
     }
 
     /// Calls `f` for what has this key or a greater one, in their order, until it says false;

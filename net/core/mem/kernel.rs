@@ -75,12 +75,7 @@ impl<T> BoxRoom<T> {
 pub struct ArcRoom<T>(UniqueArc<MaybeUninit<T>>);
 
 impl<T> ArcRoom<T> {
-    /// Allocates it.
-    pub fn new() -> Result<Self, AllocError> {
-        Self::new_for(Need::Wanted)
-    }
-
-    /// The same, with regard to a memory cgroup at its limit.
+    /// Allocates it, with regard to a memory cgroup at its limit.
     pub fn new_for(need: Need) -> Result<Self, AllocError> {
         Ok(ArcRoom(UniqueArc::new_uninit(flags(need))?))
     }
@@ -228,6 +223,13 @@ impl<K: Ord + Copy, V> Map<K, V> {
     pub fn pop_first(&mut self) -> Option<Node<K, V>> {
         let (_, node) = self.0.cursor_front_mut()?.remove_current();
         Some(Node(node))
+    }
+
+    /// What has this key or the least that is greater.
+    pub fn first_from(&self, key: &K) -> Option<(K, &V)> {
+        // What a cursor shows lives no longer than the cursor.
+        let key = *self.0.cursor_lower_bound(key)?.current().0;
+        Some((key, self.0.get(&key)?))
     }
 
     /// Calls `f` for what has this key or a greater one, in their order, until it says false;

@@ -17,7 +17,7 @@ use kbus_core::queue::Member;
 use kbus_core::routes::Listener;
 use kbus_core::routes::Replier;
 use kbus_core::routes::Routes;
-use kbus_core::send::Sent;
+use kbus_core::wait;
 use peer::announcement;
 use peer::run_woken;
 use peer::Peer;
@@ -261,9 +261,9 @@ fn keeps_its_payload(listeners: u64, groups: u64, flags: u32) -> u64 {
             let result = world.try_send(&sender, &mut out);
             mem::fail_after(None);
             match result {
-                Ok(Sent::Id(_)) if len == 5000 => return k,
-                Ok(Sent::Id(_)) => continue,
-                Ok(Sent::Wait { .. }) => panic!("it does not wait"),
+                Ok(wait::Tried::Done(_)) if len == 5000 => return k,
+                Ok(wait::Tried::Done(_)) => continue,
+                Ok(wait::Tried::Full { .. }) => panic!("it does not wait"),
                 Err(error) => assert!(matches!(error, Error::NoMem | Error::Busy), "{error:?}"),
             }
             assert_eq!(

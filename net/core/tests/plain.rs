@@ -10,7 +10,7 @@ use kbus_core::mem;
 use kbus_core::message::KBUS_URGENT;
 use kbus_core::peer::Peer as _;
 use kbus_core::queue::Member;
-use kbus_core::send::Sent;
+use kbus_core::wait::Tried;
 use peer::announcement;
 use peer::Peer;
 use peer::World;
@@ -173,7 +173,7 @@ fn want_of_memory_at_any_point_leaves_nothing_half_done() {
             let failed = mem::fail_after(None) == Some(0);
             let (copies, missed) = due(second);
             match result {
-                Ok(Sent::Id(_)) => {
+                Ok(Tried::Done(_)) => {
                     let got = read_all(odd).len();
                     let lost = odd.counters().4;
                     let may_miss = failed && second == Second::OtherCgroup;
@@ -187,7 +187,7 @@ fn want_of_memory_at_any_point_leaves_nothing_half_done() {
                         return;
                     }
                 }
-                Ok(Sent::Wait { .. }) => panic!("{case}: it does not wait"),
+                Ok(Tried::Full { .. }) => panic!("{case}: it does not wait"),
                 Err(error) => {
                     assert_eq!(error, Error::NoMem, "{case}");
                     assert_eq!(out.content.payload.len(), len, "{case}");
@@ -198,7 +198,7 @@ fn want_of_memory_at_any_point_leaves_nothing_half_done() {
                     assert_eq!([1, 2].map(|user| w.users.used(user)), [(0, 0); 2]);
                     assert_eq!((w.bytes(), w.last_id()), (0, 0), "{case}");
                     let again = w.try_send(sender, &mut out);
-                    assert!(matches!(again, Ok(Sent::Id(1))), "{case}");
+                    assert!(matches!(again, Ok(Tried::Done(1))), "{case}");
                     assert_eq!(read_all(odd), vec![(1, len); copies], "{case}");
                     assert_eq!(read_all(last), [(1, len)], "{case}");
                     end(&w, &peers);

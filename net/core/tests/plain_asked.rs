@@ -13,7 +13,7 @@ use kbus_core::message::KBUS_REQUEST;
 use kbus_core::message::KBUS_URGENT;
 use kbus_core::queue::Member;
 use kbus_core::send::Outgoing;
-use kbus_core::send::Sent;
+use kbus_core::wait::Tried;
 use peer::announcement;
 use peer::Peer;
 use peer::World;
@@ -287,20 +287,20 @@ fn fails_at_each_point(kinds: [Odd; 3], len: usize, replies: bool) -> u64 {
         let result = s.w.try_send(sender, &mut out);
         let failed = mem::fail_after(None) == Some(0);
         match result {
-            Ok(Sent::Id(_)) if !failed => {
+            Ok(Tried::Done(_)) if !failed => {
                 finish(s);
                 return k;
             }
             // What failed could be done without.
-            Ok(Sent::Id(_)) => finish(s),
-            Ok(Sent::Wait { .. }) => panic!("{case}: it does not wait"),
+            Ok(Tried::Done(_)) => finish(s),
+            Ok(Tried::Full { .. }) => panic!("{case}: it does not wait"),
             Err(error) => {
                 assert_eq!(error, Error::NoMem, "{case}");
                 assert_eq!(state(&s), before, "{case}");
                 assert_eq!(out.content.payload.len(), len, "{case}");
                 assert!(out.content.from.is_some(), "{case}");
                 let again = s.w.try_send(sender, &mut out);
-                assert!(matches!(again, Ok(Sent::Id(_))), "{case}");
+                assert!(matches!(again, Ok(Tried::Done(_))), "{case}");
                 finish(s);
             }
         }
@@ -428,7 +428,7 @@ fn a_request_that_is_not_sent_gives_back_in_silence() {
             let before = versions();
             let mut out = announcement("$.A.X", KBUS_REQUEST | flags, &[1; 10]);
             let sent = s.w.try_send(&s.requester, &mut out);
-            assert!(!matches!(sent, Ok(Sent::Id(_))), "{replier:?} {flags:x}");
+            assert!(!matches!(sent, Ok(Tried::Done(_))), "{replier:?} {flags:x}");
             assert_eq!(versions(), before, "{replier:?} {flags:x}");
             s.end();
         }

@@ -15,7 +15,7 @@ use kbus_core::peer::Peer as _;
 use kbus_core::queue::Member;
 use kbus_core::queue::View;
 use kbus_core::send::Outgoing;
-use kbus_core::send::Sent;
+use kbus_core::wait::Tried;
 use peer::name;
 use peer::Files;
 use peer::Peer;
@@ -511,7 +511,7 @@ fn what_is_not_sent_is_left_to_the_sender() {
             ..out(Some(dest), flags)
         };
         let sent = w.try_send(peer, &mut out);
-        let sent = sent.map(|sent| matches!(sent, Sent::Id(_)));
+        let sent = sent.map(|sent| matches!(sent, Tried::Done(_)));
         (sent, out.content.payload.len(), out.content.from.is_some())
     };
     let plain = Dest::Name(name("$.A"));

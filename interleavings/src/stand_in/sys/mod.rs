@@ -259,16 +259,6 @@ pub(crate) mod memory {
     }
 }
 
-pub(crate) mod probe {
-    //! There is no other form of `socket()` here.
-
-    use crate::prelude::CStr;
-
-    pub(crate) trait Redirected {
-        const CREATE: &'static CStr;
-    }
-}
-
 pub(crate) mod pid {
     //! Everything is one process.
 
@@ -279,10 +269,6 @@ pub(crate) mod pid {
     impl Pid {
         pub(crate) fn of_current_process() -> Result<Self> {
             Ok(Pid)
-        }
-
-        pub(crate) fn number_here(&self) -> Option<u32> {
-            None
         }
     }
 }
@@ -318,16 +304,14 @@ pub(crate) mod sysctl {
     pub(crate) struct Folder<T>(PhantomData<T>);
 
     impl<T: Written> Folder<T> {
-        pub(crate) fn new(_: &CStr, _: Arc<T>) -> Self {
-            Folder(PhantomData)
-        }
-
-        pub(crate) fn number(self, _: &CStr, _: Arc<Number>) -> Result<Self> {
-            Ok(self)
-        }
-
-        pub(crate) fn limits(self, _: &Net, _: &[Limit]) -> Result<Self> {
-            Ok(self)
+        pub(crate) fn new(
+            _: &Net,
+            _: &CStr,
+            _: (&CStr, Arc<Number>),
+            _: &[Limit],
+            _: Arc<T>,
+        ) -> Result<Self> {
+            Ok(Folder(PhantomData))
         }
     }
 

@@ -51,8 +51,7 @@ pub(crate) trait Operations: Sized {
     fn getname(&self, out: &mut [u8; ADDR_MAX], peer: bool) -> Result<usize>;
     fn poll(&self) -> u32;
     fn show(&self, out: &Out<'_>);
-    fn next_len(&self) -> Result<i32>;
-    fn unsent(&self) -> Result<i32>;
+    fn next_len(&self) -> i32;
     fn shutdown(this: &Arc<Self>, how: Shutdown) -> Result;
     fn setsockopt(this: &Arc<Self>, level: i32, name: i32, value: &OptIn<'_>) -> Result;
     fn getsockopt(this: &Arc<Self>, level: i32, name: i32, value: &mut OptOut<'_>) -> Result;

@@ -32,6 +32,10 @@ impl OptIn<'_> {
         Ok(u32::from_ne_bytes(bytes))
     }
 
+    pub(crate) fn read_bool(&self) -> Result<bool> {
+        Ok(self.read_u32()? != 0)
+    }
+
     pub(crate) fn read_u64(&self) -> Result<u64> {
         let mut bytes = [0; 8];
         self.read(&mut bytes)?;

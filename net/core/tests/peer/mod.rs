@@ -12,7 +12,6 @@ mod threads;
 
 use kbus_core::address::Dest;
 use kbus_core::bind;
-use kbus_core::bind::Bound;
 use kbus_core::bus::Bus;
 use kbus_core::bus::Shared;
 use kbus_core::close;
@@ -37,7 +36,6 @@ use kbus_core::queue::Queue;
 use kbus_core::queue::View;
 use kbus_core::send;
 use kbus_core::send::Outgoing;
-use kbus_core::send::Sent;
 use kbus_core::wait;
 use kbus_core::wait::WaiterNode;
 use kbus_core::wait::Waiters;
@@ -161,7 +159,7 @@ impl Users {
     /// Wakes some who wait for a user and have not tried since something came back.
     fn tell(&self, payer: &Payer) {
         let version = payer.version();
-        self.of(payer.id(), |waiters| waiters.take_untried(version))
+        self.of(payer.id(), |waiters| waiters.take(usize::MAX, version))
             .wake();
     }
 
@@ -517,8 +515,8 @@ impl World {
     pub fn replier(&self, peer: &Peer, text: &str) -> Result<(), Error> {
         let pattern = Pattern::parse(text.as_bytes())?;
         match bind::bind_replier(self, peer, &pattern)? {
-            Bound::Done => Ok(()),
-            Bound::Wait { place, .. } => {
+            wait::Tried::Done(()) => Ok(()),
+            wait::Tried::Full { place, .. } => {
                 wait::block(peer, &place);
                 Err(Error::Again)
             }
@@ -528,8 +526,8 @@ impl World {
     pub fn unreplier(&self, peer: &Peer, text: &str) -> Result<(), Error> {
         let pattern = Pattern::parse(text.as_bytes())?;
         match bind::unbind_replier(self, peer, &pattern)? {
-            Bound::Done => Ok(()),
-            Bound::Wait { place, .. } => {
+            wait::Tried::Done(()) => Ok(()),
+            wait::Tried::Full { place, .. } => {
                 wait::block(peer, &place);
                 Err(Error::Again)
             }
@@ -563,7 +561,11 @@ impl World {
     }
 
     /// Tries to send once.
-    pub fn try_send(&self, peer: &Peer, out: &mut Outgoing<'_, Peer>) -> Result<Sent<Peer>, Error> {
+    pub fn try_send(
+        &self,
+        peer: &Peer,
+        out: &mut Outgoing<'_, Peer>,
+    ) -> Result<wait::Tried<Peer, u64>, Error> {
         let before = mem::set_group(peer.0.memory);
         out.content
             .from
@@ -585,8 +587,8 @@ impl World {
     pub fn send(&self, peer: &Peer, mut out: Outgoing<'_, Peer>) -> Result<u64, Error> {
         self.unblock(peer, out.content.payload.len());
         match self.try_send(peer, &mut out)? {
-            Sent::Id(id) => Ok(id),
-            Sent::Wait { place, .. } => {
+            wait::Tried::Done(id) => Ok(id),
+            wait::Tried::Full { place, .. } => {
                 wait::block(peer, &place);
                 Err(Error::Again)
             }

@@ -4,7 +4,6 @@
 
 use kbus_core::address::Dest;
 use kbus_core::bind;
-use kbus_core::bind::Bound;
 use kbus_core::bus::Shared as _;
 use kbus_core::error::Error;
 use kbus_core::mem;
@@ -15,7 +14,6 @@ use kbus_core::name::Pattern;
 use kbus_core::peer::Peer as _;
 use kbus_core::queue::Member as _;
 use kbus_core::send::Outgoing;
-use kbus_core::send::Sent;
 use kbus_core::wait;
 use kbus_core::wait::Place;
 use kbus_core::wait::Waiter;
@@ -55,7 +53,7 @@ impl What {
         }
     }
 
-    fn try_once(&self, world: &World, peer: &Peer) -> Result<Sent<Peer>, Error> {
+    fn try_once(&self, world: &World, peer: &Peer) -> Result<wait::Tried<Peer, u64>, Error> {
         match self {
             What::Send {
                 name,
@@ -87,8 +85,8 @@ impl What {
                     false => bind::unbind_replier(world, peer, &pattern)?,
                 };
                 Ok(match bound {
-                    Bound::Done => Sent::Id(0),
-                    Bound::Wait { place, own } => Sent::Wait { place, own },
+                    wait::Tried::Done(()) => wait::Tried::Done(0),
+                    wait::Tried::Full { place, own } => wait::Tried::Full { place, own },
                 })
             }
         }
@@ -119,9 +117,9 @@ impl Thread {
             world.unblock(peer, payload.len());
         }
         match what.try_once(world, peer)? {
-            Sent::Id(id) => Ok(Tried::Done(id)),
-            Sent::Wait { own: true, .. } => Err(Error::DeadLk),
-            Sent::Wait { place, .. } => {
+            wait::Tried::Done(id) => Ok(Tried::Done(id)),
+            wait::Tried::Full { own: true, .. } => Err(Error::DeadLk),
+            wait::Tried::Full { place, .. } => {
                 let counted = world.locked(|bus| bus.begin_wait(peer))?;
                 let age = wait::next_age();
                 let mut thread = Thread {
@@ -172,9 +170,9 @@ impl Thread {
         let before = self.place.clone();
         let result = self.what.try_once(&self.world, &self.peer);
         let result = match result {
-            Ok(Sent::Id(id)) => Some(Ok(id)),
-            Ok(Sent::Wait { own: true, .. }) => Some(Err(Error::DeadLk)),
-            Ok(Sent::Wait { place, .. }) => {
+            Ok(wait::Tried::Done(id)) => Some(Ok(id)),
+            Ok(wait::Tried::Full { own: true, .. }) => Some(Err(Error::DeadLk)),
+            Ok(wait::Tried::Full { place, .. }) => {
                 self.place = place;
                 match self.enter() {
                     Ok(()) => None,

@@ -8,6 +8,7 @@ mod bindings;
 mod calls;
 mod clock;
 mod fanout;
+mod holds;
 mod matching;
 mod memory;
 mod percentiles;
@@ -60,6 +61,8 @@ enum Subject {
     Processors,
     /// No measurement: the calls that `make profile` records.
     Profile,
+    /// No measurement: the calls whose longest holds of a lock `make profile B=holds` tells.
+    Holds,
     /// No table: the figures that `make test` holds against recorded ones.
     Quick,
 }
@@ -105,6 +108,9 @@ fn main() -> ExitCode {
     }
     if args.what.contains(&Subject::Profile) {
         profile::run();
+    }
+    if args.what.contains(&Subject::Holds) {
+        holds::run();
     }
     if flat {
         ExitCode::SUCCESS

@@ -7,6 +7,9 @@
 use std::arch::asm;
 use std::fs;
 
+use kbus_selftests::sys::fresh_bus;
+
+use crate::plain;
 use crate::plain::Group;
 use crate::plain::Inbox;
 use crate::plain::Kind;
@@ -19,11 +22,13 @@ const TIMES: usize = 5;
 const WARM: usize = 50;
 /// Payload.
 const LEN: usize = 64;
+/// The name of the binding.
+const FURTHER: &str = "$.Bench.Further";
 /// Listeners of the announcement to many.
 const MANY: usize = 64;
 
 /// Runs `f` between two marks.
-fn recorded<const TAG: u32>(f: impl FnOnce()) {
+pub fn recorded<const TAG: u32>(f: impl FnOnce()) {
     // SAFETY: Both are `nopl NUMBER(%rax)`, which does nothing.
     unsafe { asm!(".byte 0x0f, 0x1f, 0x80", ".long 0x4b420000 + {}", const TAG) };
     f();
@@ -63,6 +68,23 @@ fn round_trip<const TAG: u32>(kind: Kind) {
     }
 }
 
+/// One more listener binding, and the end of it.
+fn binding<const BIND: u32, const UNBIND: u32>() {
+    let bus = fresh_bus();
+    let (other, sock) = (plain::on_bus(&bus), plain::on_bus(&bus));
+    other.listen("$.Bench.Hit").expect("listen");
+    for turn in 0..WARM + TIMES {
+        match turn < WARM {
+            true => sock.listen(FURTHER).expect("listen"),
+            false => recorded::<BIND>(|| sock.listen(FURTHER).expect("listen")),
+        }
+        match turn < WARM {
+            true => sock.unlisten(FURTHER).expect("unlisten"),
+            false => recorded::<UNBIND>(|| sock.unlisten(FURTHER).expect("unlisten")),
+        }
+    }
+}
+
 /// Makes the calls, and prints what each tag means and where the kernel's functions are.
 pub fn run() {
     progress("calls that are recorded");
@@ -71,7 +93,8 @@ pub fn run() {
     one_way::<5, 6>(Kind::Kbus, MANY);
     round_trip::<7>(Kind::Unix);
     round_trip::<8>(Kind::Kbus);
-    let names = [
+    binding::<9, 10>();
+    tell(&[
         "AF_UNIX: sendto()",
         "AF_UNIX: recvfrom()",
         "kbus: sendto() to one listener",
@@ -80,7 +103,13 @@ pub fn run() {
         "kbus: recvfrom(), the last of 64",
         "AF_UNIX: a datagram each way",
         "kbus: a request and its reply",
-    ];
+        "kbus: a listener binding",
+        "kbus: the end of it",
+    ]);
+}
+
+/// Prints what the tags from 1 on mean, and where the kernel's functions are.
+pub fn tell(names: &[&str]) {
     for (tag, name) in (1..).zip(names) {
         println!("tag {tag} {name}");
     }
