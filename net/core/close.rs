@@ -129,16 +129,9 @@ pub fn shutdown_write<S: Shared>(shared: &S, member: &S::Member) -> Result<(), E
 /// [`Error::NotConn`]; [`Error::ConnRefused`] when the socket does not owe it.
 pub fn ignore<S: Shared>(shared: &S, member: &S::Member, id: u64) -> Result<(), Error> {
     shared.locked(|bus| bus.sock(member).map(|_| ()))?;
-    let obligation = member.with(|queue| {
-        let obligation = queue.take_owed(id)?;
-        queue.met(id);
-        Some(obligation)
-    });
-    settle(
-        shared,
-        obligation.ok_or(Error::ConnRefused)?,
-        Fault::Ignored,
-    );
+    let owed = member.with(|queue| Some((queue.take_owed(id)?, queue.met(id))));
+    let (obligation, _place) = owed.ok_or(Error::ConnRefused)?;
+    settle(shared, obligation, Fault::Ignored);
     Ok(())
 }
 

@@ -10,7 +10,9 @@ use super::account::Amount;
 use super::account::Charge;
 use super::account::One;
 use super::data::KeptName;
+use super::mem::AllocError;
 use super::mem::Box;
+use super::mem::BoxRoom;
 use super::mem::Room;
 use super::message::Fault;
 use super::peer::Peer;
@@ -36,7 +38,30 @@ pub struct Obligation<M: Peer> {
     /// What the requester's queue holds for it.
     pub(super) reserved: Amount,
     /// Its place in the replier's ledger.
-    pub(super) room: Option<Room<u64, Option<Box<Obligation<M>>>>>,
+    pub(super) room: Option<Place<M>>,
+}
+
+/// Memory for a place in a replier's ledger.
+pub(super) type Place<M> = Room<u64, Option<Box<Obligation<M>>>>;
+
+/// Memory for an obligation and its place in a ledger.
+pub(super) struct Memory<M: Peer> {
+    pub(super) obligation: BoxRoom<Obligation<M>>,
+    pub(super) place: Place<M>,
+}
+
+impl<M: Peer> Memory<M> {
+    /// Allocates it.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub(super) fn new() -> Result<Self, AllocError> {
+        Ok(Memory {
+            place: Room::new()?,
+            obligation: BoxRoom::new()?,
+        })
+    }
 }
 
 /// A status: there will be no reply.

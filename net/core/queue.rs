@@ -31,6 +31,8 @@ use super::limits::BEFORE_FIRST;
 use super::mem::AllocError;
 use super::mem::Box;
 use super::mem::Map;
+use super::mem::Room;
+use super::obligation;
 use super::obligation::Obligation;
 use super::peer::Peer;
 use super::slots::Chunk;
@@ -156,6 +158,8 @@ pub struct Queue<M: Member> {
     /// By the id of the request; `None` while it is being answered.
     owed: Map<u64, Option<Box<Obligation<M>>>>,
     unreplied: u32,
+    /// Memory of an obligation to this socket that was met.
+    kept: Option<obligation::Memory<M>>,
     once: bool,
     lossy: bool,
     report_lost: bool,
@@ -207,6 +211,7 @@ impl<M: Member> Queue<M> {
             lost: 0,
             owed: Map::new(),
             unreplied: 0,
+            kept: None,
             once: false,
             lossy: false,
             report_lost: false,
@@ -581,10 +586,21 @@ impl<M: Member> Queue<M> {
         }
     }
 
-    /// The obligation that was taken out is met.
-    pub(super) fn met(&mut self, id: u64) {
-        if self.owed.remove(&id).is_some() {
-            self.unreplied = self.unreplied.saturating_sub(1);
-        }
+    /// The obligation that was taken out is met. Its place in the ledger is for the caller to drop.
+    pub(super) fn met(&mut self, id: u64) -> Option<obligation::Place<M>> {
+        let node = self.owed.remove(&id)?;
+        self.unreplied = self.unreplied.saturating_sub(1);
+        Some(Room::of(node))
+    }
+
+    /// Keeps the memory of an obligation to this socket for its next request. What was kept before
+    /// is for the caller to drop.
+    pub(super) fn keep(&mut self, memory: obligation::Memory<M>) -> Option<obligation::Memory<M>> {
+        self.kept.replace(memory)
+    }
+
+    /// Memory for what is owed for a request of this socket, if it has kept some.
+    pub(super) fn take_kept(&mut self) -> Option<obligation::Memory<M>> {
+        self.kept.take()
     }
 }

@@ -11,10 +11,12 @@ use super::fanout::Plain;
 use super::fanout::Policy;
 use super::fanout::Refusal;
 use super::mem::Box;
+use super::mem::BoxRoom;
 use super::message::Fault;
 use super::message::Head;
 use super::message::KBUS_REPLY;
 use super::name::Name;
+use super::obligation;
 use super::obligation::Obligation;
 use super::outgoing::Outgoing;
 use super::peer::Peer;
@@ -40,8 +42,15 @@ pub(super) fn reply<S: Shared>(
         shared.locked(check)?;
         return Err(Error::ConnRefused.into());
     };
-    let to = (peer, request, name);
-    let mut result = try_reply(shared, member, out, &mut obligation, to, &mut check);
+    let (to, mut place) = ((peer, request, name), None);
+    let mut result = try_reply(
+        shared,
+        member,
+        out,
+        (&mut obligation, &mut place),
+        to,
+        &mut check,
+    );
     if result.is_err() {
         // What holds for all sends comes first in the order of precedence, and it may have failed
         // before that was looked at.
@@ -51,7 +60,7 @@ pub(super) fn reply<S: Shared>(
     }
     match result {
         Err(Refusal::Error(Error::AddrNotAvail)) => {
-            member.with(|queue| queue.met(request));
+            drop(member.with(|queue| queue.met(request)));
             let reserved = obligation.reserved;
             obligation.requester.with(|queue| queue.unreserve(reserved));
         }
@@ -61,7 +70,15 @@ pub(super) fn reply<S: Shared>(
                 close::settle(shared, obligation, Fault::Ignored);
             }
         }
-        Ok(_) => {}
+        Ok(_) => {
+            // The requester's next request needs just this memory.
+            let requester = obligation.requester.clone();
+            let obligation = BoxRoom::of(obligation);
+            if let Some(place) = place {
+                let memory = obligation::Memory { obligation, place };
+                drop(requester.with(|queue| queue.keep(memory)));
+            }
+        }
     }
     result
 }
@@ -71,7 +88,10 @@ fn try_reply<S: Shared>(
     shared: &S,
     member: &S::Member,
     out: &mut Outgoing<'_, S::Member>,
-    obligation: &mut Box<Obligation<S::Member>>,
+    (obligation, place): (
+        &mut Box<Obligation<S::Member>>,
+        &mut Option<obligation::Place<S::Member>>,
+    ),
     (peer, request, name): (u64, u64, Option<Name<'_>>),
     check: impl FnMut(&mut Bus<S::Member>) -> Result<(), Error>,
 ) -> Result<u64, Refusal<S::Member>> {
@@ -115,7 +135,7 @@ fn try_reply<S: Shared>(
         shared,
         check,
         |_, _| Ok(()),
-        |_, _| member.with(|queue| queue.met(request)),
+        |_, _| *place = member.with(|queue| queue.met(request)),
     );
     let refusal = match sent {
         Ok(id) => return Ok(id),

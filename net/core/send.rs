@@ -14,14 +14,15 @@ use super::fanout;
 use super::fanout::Plain;
 use super::fanout::Refusal;
 use super::mem;
-use super::mem::Room;
 use super::message::Head;
 use super::message::KBUS_REQUEST;
 use super::name::is_bus_own;
 use super::name::Name;
+use super::obligation;
 use super::obligation::Obligation;
 use super::peer::Peer;
 use super::queue::Member;
+use super::queue::Queue;
 use super::reply;
 use super::wait;
 use super::wait::Tried;
@@ -182,16 +183,17 @@ fn announce<S: Shared>(
     )
 }
 
-/// Memory for what is owed for a request: its name, its place in the ledger, and itself.
-type Memory<M> = (
-    KeptName,
-    Room<u64, Option<mem::Box<Obligation<M>>>>,
-    mem::BoxRoom<Obligation<M>>,
-);
-
-fn memory_for<M: Member>(name: Name<'_>) -> Result<Memory<M>, mem::AllocError> {
-    let kept = KeptName::new(name.text())?;
-    Ok((kept, Room::new()?, mem::BoxRoom::new()?))
+/// Memory for what is owed for a request of this socket, and its name.
+fn memory_for<M: Member>(
+    member: &M,
+    name: Name<'_>,
+) -> Result<(obligation::Memory<M>, KeptName), mem::AllocError> {
+    let name = KeptName::new(name.text())?;
+    let memory = match member.with(Queue::take_kept) {
+        Some(memory) => memory,
+        None => obligation::Memory::new()?,
+    };
+    Ok((memory, name))
 }
 
 fn request<S: Shared>(
@@ -201,11 +203,13 @@ fn request<S: Shared>(
     (name, peer): (Name<'_>, Option<u64>),
 ) -> Result<u64, Refusal<S::Member>> {
     let check = checks(member, out);
-    let Ok((owed_name, room, place)) = memory_for(name) else {
+    let Ok(memory) = memory_for(member, name) else {
         // What holds for all sends comes first in the order of precedence.
         shared.locked(check)?;
         return Err(Error::NoMem.into());
     };
+    // What is left of it after a refusal is dropped under no lock.
+    let mut memory = Some(memory);
     let payer = member.payer();
     let mut reservation = Reservation {
         requester: None,
@@ -247,17 +251,18 @@ fn request<S: Shared>(
         if peer.is_some_and(|peer| asked.0.id() != peer) {
             return Err(Error::Pipe.into());
         }
-        let obligation = place.fill(Obligation {
+        let (memory, name) = memory.take().ok_or(Error::NoMem)?;
+        let obligation = memory.obligation.fill(Obligation {
             requester: member.clone(),
             request: 0,
             replier: asked.0.id(),
             cookie,
-            name: owed_name,
+            name,
             bus_bytes,
             bytes,
             place: held_place,
             reserved: reply,
-            room: Some(room),
+            room: Some(memory.place),
         });
         plain.ask(asked, obligation);
         Ok(())

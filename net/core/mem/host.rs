@@ -115,6 +115,12 @@ impl<T> BoxRoom<T> {
         Ok(BoxRoom(PhantomData))
     }
 
+    /// That of a box, whose value is dropped.
+    pub fn of(value: Box<T>) -> Self {
+        drop(value);
+        BoxRoom(PhantomData)
+    }
+
     /// Puts the value in.
     pub fn fill(self, value: T) -> Box<T> {
         Box::new(value)
@@ -217,6 +223,12 @@ impl<K, V> Room<K, V> {
     pub fn new() -> Result<Self, AllocError> {
         account()?;
         Ok(Room(PhantomData))
+    }
+
+    /// That of a node, whose value is dropped.
+    pub fn of(node: Node<K, V>) -> Self {
+        drop(node);
+        Room(PhantomData)
     }
 
     /// Puts a key and its value in.

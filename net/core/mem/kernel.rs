@@ -65,6 +65,11 @@ impl<T> BoxRoom<T> {
         Ok(BoxRoom(KBox::new_uninit(nowait())?))
     }
 
+    /// That of a box, whose value is dropped.
+    pub fn of(value: Box<T>) -> Self {
+        BoxRoom(KBox::drop_contents(value))
+    }
+
     /// Puts the value in.
     pub fn fill(self, value: T) -> Box<T> {
         KBox::write(self.0, value)
@@ -173,6 +178,11 @@ impl<K, V> Room<K, V> {
             Ok(room) => Ok(Room(room)),
             Err(_) => Err(AllocError),
         }
+    }
+
+    /// That of a node, whose value is dropped.
+    pub fn of(node: Node<K, V>) -> Self {
+        Room(node.0.into_reservation())
     }
 
     /// Puts a key and its value in.

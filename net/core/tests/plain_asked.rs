@@ -434,3 +434,27 @@ fn a_request_that_is_not_sent_gives_back_in_silence() {
         }
     }
 }
+
+/// The memory of what was owed for a request is there for the next one of its socket.
+#[test]
+fn a_further_request_needs_memory_for_its_message_alone() {
+    let s = Scene::new(Odd::Nothing, Odd::Nothing, Odd::Nothing);
+    let needed = [(); 3].map(|()| {
+        let before = mem::allocations();
+        let id = s.w.request(&s.requester, "$.A.X", b"short").unwrap();
+        let needed = mem::allocations() - before;
+        s.w.reply(&s.replier, 1, id, b"").unwrap_err();
+        s.peers().map(read_all);
+        s.w.reply(&s.replier, 1, id, b"").unwrap();
+        s.peers().map(read_all);
+        needed
+    });
+    let message = {
+        let before = mem::allocations();
+        s.w.announce(&s.requester, "$.A.X", b"short").unwrap();
+        mem::allocations() - before
+    };
+    assert_eq!(needed[1..], [message; 2]);
+    assert!(needed[0] > message + 1);
+    s.end();
+}
