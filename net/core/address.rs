@@ -168,7 +168,8 @@ pub enum Dest<'a> {
 impl<'a> Dest<'a> {
     /// Makes a destination from an address and a name that travels beside it.
     ///
-    /// `None` when neither is given. The address must have come from [`Address::parse`].
+    /// `None` when neither is given. The address must have come from [`Address::parse`] or
+    /// [`Address::after`].
     ///
     /// # Errors
     ///

@@ -45,6 +45,8 @@ pub struct Obligation<M: Peer> {
 pub(super) type Place<M> = Room<u64, Option<Box<Obligation<M>>>>;
 
 /// Memory for an obligation and its place in a ledger.
+///
+/// A socket keeps that of its last request that was answered, for the next one.
 pub(super) struct Memory<M: Peer> {
     pub(super) obligation: BoxRoom<Obligation<M>>,
     pub(super) place: Place<M>,
