@@ -11,6 +11,7 @@ use super::super::mem::Arc;
 use super::super::mem::Map;
 use super::super::mem::Need;
 use super::super::mem::Node;
+use super::super::mem::Room;
 use super::super::message::Content;
 use super::super::message::Message;
 use super::super::message::Stamp;
@@ -88,20 +89,6 @@ impl<M: Member> Copies<M> {
     pub(super) fn any(&self) -> Option<&Arc<Message<M>>> {
         self.first.as_ref().map(|(_, message)| message)
     }
-
-    /// Notes a copy.
-    ///
-    /// # Errors
-    ///
-    /// [`AllocError`]: it is not noted, and dropped.
-    pub(super) fn add(&mut self, key: Who, message: Arc<Message<M>>) -> Result<(), AllocError> {
-        if self.first.is_none() {
-            self.first = Some((key, message));
-        } else {
-            drop(self.more.insert(Node::new(key, message)?));
-        }
-        Ok(())
-    }
 }
 
 impl<M: Member> Fanout<'_, M> {
@@ -163,6 +150,11 @@ impl<M: Member> Fanout<'_, M> {
         paid: &mut Option<Charge>,
     ) -> Result<Arc<Message<M>>, AllocError> {
         let need = self.need(member);
+        // Before the copy: one that could not be noted would tell others of what it gives back.
+        let place = match self.copies.any() {
+            Some(_) => Some(Room::new()?),
+            None => None,
+        };
         if self.several && self.shared.is_none() {
             let bus_bytes = self.bus_bytes.take().ok_or(AllocError)?;
             let room = member.within(|| mem::ArcRoom::new_for(need));
@@ -200,7 +192,10 @@ impl<M: Member> Fanout<'_, M> {
             made
         })?;
         self.moved |= moves;
-        self.copies.add(key, made.clone())?;
+        match place {
+            None => self.copies.first = Some((key, made.clone())),
+            Some(place) => drop(self.copies.more.insert(place.fill(key, made.clone()))),
+        }
         Ok(made)
     }
 

@@ -168,6 +168,8 @@ fn want_of_memory_at_any_point_leaves_nothing_half_done() {
             let (w, peers) = scene(second, wide);
             let [sender, first, odd, last] = &peers;
             let mut out = announcement("$.A.X", flags, &vec![1; len]);
+            let told = || [1, 2].map(|user| w.users.payer(user).version());
+            let before = told();
             mem::fail_after(Some(k));
             let result = w.try_send(sender, &mut out);
             let failed = mem::fail_after(None) == Some(0);
@@ -190,6 +192,7 @@ fn want_of_memory_at_any_point_leaves_nothing_half_done() {
                 Ok(Tried::Full { .. }) => panic!("{case}: it does not wait"),
                 Err(error) => {
                     assert_eq!(error, Error::NoMem, "{case}");
+                    assert_eq!(told(), before, "{case}: nobody is told of what came back");
                     assert_eq!(out.content.payload.len(), len, "{case}");
                     assert!(out.content.from.is_some(), "{case}");
                     for peer in &peers {
