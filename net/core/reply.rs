@@ -42,15 +42,8 @@ pub(super) fn reply<S: Shared>(
         shared.locked(check)?;
         return Err(Error::ConnRefused.into());
     };
-    let (to, mut place) = ((peer, request, name), None);
-    let mut result = try_reply(
-        shared,
-        member,
-        out,
-        (&mut obligation, &mut place),
-        to,
-        &mut check,
-    );
+    let to = (peer, request, name);
+    let mut result = try_reply(shared, member, out, &mut obligation, to, &mut check);
     if result.is_err() {
         // What holds for all sends comes first in the order of precedence, and it may have failed
         // before that was looked at.
@@ -59,42 +52,44 @@ pub(super) fn reply<S: Shared>(
         }
     }
     match result {
-        Err(Refusal::Error(Error::AddrNotAvail)) => {
-            drop(member.with(|queue| queue.met(request)));
-            let reserved = obligation.reserved;
-            obligation.requester.with(|queue| queue.unreserve(reserved));
-        }
-        Err(_) => {
-            // If the socket has been shut meanwhile, nobody can answer any more.
-            if let Some(obligation) = member.with(|queue| queue.put_owed(obligation)) {
-                close::settle(shared, obligation, Fault::Ignored);
-            }
-        }
-        Ok(_) => {
+        Ok((id, place)) => {
             // The requester's next request needs just this memory.
             let requester = obligation.requester.clone();
             let obligation = BoxRoom::of(obligation);
             if let Some(place) = place {
                 let memory = obligation::Memory { obligation, place };
-                drop(requester.with(|queue| queue.keep(memory)));
+                let _ = requester.with(|queue| queue.keep(memory));
             }
+            Ok(id)
+        }
+        Err(Refusal::Error(Error::AddrNotAvail)) => {
+            let _ = member.with(|queue| queue.met(request));
+            let reserved = obligation.reserved;
+            obligation.requester.with(|queue| queue.unreserve(reserved));
+            Err(Error::AddrNotAvail.into())
+        }
+        Err(refusal) => {
+            // If the socket has been shut meanwhile, nobody can answer any more.
+            if let Some(obligation) = member.with(|queue| queue.put_owed(obligation)) {
+                close::settle(shared, obligation, Fault::Ignored);
+            }
+            Err(refusal)
         }
     }
-    result
 }
+
+/// The id of a reply, and the memory of its request's place in the ledger.
+type Replied<M> = (u64, Option<obligation::Place<M>>);
 
 #[inline(never)]
 fn try_reply<S: Shared>(
     shared: &S,
     member: &S::Member,
     out: &mut Outgoing<'_, S::Member>,
-    (obligation, place): (
-        &mut Box<Obligation<S::Member>>,
-        &mut Option<obligation::Place<S::Member>>,
-    ),
+    obligation: &mut Box<Obligation<S::Member>>,
     (peer, request, name): (u64, u64, Option<Name<'_>>),
     check: impl FnMut(&mut Bus<S::Member>) -> Result<(), Error>,
-) -> Result<u64, Refusal<S::Member>> {
+) -> Result<Replied<S::Member>, Refusal<S::Member>> {
     let requester = obligation.requester.clone();
     if requester.id() != peer {
         return Err(Error::ConnRefused.into());
@@ -131,14 +126,15 @@ fn try_reply<S: Shared>(
     let mut plain = Plain::new(member, head, Policy::Miss, content, files);
     plain.answer(answer, bus_bytes);
     // In the same step as it is answered it is owed no more.
+    let mut place = None;
     let sent = plain.send(
         shared,
         check,
         |_, _| Ok(()),
-        |_, _| *place = member.with(|queue| queue.met(request)),
+        |_, _| place = member.with(|queue| queue.met(request)),
     );
     let refusal = match sent {
-        Ok(id) => return Ok(id),
+        Ok(id) => return Ok((id, place)),
         Err(refusal) => refusal,
     };
     let (place, bytes, bus_bytes) = plain.take_held();

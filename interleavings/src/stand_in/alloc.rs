@@ -69,6 +69,11 @@ impl<T> KBox<T> {
     pub fn into_inner(this: Self) -> T {
         *this.0
     }
+
+    pub fn drop_contents(this: Self) -> KBox<MaybeUninit<T>> {
+        drop(this);
+        KBox(Box::new(MaybeUninit::uninit()))
+    }
 }
 
 impl<T> KBox<MaybeUninit<T>> {

@@ -41,6 +41,10 @@ impl<K, V> RBTreeNode<K, V> {
     pub(crate) fn to_key_value(self) -> (K, V) {
         (self.0, self.1)
     }
+
+    pub(crate) fn into_reservation(self) -> RBTreeNodeReservation<K, V> {
+        RBTreeNodeReservation(PhantomData)
+    }
 }
 
 impl<K: Ord + Copy, V> RBTree<K, V> {
