@@ -314,6 +314,13 @@ impl Charge {
         }
     }
 
+    /// Makes one of this charge, if there is some of it.
+    #[inline]
+    pub fn take_one(&mut self) -> Option<One> {
+        self.amount = self.amount.checked_sub(1)?;
+        Some(One(Some(self.account.clone())))
+    }
+
     /// Takes over another charge of the same account.
     pub fn merge(&mut self, mut other: Charge) {
         let amount = core::mem::take(&mut other.amount);
@@ -347,7 +354,7 @@ impl One {
     pub const NONE: One = One(None);
 
     /// Takes one, or `None` when there is none left.
-    #[inline]
+    #[inline(always)]
     pub fn new(account: &Arc<Account>) -> Option<Self> {
         account.take(1).then(|| One(Some(account.clone())))
     }

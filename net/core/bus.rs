@@ -416,7 +416,7 @@ impl<M: Member> Bus<M> {
     }
 
     /// Calls `f` for each place of the listener bindings that match a name until it says false.
-    pub(super) fn each_place(&self, name: Name<'_>, f: impl FnMut(&Place<'_, M>) -> bool) {
+    pub(super) fn each_place<'a>(&'a self, name: Name<'_>, f: impl FnMut(&Place<'a, M>) -> bool) {
         self.routes.each_place(name, f);
     }
 

@@ -20,6 +20,7 @@
 
 mod copies;
 mod end;
+mod here;
 mod plain;
 mod reach;
 mod recipients;
@@ -45,11 +46,11 @@ use super::name::Name;
 use super::name::Tail;
 use super::obligation::Obligation;
 use super::queue::Member;
+use super::recipient::Recipient;
 use super::wait::Place;
 use copies::Copies;
 use copies::Who;
 use reach::Plainly;
-use recipients::Recipient;
 use recipients::Recipients;
 
 pub(super) use plain::grow;
@@ -380,7 +381,7 @@ impl<'a, M: Member> Fanout<'a, M> {
                 }
                 Err(Pause::Refused(refusal)) => break refusal,
             }
-            self.earlier = self.reached.len;
+            self.earlier = self.reached.len();
             self.looked = 0;
             step = shared.locked(|bus| {
                 check(bus)?;
@@ -587,7 +588,7 @@ impl<'a, M: Member> Fanout<'a, M> {
     fn paused(&mut self) -> Result<(), AllocError> {
         let earlier = self.earlier;
         self.reached.each_from(earlier, Recipient::tell_given_back);
-        for at in earlier..self.reached.len {
+        for at in earlier..self.reached.len() {
             let recipient = self.reached.get_mut(at).filter(|recipient| recipient.once);
             if let Some(recipient) = recipient {
                 let _ = self.once.insert(Node::new(recipient.member.id(), ())?);

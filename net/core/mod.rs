@@ -44,6 +44,7 @@ mod outgoing;
 pub mod payer;
 pub mod peer;
 pub mod queue;
+mod recipient;
 mod reply;
 mod reports;
 pub mod routes;

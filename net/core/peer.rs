@@ -103,6 +103,16 @@ pub trait Peer: Clone {
     /// there are none. May sleep, and must not be called under a lock.
     fn wait_for_memory(bytes: usize) -> bool;
 
+    /// What is held while it is asked who waits, by [`Peer::is_waited_for`].
+    type Watch;
+
+    /// Begins to ask who waits. Nothing may sleep until that is dropped.
+    fn watch() -> Self::Watch;
+
+    /// Whether [`Peer::wake_reader`] would wake anybody. A full barrier must come between what they
+    /// are to see and this, as giving a message its id is one.
+    fn is_waited_for(&self, watch: &Self::Watch) -> bool;
+
     /// Wakes those who read or poll for something to read. Not to be called under a lock of the
     /// bus. What they are to see must have been put there under the lock of the queue, or with a
     /// full barrier before this.

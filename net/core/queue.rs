@@ -32,9 +32,11 @@ use super::mem::AllocError;
 use super::mem::Box;
 use super::mem::Map;
 use super::mem::Room;
+use super::mem::Vec;
 use super::obligation;
 use super::obligation::Obligation;
 use super::peer::Peer;
+use super::recipient::Recipient;
 use super::slots::Chunk;
 use super::slots::Slots;
 use super::waiter::Blocked;
@@ -160,6 +162,8 @@ pub struct Queue<M: Member> {
     unreplied: u32,
     /// Memory of an obligation to this socket that was met.
     kept: Option<obligation::Memory<M>>,
+    /// Memory for a list of those who get a message of this socket.
+    kept_list: Option<Box<Vec<Recipient<M>>>>,
     once: bool,
     lossy: bool,
     report_lost: bool,
@@ -212,6 +216,7 @@ impl<M: Member> Queue<M> {
             owed: Map::new(),
             unreplied: 0,
             kept: None,
+            kept_list: None,
             once: false,
             lossy: false,
             report_lost: false,
@@ -602,5 +607,19 @@ impl<M: Member> Queue<M> {
     /// Memory for what is owed for a request of this socket, if it has kept some.
     pub(super) fn take_kept(&mut self) -> Option<obligation::Memory<M>> {
         self.kept.take()
+    }
+
+    /// Keeps the memory of a list for the next message of this socket that several get. What was
+    /// kept before is for the caller to drop.
+    pub(super) fn keep_list(
+        &mut self,
+        list: Box<Vec<Recipient<M>>>,
+    ) -> Option<Box<Vec<Recipient<M>>>> {
+        self.kept_list.replace(list)
+    }
+
+    /// Memory for a list of recipients, if this socket has kept some.
+    pub(super) fn take_list(&mut self) -> Option<Box<Vec<Recipient<M>>>> {
+        self.kept_list.take()
     }
 }

@@ -104,7 +104,18 @@ pub struct Place<'a, M> {
     hash: u64,
 }
 
-impl<M> Place<'_, M> {
+impl<'a, M> Place<'a, M> {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.listeners.is_empty()
+    }
+
+    /// All its listener bindings with their numbers.
+    pub fn listeners(&self) -> impl Iterator<Item = (u64, &'a Listener<M>)> {
+        let listeners = self.ends.listeners.iter();
+        listeners.map(|(binding, listener)| (*binding, listener))
+    }
+
     /// Calls `f` for each listener binding of this number or a later one until it says false; says
     /// whether it never did.
     pub fn listeners_from(

@@ -102,7 +102,8 @@ impl<T> Slots<T> {
 
     /// Items that can be in the list before it needs more memory.
     pub fn capacity(&self) -> u32 {
-        (self.chunks.len() as u32).saturating_mul(CHUNK as u32)
+        // More than there are numbers for slots there cannot be.
+        (self.chunks.len() as u32).wrapping_mul(CHUNK as u32)
     }
 
     /// Adds free slots.
@@ -206,8 +207,7 @@ impl<T> Slots<T> {
         let (at, last) = (self.free, self.last);
         let slot = self.slot_mut(at)?;
         let free = slot.next;
-        // A free one is empty: so there is nothing to drop.
-        slot.item.get_or_insert_with(item);
+        slot.item = Some(item());
         (slot.prev, slot.next) = (last, NONE);
         self.free = free;
         self.len = self.len.saturating_add(1);

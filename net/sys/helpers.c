@@ -94,6 +94,14 @@ __rust_helper void rust_helper_kbus_sk_data_ready(struct sock *sk)
 	sk->sk_data_ready(sk);
 }
 
+/* Who calls this is in a read section of RCU. */
+__rust_helper bool rust_helper_kbus_sk_is_waited_for(struct sock *sk)
+{
+	struct socket_wq *wq = rcu_dereference(sk->sk_wq);
+
+	return wq && (waitqueue_active(&wq->wait) || sock_flag(sk, SOCK_FASYNC));
+}
+
 __rust_helper void rust_helper_kbus_sock_hold(struct sock *sk)
 {
 	sock_hold(sk);

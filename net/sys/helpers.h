@@ -100,6 +100,7 @@ void rust_helper_kbus_mem_cgroup_put(struct mem_cgroup *memcg);
 void *rust_helper_kbus_sk_user_data(const struct sock *sk);
 void rust_helper_kbus_set_sk_user_data(struct sock *sk, void *data);
 void rust_helper_kbus_sk_data_ready(struct sock *sk);
+bool rust_helper_kbus_sk_is_waited_for(struct sock *sk);
 void rust_helper_kbus_sk_state_change(struct sock *sk);
 void rust_helper_kbus_sk_write_space(struct sock *sk);
 void rust_helper_kbus_sk_set_bit(int nr, struct sock *sk);

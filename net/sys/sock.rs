@@ -6,9 +6,12 @@ use super::bindings;
 use kernel::{
     error::to_result,
     prelude::*,
-    sync::aref::{
-        ARef,
-        AlwaysRefCounted, //
+    sync::{
+        aref::{
+            ARef,
+            AlwaysRefCounted, //
+        },
+        rcu, //
     },
     types::Opaque, //
 };
@@ -70,6 +73,16 @@ impl Sock {
         // SAFETY: `self` is valid, and `sock_init_data()` has set the callback, which takes its own
         // locks and is safe on an orphaned socket.
         unsafe { bindings::sk_data_ready(self.as_raw()) };
+    }
+
+    /// Whether [`Self::data_ready`] would find anybody.
+    ///
+    /// As in `skwq_has_sleeper()`, a full barrier must come between what they wait for and this.
+    #[inline]
+    pub(crate) fn is_waited_for(&self, _: &rcu::Guard) -> bool {
+        // SAFETY: `self` is valid. What its wait queue is in stays as long as the read section,
+        // which the guard stands for.
+        unsafe { bindings::sk_is_waited_for(self.as_raw()) }
     }
 
     /// Wakes whoever polls, whatever for.

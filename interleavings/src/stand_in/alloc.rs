@@ -157,6 +157,15 @@ impl<T> Deref for KVVec<T> {
     }
 }
 
+impl<'a, T> IntoIterator for &'a KVVec<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
 impl<T> DerefMut for KVVec<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut self.0

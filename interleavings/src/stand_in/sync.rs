@@ -363,6 +363,14 @@ impl<T> Deref for Arc<T> {
     }
 }
 
+pub(crate) mod rcu {
+    pub(crate) struct Guard;
+
+    pub(crate) fn read_lock() -> Guard {
+        Guard
+    }
+}
+
 pub(crate) mod aref {
     //! A reference that the object itself counts.
 

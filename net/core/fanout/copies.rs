@@ -243,7 +243,7 @@ impl<M: Member> Fanout<'_, M> {
             claim.member.reclaim();
         }
         self.take_out_last(at, serial);
-        let last = self.reached.len.saturating_sub(1);
+        let last = self.reached.len().saturating_sub(1);
         if let Some(recipient) = self.reached.get_mut(last) {
             recipient.tell_given_back();
             (recipient.entry, recipient.tell) = (None, false);

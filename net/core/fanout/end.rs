@@ -14,9 +14,9 @@ use super::super::message::Content;
 use super::super::message::Message;
 use super::super::message::Stamp;
 use super::super::queue::Member;
+use super::super::recipient::Placed;
+use super::super::recipient::Recipient;
 use super::copies::Who;
-use super::recipients::Placed;
-use super::recipients::Recipient;
 use super::recipients::Recipients;
 use super::Fanout;
 use super::First;
@@ -48,6 +48,8 @@ impl<M: Member> Fanout<'_, M> {
                 }
             });
         }
+        // Entries of earlier holds have yet to go where their id belongs.
+        self.reached.note_waiters(self.earlier, &M::watch());
         id
     }
 
@@ -222,7 +224,7 @@ impl<M: Member> Fanout<'_, M> {
     /// Takes the entry out that was the last to be put in.
     pub(super) fn take_out_last(&mut self, at: u32, serial: u64) {
         let mut reached = core::mem::replace(&mut self.reached, Recipients::new());
-        if let Some(recipient) = reached.get_mut(reached.len.saturating_sub(1)) {
+        if let Some(recipient) = reached.get_mut(reached.len().saturating_sub(1)) {
             self.take_out(recipient, at, serial);
         }
         self.reached = reached;

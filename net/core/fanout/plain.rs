@@ -6,6 +6,7 @@
 //! them are of one user in one memory cgroup. Where somebody is found for whom more is to be looked
 //! at, the message goes on as a [`Fanout`] from there, in the same hold.
 
+use super::super::account::Amount;
 use super::super::account::Charge;
 use super::super::account::One;
 use super::super::bus::Bus;
@@ -26,17 +27,23 @@ use super::super::message::Stamp;
 use super::super::message::Stamped;
 use super::super::message::KBUS_URGENT;
 use super::super::obligation::Obligation;
+use super::super::payer::Payer;
+use super::super::peer::Trace;
 use super::super::queue::Member;
 use super::super::queue::Offered;
 use super::super::queue::Plain as Offer;
+use super::super::queue::Queue;
+use super::super::recipient::Recipient;
 use super::super::routes::Listener;
+use super::super::routes::Place;
 use super::super::slots::Chunk;
 use super::copies::Left;
 use super::copies::Who;
 use super::copies::SMALL;
 use super::end::cancel;
-use super::recipients::Recipient;
+use super::here::Here;
 use super::recipients::Recipients;
+use super::recipients::FEW;
 use super::Answer;
 use super::Fanout;
 use super::First;
@@ -50,6 +57,13 @@ const MANY: usize = match cfg!(CONFIG_KBUS_SHORT_STEPS) {
     true => STEP,
     false => 4 * STEP,
 };
+
+/// Places among a user's messages that are taken at once.
+const PLACES: u64 = 16;
+/// They are where so many are left: then nobody comes short of those that are not needed.
+const PLENTY: u64 = 1024;
+/// For so many listeners room is made at first, when there are more than a few.
+const SOME: usize = 12;
 
 /// A message on the plain way, as long as it can go that.
 pub(in super::super) struct Plain<'a, M: Member> {
@@ -76,8 +90,13 @@ pub(in super::super) struct Plain<'a, M: Member> {
     left: Option<Left>,
     /// The memory cgroup of the sending task.
     memory: usize,
+    /// Who is to be woken when it is sent, the first recipient before all; all recipients if it goes
+    /// on as a [`Fanout`].
     reached: Recipients<M>,
-    looked: usize,
+    /// Places among the messages of that user that are held for the next listeners.
+    places: Option<Charge>,
+    /// For how many listeners room was made in all, and for how many there is some left.
+    rooms: (usize, usize),
     /// The listener for whom more is to be looked at: its place and binding.
     next: (usize, u64),
 }
@@ -97,6 +116,24 @@ pub(in super::super) fn grow<M: Member>(member: &M) -> bool {
 /// the bus. Of others' messages a queue keeps some room free.
 fn may_fill<M: Member>(bus: &Bus<M>, sender: &M, member: &M) -> bool {
     sender.payer().id() == member.payer().id() || sender.user() == bus.owner
+}
+
+/// What is left of a user's budget.
+#[inline(always)]
+fn left_of(payer: &Payer) -> Left {
+    // The version first: what is given back after that changes it.
+    let version = payer.version();
+    (payer.left(), version)
+}
+
+/// Places for the next listeners among the messages of their user, who has so much left.
+#[inline(never)]
+fn places(payer: &Payer, left: Amount) -> Option<Charge> {
+    let many = match left.messages >= PLENTY {
+        true => Charge::new(&payer.messages, PLACES),
+        false => None,
+    };
+    many.or_else(|| Charge::new(&payer.messages, 1))
 }
 
 impl<'a, M: Member> Plain<'a, M> {
@@ -126,7 +163,8 @@ impl<'a, M: Member> Plain<'a, M> {
             left: None,
             memory: sender.task_memory(),
             reached: Recipients::new(),
-            looked: 0,
+            places: None,
+            rooms: (FEW, FEW),
             next: (0, 0),
         }
     }
@@ -135,12 +173,15 @@ impl<'a, M: Member> Plain<'a, M> {
     /// in which the replier was found.
     pub(in super::super) fn ask(&mut self, replier: (M, u64), owed: Box<Obligation<M>>) {
         self.first = First::Asked(replier.0, replier.1);
+        // That one comes before them.
+        self.rooms = (FEW - 1, FEW - 1);
         self.obligation = Some(owed);
     }
 
     /// It is a reply, for which these bytes of the bus were held.
     pub(in super::super) fn answer(&mut self, answer: Answer<M>, bus_bytes: Charge) {
         self.first = First::Answered(answer);
+        self.rooms = (FEW - 1, FEW - 1);
         self.bus_bytes = Some(bus_bytes);
     }
 
@@ -176,8 +217,16 @@ impl<'a, M: Member> Plain<'a, M> {
         let step = shared.locked(|bus| {
             check(bus)?;
             begin(bus, self).map_err(Pause::Refused)?;
-            if self.go(bus) {
-                let id = self.commit(bus, shared);
+            let mut here = Here::new();
+            let sent = match self.go(bus, &mut here) {
+                true => Some(self.commit(bus, shared, &here)),
+                false => {
+                    here.keep(&mut self.reached);
+                    None
+                }
+            };
+            drop(here);
+            if let Some(id) = sent {
                 if let Some(done) = done.take() {
                     done(bus, id);
                 }
@@ -187,7 +236,7 @@ impl<'a, M: Member> Plain<'a, M> {
         });
         match (step, &mut long) {
             (Ok(id), None) => {
-                self.finish(id);
+                self.finish();
                 Ok(id)
             }
             (Err(Pause::Refused(refusal)), None) => Err(refusal),
@@ -206,7 +255,7 @@ impl<'a, M: Member> Plain<'a, M> {
 
     /// Goes through all who get it; false where one is found for whom more is to be looked at.
     #[inline(never)]
-    fn go(&mut self, bus: &Bus<M>) -> bool {
+    fn go<'b>(&mut self, bus: &'b Bus<M>, here: &mut Here<'b, M>) -> bool {
         if self.policy != Policy::Miss || self.files.is_some() {
             return false;
         }
@@ -232,15 +281,10 @@ impl<'a, M: Member> Plain<'a, M> {
         }
         let mut plain = true;
         bus.each_place(self.head.name, |place| {
-            place.listeners_from(0, |binding, listener| {
-                plain = self.listener(bus, listener, binding);
-                if !plain {
-                    self.next = (place.at, binding);
-                }
-                plain
-            });
+            plain = place.is_empty() || self.listeners(bus, place, here);
             plain
         });
+        cancel(self.places.take());
         plain
     }
 
@@ -299,29 +343,113 @@ impl<'a, M: Member> Plain<'a, M> {
         true
     }
 
+    /// The listeners of one pattern get their copies; false at one for whom more is to be looked at.
+    // A function of its own, as little is alive in it.
+    #[inline(never)]
+    fn listeners<'b>(
+        &mut self,
+        bus: &Bus<M>,
+        place: &Place<'b, M>,
+        here: &mut Here<'b, M>,
+    ) -> bool {
+        for (binding, listener) in place.listeners() {
+            if !self.listener(bus, listener, binding, here) {
+                self.next = (place.at, binding);
+                return false;
+            }
+        }
+        true
+    }
+
     /// One listener gets its copy, or misses it; false if nothing has been done for it, as more is
     /// to be looked at.
-    fn listener(&mut self, bus: &Bus<M>, listener: &Listener<M>, binding: u64) -> bool {
+    #[inline(always)]
+    fn listener<'b>(
+        &mut self,
+        bus: &Bus<M>,
+        listener: &'b Listener<M>,
+        binding: u64,
+        here: &mut Here<'b, M>,
+    ) -> bool {
         let member = &listener.member;
-        if listener.count != 1 || self.looked >= MANY || !self.reached.prepare_for(MANY) {
+        if listener.count != 1 || (self.rooms.1 == 0 && !self.make_room(here)) {
             return false;
         }
-        match self.put(bus, member, binding, || None) {
-            Some(Offered::Put(slot, serial)) => {
-                self.reached.push(Recipient::of(member, slot, serial))
-            }
+        let put = match self.copy {
+            Some(_) => self.put_next(member, binding),
+            None => self.put(bus, member, binding, || None),
+        };
+        match put {
+            Some(Offered::Put(slot, _)) => here.push(member, Some(slot)),
             Some(Offered::Full(_) | Offered::Broke | Offered::PayerBroke) => {
-                self.reached.push(Recipient::without(member))
+                here.push(member, None)
             }
             Some(Offered::Gone) => {}
             _ => return false,
         }
-        self.looked = self.looked.saturating_add(1);
+        self.rooms.1 = self.rooms.1.saturating_sub(1);
         true
     }
 
-    /// Puts a copy in a queue, for which its user pays, and what is `owed` for it; `None` where more
-    /// is to be looked at.
+    /// Makes room for more listeners of this hold, if it can be had.
+    #[cold]
+    fn make_room(&mut self, here: &mut Here<'_, M>) -> bool {
+        let made = self.rooms.0;
+        let more = match made {
+            ..=FEW => SOME,
+            _ if made < STEP => STEP.saturating_sub(made),
+            _ => MANY,
+        };
+        let more = more.min(MANY.saturating_sub(made));
+        if !self.reached.has_list() {
+            self.reached.reuse(self.sender.with(Queue::take_list));
+        }
+        if more == 0 || !here.reserve(more, &mut self.reached) {
+            return false;
+        }
+        self.rooms = (made.saturating_add(more), more);
+        true
+    }
+
+    /// How many listeners have been looked at.
+    fn looked(&self) -> usize {
+        self.rooms.0.saturating_sub(self.rooms.1)
+    }
+
+    /// Puts the copy in another queue, as [`Plain::put`] does with the first.
+    #[inline(always)]
+    fn put_next(&mut self, member: &M, binding: u64) -> Option<Offered> {
+        let payer = member.payer();
+        let Some((message, whose)) = &self.copy else {
+            return None;
+        };
+        if !self.may_fill || *whose != (payer.id(), member.memory()) {
+            return None;
+        }
+        let (left, _) = *self.left.get_or_insert_with(|| left_of(payer));
+        if self
+            .places
+            .as_ref()
+            .is_none_or(|places| places.amount() == 0)
+        {
+            self.places = places(payer, left);
+        }
+        let offer = self.offer(binding, left);
+        let places = &mut self.places;
+        loop {
+            let put = member.with(|queue| {
+                let place = || places.as_mut().and_then(Charge::take_one);
+                queue.put_plainly(&offer, place, || None, || Some(message.clone()))
+            });
+            match put {
+                Offered::NeedsChunk if grow(member) => {}
+                offered => return Some(offered),
+            }
+        }
+    }
+
+    /// Puts the first copy in a queue, for which its user pays, and what is `owed` for it; `None`
+    /// where more is to be looked at.
     #[inline(always)]
     fn put(
         &mut self,
@@ -330,54 +458,37 @@ impl<'a, M: Member> Plain<'a, M> {
         binding: u64,
         mut owed: impl FnMut() -> Option<Box<Obligation<M>>>,
     ) -> Option<Offered> {
-        let payer = member.payer();
-        let who = (payer.id(), member.memory());
-        let is_plain = match &self.copy {
-            Some((_, whose)) => *whose == who && self.may_fill,
-            None => may_fill(bus, self.sender, member),
-        };
-        if !is_plain {
+        if !may_fill(bus, self.sender, member) {
             return None;
         }
-        let left = match self.left {
-            Some(left) => left,
-            // The version first: what is given back after that changes it.
-            None => {
-                let version = payer.version();
-                let left = (payer.left(), version);
-                self.left = self.copy.as_ref().map(|_| left);
-                left
-            }
-        };
-        let offer = Offer {
-            len: self.len,
-            binding,
-            urgent: self.urgent,
-            payer,
-            left: left.0,
-        };
-        let offered = loop {
+        let payer = member.payer();
+        let left = left_of(payer);
+        let offer = self.offer(binding, left.0);
+        loop {
             let put = member.with(|queue| {
-                queue.put_plainly(&offer, &mut owed, || self.copy(bus, member, left))
+                let place = || One::new(&payer.messages);
+                let message = || self.first_copy(bus, member, left);
+                queue.put_plainly(&offer, place, &mut owed, message)
             });
             match put {
                 Offered::NeedsChunk if grow(member) => {}
-                offered => break offered,
+                offered => return Some(offered),
             }
-        };
-        Some(offered)
+        }
+    }
+
+    #[inline(always)]
+    fn offer(&self, binding: u64, left: Amount) -> Offer {
+        Offer {
+            len: self.len,
+            binding,
+            urgent: self.urgent,
+            left,
+        }
     }
 
     /// The copy for all, which is made where the first of them has room for it; `None` if it cannot
     /// be made, and nothing has changed.
-    #[inline(always)]
-    fn copy(&mut self, bus: &Bus<M>, member: &M, left: Left) -> Option<Arc<Message<M>>> {
-        match &self.copy {
-            Some((message, _)) => Some(message.clone()),
-            None => self.first_copy(bus, member, left),
-        }
-    }
-
     #[inline(never)]
     fn first_copy(&mut self, bus: &Bus<M>, member: &M, left: Left) -> Option<Arc<Message<M>>> {
         let len = self.len;
@@ -440,33 +551,62 @@ impl<'a, M: Member> Plain<'a, M> {
     }
 
     /// Sends it to all, with the bus locked.
-    fn commit(&mut self, bus: &Bus<M>, shared: &impl Shared<Member = M>) -> u64 {
+    fn commit(
+        &mut self,
+        bus: &Bus<M>,
+        shared: &impl Shared<Member = M>,
+        here: &Here<'_, M>,
+    ) -> u64 {
         let id = shared.next_id();
         self.head.trace(self.sender, id, self.len);
         if let Some((message, _)) = &self.copy {
             message.send(id);
         }
-        if self.reached.missing {
-            self.reached.each_from(0, |recipient| {
-                if recipient.entry.is_none() {
-                    recipient.miss(id, Policy::Miss, bus.last_binding);
-                }
-            });
+        let (watch, traced) = (M::watch(), M::is_traced());
+        self.reached.note_waiters(0, &watch);
+        if traced {
+            self.reached.each_from(0, |recipient| recipient.trace(id));
         }
+        here.each(|member, has_it| {
+            let waits = has_it && member.is_waited_for(&watch);
+            if traced || waits || !has_it {
+                let mut recipient = Recipient::without(member);
+                match has_it {
+                    true => recipient.tell = waits,
+                    false => recipient.miss(id, Policy::Miss, bus.last_binding),
+                }
+                self.note(recipient, id, has_it);
+            }
+        });
         id
     }
 
-    /// Wakes all who have it. The bus is not locked.
-    fn finish(&mut self, id: u64) {
-        let traced = M::is_traced();
+    /// Notes a listener who is to be woken, and tells whoever traces sockets what has become of the
+    /// message of this id.
+    #[cold]
+    fn note(&mut self, recipient: Recipient<M>, id: u64, has_it: bool) {
+        recipient.member.trace(match has_it {
+            true => Trace::Deliver { id },
+            false => Trace::Miss { id },
+        });
+        if recipient.tell {
+            self.reached.push(recipient);
+        }
+    }
+
+    /// Wakes those who wait for it. The bus is not locked.
+    fn finish(&mut self) {
         self.reached.each_from(0, |recipient| {
-            if traced {
-                recipient.trace(id);
-            }
             if recipient.tell {
                 recipient.member.wake_reader();
             }
         });
+        if self.reached.has_list() {
+            if let Some(list) = self.reached.take_list() {
+                let before = self.sender.with(|queue| queue.keep_list(list));
+                drop(before);
+            }
+        }
     }
 
     /// Makes it a [`Fanout`], which goes on in this hold where the plain way has ended.
@@ -490,7 +630,7 @@ impl<'a, M: Member> Plain<'a, M> {
         fanout.bus_bytes = self.bus_bytes.take();
         fanout.reached = core::mem::replace(&mut self.reached, Recipients::new());
         fanout.next = (self.next.0, self.next.1, 0);
-        fanout.looked = self.looked;
+        fanout.looked = self.looked();
         if let Some((message, who)) = self.copy.take() {
             fanout.len = self.len;
             fanout.copies.first = Some((who, message));

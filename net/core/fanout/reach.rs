@@ -3,6 +3,7 @@
 //! One recipient: is there room, who pays, and the entry in its queue.
 
 use super::super::account::Charge;
+use super::super::account::One;
 use super::super::bus::Bus;
 use super::super::entry::Body;
 use super::super::entry::Cause;
@@ -20,12 +21,12 @@ use super::super::queue::Memory;
 use super::super::queue::Offer;
 use super::super::queue::Offered;
 use super::super::queue::Queue;
+use super::super::recipient::Placed;
+use super::super::recipient::Recipient;
 use super::super::slots::Chunk;
 use super::super::wait::Place;
 use super::copies::memory_of;
 use super::end::cancel;
-use super::recipients::Placed;
-use super::recipients::Recipient;
 use super::Claim;
 use super::Fanout;
 use super::First;
@@ -176,11 +177,12 @@ impl<M: Member> Fanout<'_, M> {
             len: self.len,
             binding,
             urgent: self.urgent,
-            payer,
             left: *left,
         };
-        let put =
-            |queue: &mut Queue<M>| queue.put_plainly(&plain, || None, || Some(message.clone()));
+        let put = |queue: &mut Queue<M>| {
+            let place = || One::new(&payer.messages);
+            queue.put_plainly(&plain, place, || None, || Some(message.clone()))
+        };
         match member.with(put) {
             Offered::Put(slot, serial) => {
                 self.reached.push(Recipient::of(member, slot, serial));

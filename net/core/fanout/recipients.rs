@@ -5,66 +5,31 @@
 use super::super::bus::STEP;
 use super::super::entry::Cause;
 use super::super::mem;
+use super::super::mem::Box;
 use super::super::mem::Vec;
 use super::super::peer::Trace;
 use super::super::queue::Member;
+use super::super::recipient::Placed;
+use super::super::recipient::Recipient;
 use super::super::wait;
 use super::Policy;
 
-use core::num::NonZeroU32;
-
 /// So many recipients there is room for without memory.
-const FEW: usize = 4;
+pub(super) const FEW: usize = 4;
 /// There is room for so many more with the first memory: with those, for one hold of the bus lock.
 const SOME: usize = match STEP > FEW {
     true => STEP - FEW,
     false => STEP,
 };
 
-/// Where an entry is: its slot and serial number. An optional one needs no more bytes than these.
-#[derive(Clone, Copy)]
-pub(super) struct Placed {
-    /// One more than the slot's number.
-    slot: NonZeroU32,
-    serial: u64,
-}
-
-impl Placed {
-    /// `None` for a slot that no list has.
-    pub(super) fn new(slot: u32, serial: u64) -> Option<Self> {
-        let slot = NonZeroU32::new(slot.wrapping_add(1))?;
-        Some(Placed { slot, serial })
-    }
-
-    /// Slot and serial number.
-    pub(super) fn get(self) -> (u32, u64) {
-        (self.slot.get().wrapping_sub(1), self.serial)
-    }
-}
-
-/// One copy of the message in one queue.
-pub(super) struct Recipient<M> {
-    pub(super) member: M,
-    /// Its entry; `None`: it misses the message.
-    pub(super) entry: Option<Placed>,
-    /// Whether it is to be woken.
-    pub(super) tell: bool,
-    /// Whether those may have room who wait for its queue, as its entry was taken out.
-    pub(super) room: bool,
-    /// Whether its reader is to be told of a gap that its entry had and has no more.
-    pub(super) gap: bool,
-    /// Bindings that match bind events, of a listener who has missed one that it cannot miss.
-    pub(super) hears: u32,
-    /// Whether it is the one copy of a socket that wants each message once.
-    pub(super) once: bool,
-}
-
 /// Those who get the message, in the order in which they were reached.
 pub(super) struct Recipients<M> {
     pub(super) few: [Option<Recipient<M>>; FEW],
     /// `None` as long as there are few: the kernel takes some time to drop an empty vector, too.
-    pub(super) more: Option<Vec<Recipient<M>>>,
-    pub(super) len: usize,
+    // In a box, as the queue that keeps it is part of each socket.
+    more: Option<Box<Vec<Recipient<M>>>>,
+    /// How many are among the few.
+    first: usize,
     /// Whether some miss the message.
     pub(super) missing: bool,
 }
@@ -76,26 +41,72 @@ impl<M> Recipients<M> {
             // Each set by itself: an array that is a constant is copied whole.
             few: core::array::from_fn(|_| None),
             more: None,
-            len: 0,
+            first: 0,
             missing: false,
         }
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.first
+            .saturating_add(self.more.as_ref().map_or(0, |list| list.len()))
+    }
+
+    /// For how many more there is room.
+    pub(super) fn room(&self) -> usize {
+        let list = self.more.as_ref();
+        let list = list.map_or(0, |list| list.capacity().saturating_sub(list.len()));
+        FEW.saturating_sub(self.first).saturating_add(list)
+    }
+
     /// Whether there is room for one more.
     pub(super) fn has_room(&self) -> bool {
-        let list = self.more.as_ref();
-        self.len < FEW || list.is_some_and(|list| list.len() < list.capacity())
+        self.room() > 0
+    }
+
+    /// Makes room for so many more; false if there is no memory.
+    pub(super) fn reserve(&mut self, more: usize) -> bool {
+        self.room() >= more || self.extend(more.max(SOME))
+    }
+
+    /// Makes room for so many more in the list; false if there is no memory.
+    fn extend(&mut self, more: usize) -> bool {
+        if self.more.is_none() {
+            self.more = mem::new_box(Vec::new()).ok();
+        }
+        let list = self.more.as_mut();
+        list.is_some_and(|list| mem::reserve(list, more).is_ok())
+    }
+
+    /// Uses memory that was kept for a list, if there is no list yet.
+    pub(super) fn reuse(&mut self, kept: Option<Box<Vec<Recipient<M>>>>) {
+        if self.more.is_none() {
+            self.more = kept;
+        }
+    }
+
+    /// Whether there is memory for a list.
+    pub(super) fn has_list(&self) -> bool {
+        self.more.is_some()
+    }
+
+    /// Lets all go but the first few. Gives the memory of the list back if it is one that can be
+    /// kept.
+    #[inline(never)]
+    pub(super) fn take_list(&mut self) -> Option<Box<Vec<Recipient<M>>>> {
+        let mut list = self.more.take()?;
+        // One by one: what the vector's own `clear()` calls for each is not inlined.
+        while let Some(recipient) = list.pop() {
+            drop(recipient.member);
+        }
+        (list.capacity() <= SOME).then_some(list)
     }
 
     /// Makes room for one more. With the bus locked it only grows as long as it is small.
     pub(super) fn prepare(&mut self, locked: bool) -> bool {
         match locked {
             true => self.prepare_for(2 * STEP),
-            false => {
-                let list = self.more.get_or_insert_with(Vec::new);
-                let more = (8 * STEP).max(list.len());
-                mem::reserve(list, more).is_ok()
-            }
+            false => self.extend((8 * STEP).max(self.len())),
         }
     }
 
@@ -107,27 +118,24 @@ impl<M> Recipients<M> {
 
     #[cold]
     fn grow(&mut self, most: usize) -> bool {
-        let list = self.more.get_or_insert_with(Vec::new);
-        let more = match list.is_empty() {
-            true => SOME,
-            false => STEP,
+        let listed = self.more.as_ref().map_or(0, |list| list.len());
+        let more = match listed {
+            0 => SOME,
+            _ => STEP,
         };
-        list.len() < most && mem::reserve(list, more).is_ok()
+        listed < most && self.extend(more)
     }
 
     /// Adds one for whom there is room.
     #[inline(always)]
     pub(super) fn push(&mut self, recipient: Recipient<M>) {
         self.missing |= recipient.entry.is_none();
-        if let Some(place) = self.few.get_mut(self.len) {
+        if let Some(place) = self.few.get_mut(self.first) {
             *place = Some(recipient);
-        } else {
-            let list = self.more.as_mut();
-            if list.is_none_or(|list| mem::push_reserved(list, recipient).is_err()) {
-                return;
-            }
+            self.first = self.first.saturating_add(1);
+        } else if let Some(list) = &mut self.more {
+            let _ = mem::push_reserved(list, recipient);
         }
-        self.len = self.len.saturating_add(1);
     }
 
     /// One of them, by the order in which they were reached.
@@ -139,12 +147,26 @@ impl<M> Recipients<M> {
     }
 
     /// Calls `f` for all from this one on, in the order in which they were reached.
+    #[inline]
     pub(super) fn each_from(&mut self, from: usize, mut f: impl FnMut(&mut Recipient<M>)) {
-        for at in from..self.len {
-            if let Some(recipient) = self.get_mut(at) {
-                f(recipient);
-            }
+        let few = self.few.iter_mut().take(self.first).skip(from);
+        few.flatten().for_each(&mut f);
+        if let Some(list) = &mut self.more {
+            let more = list.iter_mut().skip(from.saturating_sub(FEW));
+            more.for_each(f);
         }
+    }
+}
+
+impl<M: Member> Recipients<M> {
+    /// The message has been sent: of those who have got it, from this one on, only they are to be
+    /// woken who wait for it. To be called with the bus locked.
+    pub(super) fn note_waiters(&mut self, from: usize, watch: &M::Watch) {
+        self.each_from(from, |recipient| {
+            if recipient.entry.is_some() {
+                recipient.tell = recipient.member.is_waited_for(watch);
+            }
+        });
     }
 }
 

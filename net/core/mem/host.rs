@@ -289,6 +289,11 @@ impl<K: Ord + Copy, V> Map<K, V> {
         Some((*key, value))
     }
 
+    /// Keys and values, in the order of the keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.0.iter()
+    }
+
     /// Calls `f` for what has this key or a greater one, in their order, until it says false;
     /// says whether it never did.
     pub fn each_from(&self, key: &K, mut f: impl FnMut(&K, &V) -> bool) -> bool {
@@ -303,6 +308,16 @@ pub fn reserve<T>(vec: &mut Vec<T>, more: usize) -> Result<(), AllocError> {
     }
     account()?;
     vec.try_reserve(more).map_err(|_| AllocError)
+}
+
+/// Makes room for `more` further elements.
+pub fn reserve_list<T>(list: &mut List<T>, more: usize) -> Result<(), AllocError> {
+    reserve(list, more)
+}
+
+/// Appends where there is room already; where there is none the value is dropped.
+pub fn push_reserved_list<T>(list: &mut List<T>, value: T) {
+    let _ = push_reserved(list, value);
 }
 
 /// Appends where there is room already; gives the value back where there is none.

@@ -242,6 +242,11 @@ impl<K: Ord + Copy, V> Map<K, V> {
         Some((key, self.0.get(&key)?))
     }
 
+    /// Keys and values, in the order of the keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.0.iter()
+    }
+
     /// Calls `f` for what has this key or a greater one, in their order, until it says false;
     /// says whether it never did.
     pub fn each_from(&self, key: &K, mut f: impl FnMut(&K, &V) -> bool) -> bool {
@@ -266,6 +271,16 @@ impl<K: Ord + Copy, V> Map<K, V> {
 /// Makes room for `more` further elements.
 pub fn reserve<T>(vec: &mut Vec<T>, more: usize) -> Result<(), AllocError> {
     vec.reserve(more, nowait())
+}
+
+/// Makes room for `more` further elements.
+pub fn reserve_list<T>(list: &mut List<T>, more: usize) -> Result<(), AllocError> {
+    list.reserve(more, nowait())
+}
+
+/// Appends where there is room already; where there is none the value is dropped.
+pub fn push_reserved_list<T>(list: &mut List<T>, value: T) {
+    let _ = list.push_within_capacity(value);
 }
 
 /// Appends where there is room already; gives the value back where there is none.

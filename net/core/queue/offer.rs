@@ -50,11 +50,10 @@ pub(in super::super) struct Offer<'a, M: Member> {
 /// One copy of a message that asks for room where nothing is out of the ordinary: it came in by a
 /// binding, the queue's own user pays for it, and the sender may fill the queue.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Plain<'a> {
+pub(in super::super) struct Plain {
     pub(in super::super) len: u64,
     pub(in super::super) binding: u64,
     pub(in super::super) urgent: bool,
-    pub(in super::super) payer: &'a Arc<Payer>,
     /// What is left of that user's budget.
     pub(in super::super) left: Amount,
 }
@@ -181,12 +180,14 @@ impl<M: Member> Queue<M> {
         }
     }
 
-    /// Puts one copy in if there is room for it, where nothing is out of the ordinary. `message`
-    /// is asked for it when all else is there, and then `owed` for what is owed for it.
+    /// Puts one copy in if there is room for it, where nothing is out of the ordinary. When there
+    /// is, `place` is asked for its place among its user's messages, then `message` for it, and at
+    /// last `owed` for what is owed for it.
     #[inline]
     pub(in super::super) fn put_plainly(
         &mut self,
-        plain: &Plain<'_>,
+        plain: &Plain,
+        place: impl FnOnce() -> Option<One>,
         owed: impl FnOnce() -> Option<Box<Obligation<M>>>,
         message: impl FnOnce() -> Option<Arc<Message<M>>>,
     ) -> Offered {
@@ -200,7 +201,7 @@ impl<M: Member> Queue<M> {
         if self.lacks_slots() {
             return Offered::NeedsChunk;
         }
-        let Some(place) = One::new(&plain.payer.messages) else {
+        let Some(place) = place() else {
             return Offered::PayerBroke;
         };
         let Some(message) = message() else {

@@ -105,6 +105,11 @@ impl<M: Member> Queue<M> {
         self.lost
     }
 
+    /// The serial number of the entry in a slot.
+    pub(in super::super) fn serial_at(&self, at: u32) -> Option<u64> {
+        Some(self.list.get(at)?.serial)
+    }
+
     /// Payload length of the next message.
     pub fn next_len(&self) -> Option<usize> {
         self.front().map(|view| view.len)

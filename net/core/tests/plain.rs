@@ -427,3 +427,106 @@ fn others_may_come_and_go_where_the_plain_way_has_ended() {
         end(&w, &all);
     }
 }
+
+/// So many listeners of one name, and a sender of the same user.
+fn crowd(count: u64) -> (World, Peer, Vec<Peer>) {
+    let w = World::new(0, 1 << 20);
+    let sender = w.join(1, 1);
+    let listeners: Vec<_> = (0..count).map(|n| w.join(2 + n, 1)).collect();
+    for listener in &listeners {
+        w.listen(listener, "$.A.X").unwrap();
+    }
+    (w, sender, listeners)
+}
+
+/// How many listeners a crowd has: a few, more than that, and more than one hold takes.
+const CROWDS: [u64; 5] = [1, 3, 9, STEP, 5 * STEP];
+
+/// Of those who get a message only they are woken who wait for one.
+#[test]
+fn nobody_is_woken_who_is_awake() {
+    for count in CROWDS {
+        let (w, sender, listeners) = crowd(count);
+        let waits = |n: usize| n % 3 == 1;
+        for (n, listener) in listeners.iter().enumerate() {
+            listener.set_waited_for(waits(n));
+        }
+        w.send(&sender, announcement("$.A.X", 0, b"x")).unwrap();
+        for (n, listener) in listeners.iter().enumerate() {
+            let woken = listener.wakes().0;
+            // What is sent in several holds wakes those of earlier ones in any case.
+            match waits(n) || (count > 4 * STEP && woken > 0) {
+                true => assert_eq!(woken, 1, "{n} of {count}"),
+                false => assert_eq!(woken, 0, "{n} of {count}"),
+            }
+        }
+        end(&w, &[&[sender][..], &listeners].concat());
+    }
+}
+
+/// Who begins to wait while a message is on its way to others, and does not see it, is woken.
+#[test]
+fn who_begins_to_wait_before_the_message_is_sent_is_woken() {
+    for count in CROWDS {
+        let (w, sender, listeners) = crowd(count);
+        for listener in &listeners {
+            listener.set_waited_for(false);
+        }
+        let waiting = listeners.clone();
+        // When its id is drawn all have their copies, and nobody can see them.
+        peer::trace_sends(Some(Box::new(move |_, _| {
+            for listener in &waiting {
+                assert!(!listener.with(|queue| queue.is_readable()));
+                listener.set_waited_for(true);
+            }
+        })));
+        w.send(&sender, announcement("$.A.X", 0, b"x")).unwrap();
+        peer::trace_sends(None);
+        for listener in &listeners {
+            assert_eq!(listener.wakes().0, 1, "of {count}");
+        }
+        end(&w, &[&[sender][..], &listeners].concat());
+    }
+}
+
+/// The places for several listeners are taken at once, and what is not needed goes back: nobody is
+/// told of that, as nobody has come short of it.
+#[test]
+fn places_that_are_not_needed_go_back_in_silence() {
+    for count in CROWDS {
+        let (w, sender, listeners) = crowd(count);
+        let payer = w.users.payer(1);
+        // More than enough, just enough, and one too few.
+        for (limit, full) in [(1 << 20, 0), (count, 0), (count - 1, 1)] {
+            w.users.limits.user_messages.set(limit);
+            let version = payer.messages.version();
+            w.send(&sender, announcement("$.A.X", 0, b"x")).unwrap();
+            let used = payer.messages.used();
+            assert_eq!((used, payer.messages.version()), (count - full, version));
+            let got: usize = listeners.iter().map(|peer| read_all(peer).len()).sum();
+            assert_eq!(got as u64, count - full, "{limit}");
+            assert_eq!(payer.messages.used(), 0);
+        }
+        w.users.limits.user_messages.set(u64::MAX);
+        end(&w, &[&[sender][..], &listeners].concat());
+    }
+}
+
+/// A socket keeps the memory of its list of recipients for the next message.
+#[test]
+fn memory_for_a_list_is_kept() {
+    let (w, sender, listeners) = crowd(STEP);
+    let send = || {
+        let before = mem::allocations();
+        w.send(&sender, announcement("$.A.X", 0, b"x")).unwrap();
+        let allocations = mem::allocations() - before;
+        listeners.iter().for_each(|peer| drop(read_all(peer)));
+        allocations
+    };
+    send();
+    let kept = send();
+    // The list of one hold, made longer once, and the message.
+    assert_eq!(kept, 3);
+    assert_eq!(send(), kept);
+    end(&w, &[&[sender][..], &listeners].concat());
+}

@@ -4,8 +4,10 @@
 
 use crate::prelude::Result;
 use crate::sync::none_held;
+use crate::sync::rcu;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::SeqCst;
 
 /// How often those who poll were woken up.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -29,6 +31,8 @@ impl WokenUp {
 pub(crate) struct Sock {
     pub(crate) receive_limit: AtomicUsize,
     pub(crate) send_limit: AtomicUsize,
+    /// How many poll, and are in the wait queue.
+    polling: shuttle::sync::atomic::AtomicUsize,
     woken: shuttle::sync::Mutex<WokenUp>,
     wait_queue: shuttle::sync::Condvar,
 }
@@ -51,6 +55,10 @@ impl Sock {
         self.wake(|woken| woken.read += 1);
     }
 
+    pub(crate) fn is_waited_for(&self, _: &rcu::Guard) -> bool {
+        self.polling.load(SeqCst) > 0
+    }
+
     pub(crate) fn state_change(&self) {
         self.wake(|woken| woken.all += 1);
     }
@@ -70,9 +78,11 @@ impl Sock {
 
     /// Polls until `ready` says so: looks after it has joined the wait queue, as `poll()` does.
     pub(crate) fn poll_until(&self, reads: bool, ready: impl Fn() -> bool) {
+        self.polling.fetch_add(1, SeqCst);
         loop {
             let before = self.woken.lock().unwrap().seen_by(reads);
             if ready() {
+                self.polling.fetch_sub(1, SeqCst);
                 return;
             }
             let mut woken = self.woken.lock().unwrap();

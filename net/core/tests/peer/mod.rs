@@ -207,6 +207,8 @@ pub struct Inner {
     queue: RefCell<Queue<Peer>>,
     /// How often its readers and its senders were woken.
     wakes: Cell<(u64, u64)>,
+    /// Whether a reader sleeps or polls.
+    is_waited_for: Cell<bool>,
     /// What is done before some look at the queue.
     before: RefCell<Option<Look>>,
 }
@@ -229,6 +231,7 @@ impl Peer {
             users: users.clone(),
             queue: RefCell::new(Queue::new()),
             wakes: Cell::new((0, 0)),
+            is_waited_for: Cell::new(true),
             before: RefCell::new(None),
         }))
     }
@@ -255,6 +258,11 @@ impl Peer {
         self.0.wakes.take()
     }
 
+    /// Says whether a reader sleeps or polls.
+    pub fn set_waited_for(&self, waits: bool) {
+        self.0.is_waited_for.set(waits);
+    }
+
     /// Does something with the queue before each look at it.
     pub fn before_looks(&self, f: Option<Look>) {
         self.0.before.replace(f);
@@ -267,6 +275,7 @@ pub type Look = Box<dyn FnMut(&mut Queue<Peer>)>;
 impl kbus_core::peer::Peer for Peer {
     type Sender = Sender;
     type Files = Rc<Files>;
+    type Watch = ();
 
     fn now() -> i64 {
         CLOCK.get()
@@ -324,6 +333,12 @@ impl kbus_core::peer::Peer for Peer {
         if let Trace::Send { id, answers, .. } = what {
             ON_SEND.with_borrow(|told| told.as_ref().map(|told| told(id, answers)));
         }
+    }
+
+    fn watch() {}
+
+    fn is_waited_for(&self, (): &()) -> bool {
+        self.0.is_waited_for.get()
     }
 
     fn wake_reader(&self) {
