@@ -48,7 +48,9 @@ pub fn close<S: Shared>(shared: &S, member: &S::Member) {
         owed,
         mut waiters,
         blocked,
+        kept_list,
     } = closed;
+    drop(kept_list);
     // What waits for its user's budget may have lacked only what a copy for this one needed.
     member.payer().ring();
     while let Some(node) = waiters.take_any() {

@@ -32,11 +32,10 @@ use super::mem::AllocError;
 use super::mem::Box;
 use super::mem::Map;
 use super::mem::Room;
-use super::mem::Vec;
 use super::obligation;
 use super::obligation::Obligation;
 use super::peer::Peer;
-use super::recipient::Recipient;
+use super::recipient::RecipientList;
 use super::slots::Chunk;
 use super::slots::Slots;
 use super::waiter::Blocked;
@@ -163,7 +162,7 @@ pub struct Queue<M: Member> {
     /// Memory of an obligation to this socket that was met.
     kept: Option<obligation::Memory<M>>,
     /// Memory for a list of those who get a message of this socket.
-    kept_list: Option<Box<Vec<Recipient<M>>>>,
+    kept_list: Option<RecipientList<M>>,
     once: bool,
     lossy: bool,
     report_lost: bool,
@@ -611,15 +610,12 @@ impl<M: Member> Queue<M> {
 
     /// Keeps the memory of a list for the next message of this socket that several get. What was
     /// kept before is for the caller to drop.
-    pub(super) fn keep_list(
-        &mut self,
-        list: Box<Vec<Recipient<M>>>,
-    ) -> Option<Box<Vec<Recipient<M>>>> {
+    pub(super) fn keep_list(&mut self, list: RecipientList<M>) -> Option<RecipientList<M>> {
         self.kept_list.replace(list)
     }
 
     /// Memory for a list of recipients, if this socket has kept some.
-    pub(super) fn take_list(&mut self) -> Option<Box<Vec<Recipient<M>>>> {
+    pub(super) fn take_list(&mut self) -> Option<RecipientList<M>> {
         self.kept_list.take()
     }
 }

@@ -2,6 +2,9 @@
 
 //! One copy of a message in one queue, as a send remembers it until it ends.
 
+use super::mem::Box;
+use super::mem::Vec;
+
 use core::num::NonZeroU32;
 
 /// Where an entry is: its slot and serial number. An optional one needs no more bytes than these.
@@ -41,3 +44,8 @@ pub(super) struct Recipient<M> {
     /// Whether it is the one copy of a socket that wants each message once.
     pub(super) once: bool,
 }
+
+/// Memory for those who get a message.
+// In a box, as the queue that keeps one is part of each socket.
+#[allow(clippy::box_collection)]
+pub(super) type RecipientList<M> = Box<Vec<Recipient<M>>>;

@@ -40,6 +40,12 @@ impl<'b, M: Member> Here<'b, M> {
         }
     }
 
+    /// Whether there is none.
+    #[inline(always)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.first == 0
+    }
+
     /// How many there are.
     fn len(&self) -> usize {
         let more = self.more.as_ref().map_or(0, |list| list.len());

@@ -60,7 +60,7 @@ const MANY: usize = match cfg!(CONFIG_KBUS_SHORT_STEPS) {
 
 /// Places among a user's messages that are taken at once.
 const PLACES: u64 = 16;
-/// They are where so many are left: then nobody comes short of those that are not needed.
+/// They are where so many are left, beside which those that turn out not to be needed are few.
 const PLENTY: u64 = 1024;
 /// For so many listeners room is made at first, when there are more than a few.
 const SOME: usize = 12;
@@ -126,14 +126,15 @@ fn left_of(payer: &Payer) -> Left {
     (payer.left(), version)
 }
 
-/// Places for the next listeners among the messages of their user, who has so much left.
+/// Takes a place among the messages of a user who has so much left, and some for the next listeners
+/// if there are plenty.
 #[inline(never)]
-fn places(payer: &Payer, left: Amount) -> Option<Charge> {
-    let many = match left.messages >= PLENTY {
-        true => Charge::new(&payer.messages, PLACES),
-        false => None,
-    };
-    many.or_else(|| Charge::new(&payer.messages, 1))
+fn take_places(held: &mut Option<Charge>, payer: &Payer, left: Amount) -> Option<One> {
+    if left.messages >= PLENTY {
+        *held = Charge::new(&payer.messages, PLACES);
+    }
+    let one = held.as_mut().and_then(Charge::take_one);
+    one.or_else(|| One::new(&payer.messages))
 }
 
 impl<'a, M: Member> Plain<'a, M> {
@@ -284,7 +285,8 @@ impl<'a, M: Member> Plain<'a, M> {
             plain = place.is_empty() || self.listeners(bus, place, here);
             plain
         });
-        cancel(self.places.take());
+        // Somebody may have been refused for places that are not needed: so this is told.
+        drop(self.places.take());
         plain
     }
 
@@ -427,18 +429,14 @@ impl<'a, M: Member> Plain<'a, M> {
             return None;
         }
         let (left, _) = *self.left.get_or_insert_with(|| left_of(payer));
-        if self
-            .places
-            .as_ref()
-            .is_none_or(|places| places.amount() == 0)
-        {
-            self.places = places(payer, left);
-        }
         let offer = self.offer(binding, left);
-        let places = &mut self.places;
+        let held = &mut self.places;
         loop {
             let put = member.with(|queue| {
-                let place = || places.as_mut().and_then(Charge::take_one);
+                let place = || match held.as_mut().and_then(Charge::take_one) {
+                    Some(one) => Some(one),
+                    None => take_places(held, payer, left),
+                };
                 queue.put_plainly(&offer, place, || None, || Some(message.clone()))
             });
             match put {
@@ -561,6 +559,9 @@ impl<'a, M: Member> Plain<'a, M> {
         self.head.trace(self.sender, id, self.len);
         if let Some((message, _)) = &self.copy {
             message.send(id);
+        }
+        if here.is_empty() && self.reached.len() == 0 {
+            return id;
         }
         let (watch, traced) = (M::watch(), M::is_traced());
         self.reached.note_waiters(0, &watch);

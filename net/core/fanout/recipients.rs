@@ -5,29 +5,25 @@
 use super::super::bus::STEP;
 use super::super::entry::Cause;
 use super::super::mem;
-use super::super::mem::Box;
 use super::super::mem::Vec;
 use super::super::peer::Trace;
 use super::super::queue::Member;
 use super::super::recipient::Placed;
 use super::super::recipient::Recipient;
+use super::super::recipient::RecipientList;
 use super::super::wait;
 use super::Policy;
 
 /// So many recipients there is room for without memory.
 pub(super) const FEW: usize = 4;
-/// There is room for so many more with the first memory: with those, for one hold of the bus lock.
-const SOME: usize = match STEP > FEW {
-    true => STEP - FEW,
-    false => STEP,
-};
+/// There is room for so many more with the first memory, which fills a piece of 2 KiB.
+const SOME: usize = STEP;
 
 /// Those who get the message, in the order in which they were reached.
 pub(super) struct Recipients<M> {
     pub(super) few: [Option<Recipient<M>>; FEW],
     /// `None` as long as there are few: the kernel takes some time to drop an empty vector, too.
-    // In a box, as the queue that keeps it is part of each socket.
-    more: Option<Box<Vec<Recipient<M>>>>,
+    more: Option<RecipientList<M>>,
     /// How many are among the few.
     first: usize,
     /// Whether some miss the message.
@@ -79,7 +75,7 @@ impl<M> Recipients<M> {
     }
 
     /// Uses memory that was kept for a list, if there is no list yet.
-    pub(super) fn reuse(&mut self, kept: Option<Box<Vec<Recipient<M>>>>) {
+    pub(super) fn reuse(&mut self, kept: Option<RecipientList<M>>) {
         if self.more.is_none() {
             self.more = kept;
         }
@@ -93,7 +89,7 @@ impl<M> Recipients<M> {
     /// Lets all go but the first few. Gives the memory of the list back if it is one that can be
     /// kept.
     #[inline(never)]
-    pub(super) fn take_list(&mut self) -> Option<Box<Vec<Recipient<M>>>> {
+    pub(super) fn take_list(&mut self) -> Option<RecipientList<M>> {
         let mut list = self.more.take()?;
         // One by one: what the vector's own `clear()` calls for each is not inlined.
         while let Some(recipient) = list.pop() {

@@ -9,6 +9,7 @@ use super::super::entry::Entry;
 use super::super::mem::Box;
 use super::super::mem::Map;
 use super::super::obligation::Obligation;
+use super::super::recipient::RecipientList;
 use super::super::slots::Slots;
 use super::super::waiter::Blocked;
 use super::super::waiter::Waiters;
@@ -72,6 +73,8 @@ pub(in super::super) struct Closed<M: Member> {
     pub(in super::super) owed: Map<u64, Option<Box<Obligation<M>>>>,
     pub(in super::super) waiters: Waiters<M>,
     pub(in super::super) blocked: Option<Blocked<M>>,
+    /// Memory that it has kept.
+    pub(in super::super) kept_list: Option<RecipientList<M>>,
 }
 
 impl<M: Member> Queue<M> {
@@ -159,6 +162,7 @@ impl<M: Member> Queue<M> {
             owed: core::mem::take(&mut self.owed),
             waiters: core::mem::replace(&mut self.waiters, Waiters::new()),
             blocked: self.blocked.take(),
+            kept_list: self.kept_list.take(),
         }
     }
 

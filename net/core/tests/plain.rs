@@ -7,6 +7,7 @@ mod peer;
 
 use kbus_core::error::Error;
 use kbus_core::mem;
+use kbus_core::message::KBUS_REQUEST;
 use kbus_core::message::KBUS_URGENT;
 use kbus_core::peer::Peer as _;
 use kbus_core::queue::Member;
@@ -166,6 +167,8 @@ fn want_of_memory_at_any_point_leaves_nothing_half_done() {
             let case = format!("{second:?} {wide} {len} {flags:x}, allocation {k}");
             assert!(k + 1 < MANY, "{case}");
             let (w, peers) = scene(second, wide);
+            // So few that no places are taken that may not be needed, which is told.
+            w.users.limits.user_messages.set(100);
             let [sender, first, odd, last] = &peers;
             let mut out = announcement("$.A.X", flags, &vec![1; len]);
             let told = || [1, 2].map(|user| w.users.payer(user).version());
@@ -489,22 +492,25 @@ fn who_begins_to_wait_before_the_message_is_sent_is_woken() {
     }
 }
 
-/// The places for several listeners are taken at once, and what is not needed goes back: nobody is
-/// told of that, as nobody has come short of it.
+/// The places for several listeners are taken at once where there are plenty, when there is room for
+/// the first of them. What is not needed goes back, and is told: somebody may have come short of it.
 #[test]
-fn places_that_are_not_needed_go_back_in_silence() {
+fn places_that_are_not_needed_go_back() {
     for count in CROWDS {
         let (w, sender, listeners) = crowd(count);
         let payer = w.users.payer(1);
         // More than enough, just enough, and one too few.
-        for (limit, full) in [(1 << 20, 0), (count, 0), (count - 1, 1)] {
+        for (limit, missed) in [(1 << 20, 0), (count, 0), (count - 1, 1)] {
             w.users.limits.user_messages.set(limit);
             let version = payer.messages.version();
             w.send(&sender, announcement("$.A.X", 0, b"x")).unwrap();
-            let used = payer.messages.used();
-            assert_eq!((used, payer.messages.version()), (count - full, version));
+            assert_eq!(payer.messages.used(), count - missed);
+            // The first takes its own place, and those that come alone after 256.
+            let at_once = count.min(4 * STEP) - 1;
+            let some_back = limit > count && at_once % 16 != 0;
+            assert_eq!(payer.messages.version() != version, some_back, "{count}");
             let got: usize = listeners.iter().map(|peer| read_all(peer).len()).sum();
-            assert_eq!(got as u64, count - full, "{limit}");
+            assert_eq!(got as u64, count - missed, "{limit}");
             assert_eq!(payer.messages.used(), 0);
         }
         w.users.limits.user_messages.set(u64::MAX);
@@ -512,18 +518,53 @@ fn places_that_are_not_needed_go_back_in_silence() {
     }
 }
 
-/// A socket keeps the memory of its list of recipients for the next message.
+/// For a listener without room no places are taken.
+#[test]
+fn full_listeners_take_no_places() {
+    let (w, sender, listeners) = crowd(3);
+    for full in &listeners[1..] {
+        full.with(|queue| queue.set_limit(0));
+    }
+    let payer = w.users.payer(1);
+    let (most, seen) = (
+        w.users.limits.user_messages.get(),
+        std::rc::Rc::new(std::cell::Cell::new(0)),
+    );
+    let (payer_too, seen_too) = (payer.clone(), seen.clone());
+    listeners[2].before_looks(Some(Box::new(move |_| {
+        seen_too.set(payer_too.messages.left())
+    })));
+    let version = payer.messages.version();
+    w.send(&sender, announcement("$.A.X", 0, b"x")).unwrap();
+    listeners[2].before_looks(None);
+    assert_eq!((seen.get(), payer.messages.version()), (most - 1, version));
+    end(&w, &[&[sender][..], &listeners].concat());
+}
+
+/// A socket keeps the memory of its list of recipients for the next message, a requester too.
 #[test]
 fn memory_for_a_list_is_kept() {
     let (w, sender, listeners) = crowd(STEP);
-    let send = || {
+    w.replier(&listeners[0], "$.A.X").unwrap();
+    let send = |flags| {
         let before = mem::allocations();
-        w.send(&sender, announcement("$.A.X", 0, b"x")).unwrap();
+        w.send(&sender, announcement("$.A.X", flags, b"x")).unwrap();
         let allocations = mem::allocations() - before;
-        listeners.iter().for_each(|peer| drop(read_all(peer)));
+        for listener in &listeners {
+            while let Some(view) = listener.read() {
+                if view.must_reply() {
+                    w.reply(listener, 1, view.id, b"").unwrap();
+                }
+            }
+        }
+        drop(read_all(&sender));
         allocations
     };
-    send();
+    send(0);
+    send(KBUS_REQUEST);
+    let asked = send(KBUS_REQUEST);
+    assert_eq!(send(KBUS_REQUEST), asked);
+    let send = || send(0);
     let kept = send();
     // The list of one hold, made longer once, and the message.
     assert_eq!(kept, 3);
