@@ -298,9 +298,26 @@ fn owned_bus(this: &Endpoint) -> Result<Arc<SharedBus>> {
 /// direction; where a replier's bind event must be heard, `EAGAIN` and `EDEADLK` as for a send,
 /// `EINTR` or `ERESTARTSYS` on a signal.
 fn set_binding(this: &Arc<Endpoint>, option: u32, value: &OptIn<'_>) -> Result {
-    // One byte more than a name may have, so that a long one is told from a cut one, and its NUL.
     // Not allocated: to unbind needs no memory.
+    if value.len() <= SHORT_NAME {
+        let mut room = [0; SHORT_NAME];
+        return set_binding_from(this, option, value, &mut room);
+    }
+    // One byte more than a name may have, so that a long one is told from a cut one, and its NUL.
     let mut room = [0; uapi::KBUS_NAME_MAX as usize + 2];
+    set_binding_from(this, option, value, &mut room)
+}
+
+/// A value of so many bytes is read into less room, as clearing it takes time.
+const SHORT_NAME: usize = 64;
+
+/// The same, with room for the value, or for as much of it as is looked at.
+fn set_binding_from(
+    this: &Arc<Endpoint>,
+    option: u32,
+    value: &OptIn<'_>,
+    room: &mut [u8],
+) -> Result {
     let len = value.len().min(room.len());
     let bytes = room.get_mut(..len).ok_or(EINVAL)?;
     value.read(bytes)?;

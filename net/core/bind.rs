@@ -196,7 +196,8 @@ impl<M: Member> Bus<M> {
         pattern: &Pattern<'_>,
         chunk: &mut Option<Chunk<Entry<M>>>,
     ) -> Result<bool, Error> {
-        let hash = self.routes.pattern_hash(pattern);
+        let prefix = self.routes.prefix_hash(pattern);
+        let hash = self.routes.pattern_hash(pattern, prefix);
         let sock = self.sock(member)?;
         if member.with(|queue| queue.read_shut()) {
             return Err(Error::Inval);
@@ -209,7 +210,7 @@ impl<M: Member> Bus<M> {
             if let Some(held) = self.sock_mut(member)?.listens.get_mut(&(hash, binding)) {
                 held.counted.merge(counted);
             }
-            self.routes.listen_again(binding, pattern);
+            self.routes.listen_again(binding, pattern, prefix);
             return Ok(true);
         }
         let wide = match widens {
@@ -230,7 +231,7 @@ impl<M: Member> Bus<M> {
         if begins && !member.with(|queue| queue.hear(true, chunk))? {
             return Ok(false);
         }
-        if let Err(error) = self.routes.listen(listener, pattern) {
+        if let Err(error) = self.routes.listen(listener, pattern, prefix) {
             if begins {
                 member.with(|queue| queue.hear(false, &mut None))?;
             }
@@ -259,14 +260,15 @@ impl<M: Member> Bus<M> {
         member: &M,
         pattern: &Pattern<'_>,
     ) -> Result<(u64, u32, Removal), Error> {
-        let hash = self.routes.pattern_hash(pattern);
+        let prefix = self.routes.prefix_hash(pattern);
+        let hash = self.routes.pattern_hash(pattern, prefix);
         let sock = self.sock(member)?;
         if member.with(|queue| queue.read_shut()) {
             return Err(Error::Inval);
         }
         let binding = Self::own_binding(&sock.listens, hash, pattern.text());
         let binding = binding.ok_or(Error::Inval)?;
-        let left = self.routes.unlisten(binding, pattern);
+        let left = self.routes.unlisten(binding, pattern, prefix);
         let sock = self.sock_mut(member)?;
         let mut ends = false;
         if left > 0 {

@@ -253,7 +253,8 @@ fn forget_listeners<S: Shared>(shared: &S, listens: &mut Bindings) {
         shared.locked(|bus| {
             for ((_, binding), held) in gone.iter().flatten() {
                 if let Ok(pattern) = Pattern::parse(&held.text) {
-                    bus.routes.forget_listener(*binding, &pattern);
+                    let prefix = bus.routes.prefix_hash(&pattern);
+                    bus.routes.forget_listener(*binding, &pattern, prefix);
                 }
             }
         });

@@ -199,9 +199,9 @@ impl<M> Routes<M> {
         self.with_tail(place.hash, place.tail)
     }
 
-    /// The hash of a pattern.
-    pub fn pattern_hash(&self, pattern: &Pattern<'_>) -> u64 {
-        self.with_tail(self.hash(pattern), pattern.tail())
+    /// The hash of a pattern, of that of its prefix.
+    pub fn pattern_hash(&self, pattern: &Pattern<'_>, prefix: u64) -> u64 {
+        self.with_tail(prefix, pattern.tail())
     }
 
     /// No word has these bytes.
@@ -243,7 +243,7 @@ impl<M> Routes<M> {
     pub fn same_replier(&self, pattern: &Pattern<'_>) -> Option<&Replier<M>> {
         let node = match pattern.prefix() {
             b"" => &self.root,
-            prefix => self.node(self.hash(pattern), prefix)?,
+            prefix => self.node(self.prefix_hash(pattern), prefix)?,
         };
         node.ends(pattern.tail()).replier.as_ref()
     }
@@ -271,9 +271,10 @@ impl<M> Routes<M> {
         best
     }
 
-    /// Adds one more of a listener binding that the socket has already.
-    pub fn listen_again(&mut self, binding: u64, pattern: &Pattern<'_>) {
-        let ends = self.ends_mut(self.hash(pattern), pattern);
+    /// Adds one more of a listener binding that the socket has already. As in what follows,
+    /// `prefix` is [`Routes::prefix_hash`].
+    pub fn listen_again(&mut self, binding: u64, pattern: &Pattern<'_>, prefix: u64) {
+        let ends = self.ends_mut(prefix, pattern);
         if let Some(listener) = ends.and_then(|ends| ends.listeners.get_mut(&binding)) {
             listener.count = listener.count.saturating_add(1);
         }
@@ -288,32 +289,34 @@ impl<M> Routes<M> {
         &mut self,
         new: Node<u64, Listener<M>>,
         pattern: &Pattern<'_>,
+        prefix: u64,
     ) -> Result<(), AllocError> {
-        let ends = self.make(self.hash(pattern), pattern)?;
+        let ends = self.make(prefix, pattern)?;
         drop(ends.listeners.insert(new));
         Ok(())
     }
 
     /// Removes one of identical listener bindings; returns how many are left.
-    pub fn unlisten(&mut self, binding: u64, pattern: &Pattern<'_>) -> u32 {
-        let ends = self.ends_mut(self.hash(pattern), pattern);
+    pub fn unlisten(&mut self, binding: u64, pattern: &Pattern<'_>, prefix: u64) -> u32 {
+        let ends = self.ends_mut(prefix, pattern);
         let Some(listener) = ends.and_then(|ends| ends.listeners.get_mut(&binding)) else {
             return 0;
         };
         listener.count = listener.count.saturating_sub(1);
         let left = listener.count;
         if left == 0 {
-            self.forget_listener(binding, pattern);
+            self.forget_listener(binding, pattern, prefix);
         }
         left
     }
 
     /// Removes a listener binding with all that are identical.
-    pub fn forget_listener(&mut self, binding: u64, pattern: &Pattern<'_>) {
-        let hash = self.hash(pattern);
-        if let Some(ends) = self.ends_mut(hash, pattern) {
+    pub fn forget_listener(&mut self, binding: u64, pattern: &Pattern<'_>, prefix: u64) {
+        if let Some(ends) = self.ends_mut(prefix, pattern) {
             drop(ends.listeners.remove(&binding));
-            self.prune(hash, pattern);
+            if ends.is_empty() {
+                self.prune(prefix, pattern);
+            }
         }
     }
 
@@ -323,12 +326,12 @@ impl<M> Routes<M> {
     ///
     /// [`AllocError`].
     pub fn prepare(&mut self, pattern: &Pattern<'_>) -> Result<(), AllocError> {
-        self.make(self.hash(pattern), pattern).map(|_| ())
+        self.make(self.prefix_hash(pattern), pattern).map(|_| ())
     }
 
     /// Gives that memory back if there is no binding.
     pub fn prune_unused(&mut self, pattern: &Pattern<'_>) {
-        self.prune(self.hash(pattern), pattern);
+        self.prune(self.prefix_hash(pattern), pattern);
     }
 
     /// Adds a replier binding; one like it that does not count any more is replaced.
@@ -341,13 +344,13 @@ impl<M> Routes<M> {
         new: Replier<M>,
         pattern: &Pattern<'_>,
     ) -> Result<(), AllocError> {
-        self.make(self.hash(pattern), pattern)?.replier = Some(new);
+        self.make(self.prefix_hash(pattern), pattern)?.replier = Some(new);
         Ok(())
     }
 
     /// Removes the replier binding of this id, if it has not been replaced.
     pub fn unbind_replier(&mut self, pattern: &Pattern<'_>, binding: u64) -> Option<Replier<M>> {
-        let hash = self.hash(pattern);
+        let hash = self.prefix_hash(pattern);
         let replier = &mut self.ends_mut(hash, pattern)?.replier;
         let replier = replier.take_if(|replier| replier.binding == binding)?;
         self.prune(hash, pattern);
@@ -397,7 +400,7 @@ impl<M> Routes<M> {
     }
 
     /// The hash of a pattern's prefix.
-    fn hash(&self, pattern: &Pattern<'_>) -> u64 {
+    pub fn prefix_hash(&self, pattern: &Pattern<'_>) -> u64 {
         let (mut hash, mut end) = (0, 0);
         for _ in 0..pattern.words() {
             let word = word_at(pattern.prefix(), end);

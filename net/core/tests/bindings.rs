@@ -76,8 +76,9 @@ fn a_name_of_500_words_is_dropped_without_recursion() {
     let text = format!("${}", ".a".repeat(499));
     let pattern = Pattern::parse(text.as_bytes()).unwrap();
     let mut routes = Routes::new(Key(1, 2));
-    routes.listen(listener(1, ()), &pattern).unwrap();
-    assert_eq!(routes.unlisten(1, &pattern), 0);
+    let prefix = routes.prefix_hash(&pattern);
+    routes.listen(listener(1, ()), &pattern, prefix).unwrap();
+    assert_eq!(routes.unlisten(1, &pattern, prefix), 0);
     assert!(routes.is_empty());
     // A chain, and one that branches at each node.
     let (short, long) = (vec!["$.a".to_string()], vec![text]);
@@ -107,7 +108,8 @@ fn stack_of_a_drop(texts: &[String]) -> usize {
     for text in texts {
         let pattern = Pattern::parse(text.as_bytes()).unwrap();
         let low = Low(lowest.clone());
-        routes.listen(listener(1, low), &pattern).unwrap();
+        let prefix = routes.prefix_hash(&pattern);
+        routes.listen(listener(1, low), &pattern, prefix).unwrap();
     }
     let here = 0u8;
     let here = std::ptr::from_ref(&here).addr();
@@ -125,7 +127,8 @@ fn a_look_up_visits_as_many_places_as_the_name_has_words() {
     for n in 0..20_000 {
         let text = format!("$.A.w{n}.x");
         let pattern = Pattern::parse(text.as_bytes()).unwrap();
-        routes.listen(listener(n, n), &pattern).unwrap();
+        let prefix = routes.prefix_hash(&pattern);
+        routes.listen(listener(n, n), &pattern, prefix).unwrap();
     }
     let look = |text: &str| {
         let (mut places, mut found) = (0, vec![]);

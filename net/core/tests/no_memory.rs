@@ -453,13 +453,14 @@ fn a_failed_binding_leaves_no_nodes() {
         for k in 0..MANY {
             assert!(k + 1 < MANY, "it needs memory without end");
             let mut routes = Routes::new(Key(1, 2));
+            let prefix = routes.prefix_hash(&pattern);
             mem::fail_after(Some(k));
             let result = if kind == 0 {
                 let listener = Listener {
                     member: (),
                     count: 1,
                 };
-                Node::new(1, listener).and_then(|new| routes.listen(new, &pattern))
+                Node::new(1, listener).and_then(|new| routes.listen(new, &pattern, prefix))
             } else {
                 let new = Replier {
                     member: (),
