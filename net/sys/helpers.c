@@ -99,6 +99,7 @@ __rust_helper bool rust_helper_kbus_sk_is_waited_for(struct sock *sk)
 {
 	struct socket_wq *wq = rcu_dereference(sk->sk_wq);
 
+	/* A full barrier comes before this: see Sock::is_waited_for(). */
 	return wq && (waitqueue_active(&wq->wait) || sock_flag(sk, SOCK_FASYNC));
 }
 
